@@ -1,0 +1,426 @@
+//! Every way a run can end badly.
+//!
+//! Rules for a variant: one per thing a person or a Job can act on; the message says what failed
+//! and where, [`Error::hint`] what to do next, the cause stays in `source`. No message holds a
+//! token or a URL's query, which on signed links is a secret.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::http::HttpFailure;
+use crate::report::units::{Bytes, Span};
+use crate::request::{Digest, RepoId, RepoPath, Revision, Sha256, TokenSource};
+
+/// An error with its exit number and hint.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that can never be right.
+    #[error("invalid {what} {value:?}: {why}")]
+    Invalid {
+        /// What kind of value.
+        what: &'static str,
+        /// The value as given.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The token has characters that no header can carry.
+    #[error(
+        "the token from {source_of_token} holds a line break, space or other character that no token has"
+    )]
+    BadToken {
+        /// Where the token was found.
+        source_of_token: TokenSource,
+    },
+
+    /// The token would travel unencrypted to another machine.
+    #[error("refusing to send a token to {endpoint} over plain http")]
+    TokenInTheClear {
+        /// The endpoint.
+        endpoint: String,
+    },
+
+    /// The licence of a gated repository was not accepted, or the token is not enough.
+    #[error("access to `{repo}` is gated")]
+    Gated {
+        /// The repository.
+        repo: RepoId,
+        /// The Hub's page where access is asked for.
+        page: String,
+        /// Which token was used.
+        token: Option<TokenSource>,
+        /// The Hub's answer.
+        #[source]
+        answer: Box<HttpFailure>,
+    },
+
+    /// The token is wrong, or lacks a right.
+    #[error("{host} refused access to `{repo}`")]
+    Unauthorised {
+        /// Host of the Hub.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// Which token was used.
+        token: Option<TokenSource>,
+        /// The Hub's answer.
+        #[source]
+        answer: Box<HttpFailure>,
+    },
+
+    /// No such repository, or a private one this token cannot see: the Hub does not tell which.
+    #[error("repository `{repo}` not found on {host}, or it is private")]
+    RepoNotFound {
+        /// Host of the Hub.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// Which token was used.
+        token: Option<TokenSource>,
+    },
+
+    /// No such branch, tag or commit.
+    #[error("revision `{revision}` not found in `{repo}`")]
+    RevisionNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+    },
+
+    /// No such file at that revision.
+    #[error("file `{path}` not found in `{repo}` at revision `{revision}`")]
+    FileNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+        /// The file.
+        path: RepoPath,
+    },
+
+    /// Patterns or a quantization that match nothing.
+    #[error("no file of `{repo}` at revision `{revision}` matches {wanted}")]
+    NothingMatches {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+        /// What was asked for.
+        wanted: String,
+        /// Quantizations the repository has.
+        quants: Vec<String>,
+    },
+
+    /// The user's pin and the Hub disagree.
+    #[error(
+        "the pinned SHA256 of `{path}` is not what the Hub has\n  pinned: {pinned}\n  Hub:    {announced}"
+    )]
+    PinMismatch {
+        /// The file.
+        path: RepoPath,
+        /// The user's digest.
+        pinned: Sha256,
+        /// The Hub's digest.
+        announced: Digest,
+    },
+
+    /// Wrong bytes, again, after everything was fetched anew.
+    #[error("digest mismatch for `{path}`\n  expected: {expected}\n  computed: {computed} ({} received)", Bytes(*.size))]
+    DigestMismatch {
+        /// The file.
+        path: RepoPath,
+        /// The announced or pinned digest.
+        expected: Digest,
+        /// What the bytes hash to.
+        computed: Digest,
+        /// Length in bytes.
+        size: u64,
+    },
+
+    /// The digest is right but the file is not what its name says.
+    #[error("`{path}` is not a valid GGUF file: {why}")]
+    NotGguf {
+        /// The file.
+        path: RepoPath,
+        /// What is wrong with its header.
+        why: String,
+    },
+
+    /// `verify` found files that are not what they should be.
+    #[error("{wrong} of {checked} files failed verification")]
+    VerifyFailed {
+        /// How many are wrong or missing.
+        wrong: usize,
+        /// How many were looked at.
+        checked: usize,
+    },
+
+    /// Not enough space for what is still to be fetched.
+    #[error("not enough space in `{}`: {} needed, {} free, {} short", dir.display(), Bytes(*.need), Bytes(*.free), Bytes(need.saturating_sub(*.free)))]
+    NoSpace {
+        /// The target directory.
+        dir: PathBuf,
+        /// Bytes still to be written.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
+
+    /// The file system said so while writing.
+    #[error("no space left while writing `{}`", path.display())]
+    DiskFull {
+        /// The file being written.
+        path: PathBuf,
+        /// The operating system's error: ENOSPC or EDQUOT.
+        #[source]
+        cause: io::Error,
+    },
+
+    /// The target cannot be written, or another I/O error.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb: "write", "create directory".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        cause: io::Error,
+    },
+
+    /// Another process holds the directory and did not finish in time.
+    #[error("`{}` is in use by {owner}, still after {}", dir.display(), Span(*.waited))]
+    Locked {
+        /// The target directory.
+        dir: PathBuf,
+        /// Who holds it.
+        owner: String,
+        /// How long this process waited.
+        waited: Duration,
+    },
+
+    /// Retried until the time for it was over.
+    #[error("gave up on {what} after {attempts} attempts in {}", Span(*.elapsed))]
+    GaveUp {
+        /// What was asked for, with the host.
+        what: String,
+        /// Number of attempts without progress.
+        attempts: u32,
+        /// Since the last progress.
+        elapsed: Duration,
+        /// The last failure.
+        #[source]
+        last: Box<HttpFailure>,
+    },
+
+    /// The server refused for a reason that asking again does not change.
+    #[error("{what} failed")]
+    Refused {
+        /// What was asked for, with the host.
+        what: String,
+        /// The answer.
+        #[source]
+        answer: Box<HttpFailure>,
+    },
+
+    /// Something answers at the endpoint, but not a Hub.
+    #[error("{host} does not answer like a Hub: {why}")]
+    NotAHub {
+        /// The endpoint's host.
+        host: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+
+    /// The file changed on the server while it was fetched, again after a clean start.
+    #[error("`{path}` keeps changing on {host}: {why}")]
+    KeepsChanging {
+        /// The file.
+        path: RepoPath,
+        /// The serving host.
+        host: String,
+        /// What changed.
+        why: String,
+    },
+
+    /// The run's `--deadline` passed.
+    #[error("the deadline of {} passed while {doing}", Span(*.deadline))]
+    Deadline {
+        /// The whole run's time.
+        deadline: Duration,
+        /// What was under way.
+        doing: String,
+    },
+
+    /// The Hub wants a longer pause than there is time for.
+    #[error("{host} limits the rate and asks to wait {}", Span(*.wait))]
+    RateLimited {
+        /// The host.
+        host: String,
+        /// How long it asks to wait.
+        wait: Duration,
+    },
+
+    /// Offline, and the file is not there.
+    #[error("`{wanted}` of `{repo}` is not in `{}` and the run is offline", dir.display())]
+    Offline {
+        /// The repository.
+        repo: RepoId,
+        /// What was asked for.
+        wanted: String,
+        /// The target directory.
+        dir: PathBuf,
+    },
+
+    /// SIGINT or SIGTERM; the state is saved.
+    #[error("interrupted by {}; the next run continues from here", .signal.name())]
+    Interrupted {
+        /// Which one.
+        signal: Signal,
+    },
+
+    /// A bug: something this program takes for impossible.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// A signal that ends the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Int,
+    /// What Kubernetes sends first.
+    Term,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+        }
+    }
+}
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub fn invalid(what: &'static str, value: &str, why: String) -> Self {
+        Self::Invalid { what, value: value.chars().take(200).collect(), why }
+    }
+
+    /// For `map_err`: an I/O error with what was tried on which path. A full disk or quota is
+    /// told apart, because the answer to it is another one.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, cause },
+            _ => Self::Io { action, path, cause },
+        }
+    }
+
+    /// The process's exit status. Stable: a chart's `podFailurePolicy` depends on it.
+    pub fn exit_number(&self) -> u8 {
+        match self {
+            Self::Internal(_) => 1,
+            Self::Invalid { .. } | Self::BadToken { .. } | Self::TokenInTheClear { .. } => 2,
+            Self::Gated { .. } | Self::Unauthorised { .. } => 10,
+            Self::RepoNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::FileNotFound { .. }
+            | Self::NothingMatches { .. } => 11,
+            Self::PinMismatch { .. } => 12,
+            Self::DigestMismatch { .. } | Self::NotGguf { .. } | Self::VerifyFailed { .. } => 20,
+            Self::NoSpace { .. } | Self::DiskFull { .. } => 21,
+            Self::Io { .. } => 22,
+            Self::Locked { .. } => 23,
+            Self::GaveUp { .. }
+            | Self::Refused { .. }
+            | Self::NotAHub { .. }
+            | Self::KeepsChanging { .. }
+            | Self::Deadline { .. } => 30,
+            Self::RateLimited { .. } => 31,
+            Self::Offline { .. } => 32,
+            Self::Interrupted { signal: Signal::Int } => 130,
+            Self::Interrupted { signal: Signal::Term } => 143,
+        }
+    }
+
+    /// One word for machines: stable, part of the JSON schema.
+    pub fn reason(&self) -> &'static str {
+        match self.exit_number() {
+            2 => "usage",
+            10 => "unauthorised",
+            11 => "not-found",
+            12 => "pin-mismatch",
+            20 => "digest-mismatch",
+            21 => "no-space",
+            22 => "io",
+            23 => "locked",
+            30 => "network",
+            31 => "rate-limited",
+            32 => "offline",
+            130 | 143 => "interrupted",
+            _ => "internal",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let token_hint = |token: &Option<TokenSource>| match token {
+            Some(source) => format!(
+                "the token from {source} was used; check that it is valid and may read this repository"
+            ),
+            None => "no token was used; set HF_TOKEN if the repository is private".into(),
+        };
+        Some(match self {
+            Self::Invalid { .. } | Self::Interrupted { .. } => return None,
+            Self::BadToken { .. } => "write the token alone, on one line".into(),
+            Self::TokenInTheClear { .. } => {
+                "use https, or pass --insecure-token if nobody can listen on the way; HF_HUB_DISABLE_IMPLICIT_TOKEN=1 sends none".into()
+            }
+            Self::Gated { page, token, .. } => {
+                let token = token.as_ref().map_or("set HF_TOKEN to a token of that account".into(), |source| {
+                    format!("the token from {source} was used: is it of that account?")
+                });
+                format!("accept the conditions at {page}; {token}")
+            }
+            Self::Unauthorised { token, .. } => token_hint(token),
+            Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
+            Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
+            Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
+            Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
+            Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
+            Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),
+            Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after two clean downloads; look for a proxy or mirror that changes content".into(),
+            Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
+            Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
+            Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
+            Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
+            Self::Io { cause, .. } => return io_hint(cause),
+            Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner.json there and run again".into(),
+            Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
+            Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
+            Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),
+            Self::RateLimited { .. } => "set HF_TOKEN for a higher limit, or run again later; what has arrived is kept".into(),
+            Self::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE".into(),
+            Self::Internal(_) => "this is a bug in modelfetch; please report it with the output of --verbose".into(),
+        })
+    }
+}
+
+fn io_hint(cause: &io::Error) -> Option<String> {
+    let hint = match cause.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "the process needs write permission there: check the owner, group and fsGroup of the volume"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is mounted read-only: mount a writable volume there"
+        }
+        io::ErrorKind::NotADirectory => "a part of the path is a file, not a directory",
+        _ => return None,
+    };
+    Some(hint.into())
+}

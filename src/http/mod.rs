@@ -1,0 +1,208 @@
+//! The one place where an HTTP client is built, and what can go wrong with an exchange.
+
+mod dns;
+mod roots;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Response, StatusCode, Url};
+
+use crate::error::Error;
+use crate::report::units::{Bytes, Span};
+use crate::request::endpoint_host;
+use crate::retry;
+
+/// Time for TCP and TLS to the server or proxy.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// As much of an error body as is worth showing.
+const ERROR_BODY_MAX: usize = 600;
+
+/// Certificate authorities beside the built-in ones.
+#[derive(Debug, Clone, Default)]
+pub struct ExtraRoots {
+    /// `SSL_CERT_FILE`: a PEM bundle.
+    pub file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: a directory of PEM files.
+    pub dir: Option<PathBuf>,
+}
+
+/// Builds the client: HTTP/1.1, no redirects of its own (the origin of each hop decides about the
+/// token), no content decoding, proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+pub fn client(extra: &ExtraRoots) -> Result<Client, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|why| Error::Internal(format!("TLS setup: {why}")))?
+        .with_root_certificates(roots::load(extra)?)
+        .with_no_client_auth();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(dns::Resolver::default())
+        .user_agent(concat!("modelfetch/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(Duration::from_secs(30))
+        .http1_only()
+        .build()
+        .map_err(|why| Error::Internal(format!("HTTP client setup: {}", crate::report::chain(&why))))
+}
+
+/// A failed exchange. Never holds a URL's query or a header of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpFailure {
+    /// A status that is no success.
+    #[error("{host} answered {status}{}{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default(), .request_id.as_ref().map(|id| format!(" (request id {id})")).unwrap_or_default())]
+    Status {
+        /// The server.
+        host: String,
+        /// Its answer.
+        status: StatusCode,
+        /// `X-Error-Message`, or the start of the body.
+        message: Option<String>,
+        /// `X-Error-Code`.
+        code: Option<String>,
+        /// What the server's operator can look it up by.
+        request_id: Option<String>,
+        /// How long it asks to wait.
+        wait: Option<Duration>,
+    },
+    /// No connection, TLS trouble, reset, garbage instead of HTTP.
+    #[error("exchange with {host} failed")]
+    Transport {
+        /// The server.
+        host: String,
+        /// The HTTP stack's error, without the URL.
+        #[source]
+        cause: reqwest::Error,
+    },
+    /// Nothing, or next to nothing, arrived.
+    #[error("no data from {host} for {}", Span(*.waited))]
+    Stalled {
+        /// The server.
+        host: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The body ended early.
+    #[error("{host} ended the body {} early", Bytes(*.missing))]
+    Truncated {
+        /// The server.
+        host: String,
+        /// Bytes that did not come.
+        missing: u64,
+    },
+    /// An answer that is not what was asked for.
+    #[error("wrong answer from {host}: {why}")]
+    Wrong {
+        /// The server.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl HttpFailure {
+    /// Of a request to `url` that brought no answer.
+    pub fn transport(url: &Url, cause: reqwest::Error) -> Self {
+        Self::Transport { host: endpoint_host(url), cause: cause.without_url() }
+    }
+
+    /// Of an answer that is not what was asked for.
+    pub fn wrong(url: &Url, why: impl Into<String>) -> Self {
+        Self::Wrong { host: endpoint_host(url), why: why.into() }
+    }
+
+    /// Of an answer with a bad status; reads a little of the body for the message.
+    pub async fn status(url: &Url, response: Response) -> Self {
+        let header = |name: &str| text_header(response.headers(), name);
+        let status = response.status();
+        let code = header("x-error-code");
+        let request_id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].into_iter().find_map(header);
+        let wait =
+            matches!(status.as_u16(), 429 | 503).then(|| retry::ordered_wait(response.headers())).flatten();
+        let message = match header("x-error-message") {
+            Some(message) => Some(message),
+            None => excerpt(response).await,
+        };
+        Self::Status { host: endpoint_host(url), status, message, code, request_id, wait }
+    }
+
+    /// Whether the same request may work later (the set of `huggingface_hub` `utils/_http.py`,
+    /// and every failure below HTTP but a certificate that will not become valid).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504 | 520..=529)
+            }
+            Self::Transport { cause, .. } => !is_certificate_error(cause),
+            Self::Stalled { .. } | Self::Truncated { .. } | Self::Wrong { .. } => true,
+        }
+    }
+
+    /// The pause the server asked for.
+    pub fn ordered_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
+    /// The server's host and port.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Status { host, .. }
+            | Self::Transport { host, .. }
+            | Self::Stalled { host, .. }
+            | Self::Truncated { host, .. }
+            | Self::Wrong { host, .. } => host,
+        }
+    }
+}
+
+fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // An io::Error shows its inner error's source, not the inner error itself.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// A header as text with printable characters only: it may end up in a terminal.
+pub fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get(name)
+        .map(|value| printable(&String::from_utf8_lossy(value.as_bytes())))
+        .filter(|text| !text.is_empty())
+}
+
+/// The first words of a body, without mark-up, for an error message.
+async fn excerpt(mut response: Response) -> Option<String> {
+    let mut body = Vec::new();
+    while body.len() < ERROR_BODY_MAX {
+        match tokio::time::timeout(Duration::from_secs(2), response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_MAX - body.len())])
+            }
+            _ => break,
+        }
+    }
+    Some(printable(&String::from_utf8_lossy(&body))).filter(|text| !text.is_empty())
+}
+
+fn printable(text: &str) -> String {
+    let words: Vec<_> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(ERROR_BODY_MAX).collect()
+}

@@ -1,0 +1,37 @@
+//! modelfetch gets model files from the Hugging Face Hub onto a disk: complete, verified, atomic.
+//!
+//! Data flows one way, and each step is one module:
+//!
+//! 1. [`request`]: what the user asked for, validated
+//! 2. [`resolve`]: commit, size and digest of every file, from the Hub
+//! 3. [`plan`]: what is on disk already, what is missing, whether there is room
+//! 4. [`transfer`]: byte ranges into a partial file
+//! 5. [`verify`]: the digest of the bytes on disk
+//! 6. [`publish`]: flush, rename, receipt
+//! 7. [`report`]: progress, results, exit status
+//!
+//! The library does all of it without a terminal, a process exit or a global.
+
+pub mod disk;
+pub mod error;
+pub mod gguf;
+pub mod http;
+pub mod layout;
+pub mod lock;
+pub mod plan;
+pub mod publish;
+pub mod receipt;
+pub mod report;
+pub mod request;
+pub mod resolve;
+pub mod retry;
+pub mod smoke;
+pub mod stop;
+pub mod transfer;
+pub mod verify;
+
+mod run;
+
+pub use run::{Context, fetch, plan};
+pub use smoke::smoke;
+pub use verify::verify;

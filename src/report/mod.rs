@@ -1,0 +1,245 @@
+//! Step 7, report: what happens, told to whoever watches.
+//!
+//! The other steps send [`Event`]s to a [`Reporter`] and never print. A reporter never decides
+//! whether the run succeeded, and must not block: events come from the transfer's own tasks.
+
+pub mod units;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::request::{Commit, RepoId, RepoPath, Revision};
+
+/// Receives events. Called from several threads.
+pub trait Reporter: Send + Sync {
+    /// Takes note of one event.
+    fn report(&self, event: &Event<'_>);
+}
+
+/// A step of a run. Order for one file: `Started`, then any of `Progress`, `Retrying`,
+/// `Recovered`, `Renewed`, `Restarted`, then `Published`, unless the run fails.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Another process holds the target directory; this one waits.
+    Waiting {
+        /// The other process.
+        owner: &'a str,
+        /// The directory it holds.
+        dir: &'a std::path::Path,
+    },
+    /// A question to the Hub is about to be sent.
+    Asking {
+        /// What for.
+        what: &'a str,
+        /// Whom.
+        host: &'a str,
+    },
+    /// The Hub answered: this is what will be on disk.
+    Resolved {
+        /// The repository.
+        repo: &'a RepoId,
+        /// What was asked for.
+        revision: &'a Revision,
+        /// What it is right now.
+        commit: &'a Commit,
+        /// Number of files.
+        files: usize,
+        /// Their total size.
+        bytes: u64,
+    },
+    /// What will be done about it.
+    Planned(&'a Plan),
+    /// A file that was there needs nothing.
+    Skipped {
+        /// The file.
+        path: &'a RepoPath,
+    },
+    /// Work on a file begins.
+    Started {
+        /// The file.
+        path: &'a RepoPath,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes already on disk from earlier runs.
+        resumed: u64,
+        /// Nothing is fetched: the file is there and only hashed.
+        hash_only: bool,
+    },
+    /// How far a file is; sent a few times per second, never per buffer.
+    Progress(&'a Progress<'a>),
+    /// Something failed and will be tried again.
+    Retrying {
+        /// What failed: a path, or a question to the Hub.
+        what: &'a str,
+        /// Why.
+        cause: &'a dyn std::error::Error,
+        /// Pause before the next attempt.
+        delay: Duration,
+        /// The how-manieth failure in a row.
+        attempt: u32,
+    },
+    /// It works again.
+    Recovered {
+        /// What had failed.
+        what: &'a str,
+        /// After how many failures.
+        attempts: u32,
+    },
+    /// A signed URL had expired and was replaced.
+    Renewed {
+        /// The file.
+        path: &'a RepoPath,
+        /// Host that serves it now.
+        host: &'a str,
+    },
+    /// A file starts again from zero.
+    Restarted {
+        /// The file.
+        path: &'a RepoPath,
+        /// Why what had arrived cannot be used.
+        why: &'a str,
+        /// How much was dropped, in bytes.
+        dropped: u64,
+    },
+    /// A file is complete, verified and at its final name.
+    Published(&'a FileOutcome),
+    /// Something a person should know, with what to do about it.
+    Warning(&'a str),
+}
+
+/// How far one file is. All sizes in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The file.
+    pub path: &'a RepoPath,
+    /// Its size.
+    pub size: u64,
+    /// On disk, from this run and earlier ones.
+    pub on_disk: u64,
+    /// Hashed, from the start of the file.
+    pub hashed: u64,
+    /// Received by this run.
+    pub received: u64,
+    /// Connections at work on it.
+    pub connections: usize,
+}
+
+/// What was done about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Done {
+    /// It was there, with a valid receipt.
+    Skipped,
+    /// It was there and its bytes were right.
+    Adopted,
+    /// The same content was on disk under another name.
+    Copied,
+    /// Its missing part was fetched.
+    Resumed,
+    /// It was fetched.
+    Fetched,
+}
+
+/// A file at its final name.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileOutcome {
+    /// Path in the repository.
+    pub path: RepoPath,
+    /// Path on disk.
+    pub target: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, or the git blob id of a small file.
+    pub digest: String,
+    /// What was done.
+    pub done: Done,
+    /// Bytes received for it, wasted ones included.
+    pub bytes_fetched: u64,
+    /// Time spent on it.
+    pub seconds: f64,
+}
+
+/// The end of a good run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The repository.
+    pub repo: RepoId,
+    /// What was asked for.
+    pub revision: Revision,
+    /// The commit the files are of.
+    pub commit: Option<Commit>,
+    /// Every file asked for, in order.
+    pub files: Vec<FileOutcome>,
+    /// The Hub could not be asked; what is there was verified earlier.
+    pub stale: bool,
+    /// Time of the whole run.
+    pub seconds: f64,
+}
+
+/// The end of any run, as machines read it: the JSON result, the termination message and the
+/// metrics file all show this.
+#[derive(Debug, Serialize)]
+pub struct Summary<'a> {
+    /// Version of this schema.
+    pub schema: u32,
+    /// `ok` or `error`.
+    pub outcome: &'static str,
+    /// The process's exit status.
+    pub exit: u8,
+    /// [`Error::reason`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The error and its causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// [`Error::hint`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Total size of the files asked for.
+    pub bytes_total: u64,
+    /// Bytes received.
+    pub bytes_fetched: u64,
+    /// Time of the whole run.
+    pub seconds: f64,
+    /// The good outcome.
+    #[serde(flatten)]
+    pub result: Option<&'a Outcome>,
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl<'a> Summary<'a> {
+    /// Of a run that ended after `seconds`.
+    pub fn new(result: Result<&'a Outcome, &Error>, seconds: f64) -> Self {
+        let outcome = result.ok();
+        let error = result.err();
+        let sum =
+            |size: fn(&FileOutcome) -> u64| outcome.map_or(0, |outcome| outcome.files.iter().map(size).sum());
+        Self {
+            schema: 1,
+            outcome: if error.is_none() { "ok" } else { "error" },
+            exit: error.map_or(0, Error::exit_number),
+            reason: error.map(Error::reason),
+            error: error.map(|error| chain(error)),
+            hint: error.and_then(Error::hint),
+            bytes_total: sum(|file| file.size),
+            bytes_fetched: sum(|file| file.bytes_fetched),
+            seconds,
+            result: outcome,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Sizes and times as people read them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes in decimal units, as disks and links are sold: `12.1 GB`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1000 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut size = self.0 as f64;
+        let mut unit = "";
+        for next in ["kB", "MB", "GB", "TB", "PB", "EB"] {
+            if size < 999.5 {
+                break;
+            }
+            size /= 1000.0;
+            unit = next;
+        }
+        let digits = if size < 9.995 { 2 } else { usize::from(size < 99.95) };
+        write!(f, "{size:.digits$} {unit}")
+    }
+}
+
+/// A duration: `840 ms`, `4.5 s`, `3 min 20 s`, `2 h 5 min`.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..60 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            60..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            _ => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_and_a_unit() {
+        let shown = |bytes| Bytes(bytes).to_string();
+        assert_eq!(
+            [0, 999, 1000, 9_990, 123_456, 999_999, 12_109_565_632].map(shown),
+            ["0 B", "999 B", "1.00 kB", "9.99 kB", "123 kB", "1.00 MB", "12.1 GB"]
+        );
+    }
+}

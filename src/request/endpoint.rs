@@ -1,0 +1,130 @@
+//! Hubs to ask: the Hub itself, or mirrors of it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use super::Token;
+use crate::error::Error;
+
+/// The base URL of a Hub, without a slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Url,
+    base: String,
+}
+
+impl Endpoint {
+    /// The public Hub.
+    pub const DEFAULT: &str = "https://huggingface.co";
+
+    /// Reads an `http://` or `https://` URL, which may carry a path but no query.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::invalid("endpoint", &without_userinfo(text), why.into());
+        let url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(invalid("expected https://HOST or http://HOST"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("a user name or password in the URL would end up in logs; use HF_TOKEN"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("a query or fragment is not allowed"));
+        }
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { url, base })
+    }
+
+    /// `{endpoint}/{path}`.
+    pub fn join(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+
+    /// Whether `url` has this endpoint's scheme, host and port.
+    pub fn has_origin_of(&self, url: &Url) -> bool {
+        self.url.origin() == url.origin()
+    }
+
+    /// Host and port, for messages.
+    pub fn host(&self) -> String {
+        host_of(&self.url)
+    }
+
+    /// Whether a token may travel there unencrypted without being overheard.
+    fn is_private_channel(&self) -> bool {
+        self.url.scheme() == "https" || is_loopback(&self.url)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+/// Host and port of a URL: what may be shown of it anywhere.
+pub fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("no host");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+fn without_userinfo(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// The Hubs of a request, tried in order, and the token with the endpoints it is meant for.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    list: Vec<Endpoint>,
+    token: Option<Token>,
+    token_for: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    /// The first endpoint gets the token, like `HF_ENDPOINT` in `huggingface_hub`; a mirror gets it
+    /// only when it is in `token_for`. A token over plain http to another machine is refused
+    /// unless `insecure_token` says that this is wanted.
+    pub fn new(
+        list: Vec<Endpoint>,
+        token: Option<Token>,
+        token_for: Vec<Endpoint>,
+        insecure_token: bool,
+    ) -> Result<Self, Error> {
+        let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
+        if token.is_some()
+            && !insecure_token
+            && let Some(exposed) = token_for.iter().find(|endpoint| !endpoint.is_private_channel())
+        {
+            return Err(Error::TokenInTheClear { endpoint: exposed.to_string() });
+        }
+        Ok(Self { list, token, token_for })
+    }
+
+    /// The endpoints in order; never empty.
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.list.iter()
+    }
+
+    /// The token, if `url` belongs to an endpoint it is meant for.
+    pub fn token_for(&self, url: &Url) -> Option<&Token> {
+        self.token.as_ref().filter(|_| self.token_for.iter().any(|endpoint| endpoint.has_origin_of(url)))
+    }
+
+    /// Where the token came from, for messages about missing rights.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+}

@@ -1,0 +1,153 @@
+//! Step 1, request: what the user asked for, as types that can only hold valid values.
+//!
+//! Nothing here knows HTTP or looks at the disk. Every constructor rejects bad input with
+//! [`Error::Invalid`], so the later steps never check a name again.
+
+mod digest;
+mod endpoint;
+mod repo;
+mod selection;
+mod token;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use digest::{Digest, GitSha1, Pins, Sha256};
+pub use endpoint::{Endpoint, Endpoints, host_of as endpoint_host};
+pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
+pub use selection::{Selection, quants, shard_set};
+pub use token::{Token, TokenSource};
+
+use crate::error::Error;
+
+/// One validated job for `fetch`, `plan` and `smoke`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The repository.
+    pub repo: RepoId,
+    /// Branch, tag, pull-request ref or commit.
+    pub revision: Revision,
+    /// Which files of the repository are wanted.
+    pub selection: Selection,
+    /// SHA-256 digests given by the user.
+    pub pins: Pins,
+    /// Where the files go.
+    pub destination: Destination,
+    /// Hubs to ask, in order.
+    pub endpoints: Endpoints,
+    /// How much of the network may be used.
+    pub network: NetworkUse,
+    /// How hard a file that is already there is looked at.
+    pub recheck: Recheck,
+    /// Limits of the transfer.
+    pub limits: Limits,
+}
+
+/// Where files are published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Plain files below a directory: `DIR/<path in the repository>`.
+    Dir(PathBuf),
+    /// `huggingface_hub`'s cache layout below this root (`HF_HUB_CACHE`).
+    Cache(PathBuf),
+}
+
+impl Destination {
+    /// The directory the user named.
+    pub fn root(&self) -> &std::path::Path {
+        match self {
+            Self::Dir(root) | Self::Cache(root) => root,
+        }
+    }
+}
+
+/// How much of the network a request may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkUse {
+    /// Ask the Hub; if it cannot be reached, verified files on disk will do.
+    #[default]
+    Allowed,
+    /// Ask the Hub, and fail if it cannot be reached (`--require-fresh`).
+    RequireFresh,
+    /// No request at all (`--offline`, `HF_HUB_OFFLINE`).
+    Offline,
+}
+
+/// How hard a file with a receipt is looked at before it is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Recheck {
+    /// Trust the receipt while size, mtime and inode agree with it.
+    #[default]
+    Receipt,
+    /// Hash the file again.
+    Full,
+}
+
+/// Limits of a transfer.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Upper bound of parallel connections.
+    pub connections: Connections,
+    /// Bytes per second over all connections together; `None` is unlimited.
+    pub rate_max: Option<u64>,
+    /// The whole run ends after this long, with its state saved.
+    pub deadline: Option<Duration>,
+    /// A connection that brings no byte for this long is replaced.
+    pub stall_timeout: Duration,
+    /// Failures are retried until nothing has arrived for this long.
+    pub give_up_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: Connections::Auto,
+            rate_max: None,
+            deadline: None,
+            stall_timeout: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// `--connections auto|N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Start few, grow while the total rate grows, at most [`Connections::AUTO_MAX`].
+    Auto,
+    /// Exactly this many, as far as there are ranges to hand out.
+    Fixed(u16),
+}
+
+impl Connections {
+    /// Users see CDNs throttle above 4 to 8 connections (`huggingface_hub#4893`).
+    pub const AUTO_MAX: u16 = 8;
+    /// More than this punishes the server without helping the client.
+    pub const FIXED_MAX: u16 = 64;
+
+    /// The most connections ever open at a time.
+    pub fn max(self) -> u16 {
+        match self {
+            Self::Auto => Self::AUTO_MAX,
+            Self::Fixed(n) => n,
+        }
+    }
+}
+
+impl std::str::FromStr for Connections {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(n @ 1..=Self::FIXED_MAX) => Ok(Self::Fixed(n)),
+            _ => Err(Error::invalid(
+                "connections",
+                text,
+                format!("expected `auto` or a number from 1 to {}", Self::FIXED_MAX),
+            )),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! Repository names, revisions and paths, in every form a user has at hand.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, GitSha1};
+use crate::error::Error;
+
+/// What kind of repository it is; it decides the URL prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RepoKind {
+    /// A model repository: no prefix.
+    #[default]
+    Model,
+    /// `datasets/…`
+    Dataset,
+    /// `spaces/…`
+    Space,
+}
+
+impl RepoKind {
+    /// The plural the Hub uses in API paths and cache folder names.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+            Self::Space => "spaces",
+        }
+    }
+}
+
+/// `owner/name`, with its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RepoId {
+    /// Model, dataset or space.
+    pub kind: RepoKind,
+    /// The user or organisation.
+    pub owner: String,
+    /// The repository's own name.
+    pub name: String,
+}
+
+impl RepoId {
+    /// Reads `owner/name`. The Hub allows letters, digits, `-`, `_` and `.`
+    /// (`huggingface_hub` `utils/_validators.py`).
+    pub fn new(kind: RepoKind, text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::invalid("repository", text, why.into());
+        let Some((owner, name)) = text.split_once('/') else {
+            return Err(invalid("expected `owner/name`"));
+        };
+        for part in [owner, name] {
+            if part.is_empty() {
+                return Err(invalid("expected `owner/name`"));
+            }
+            if part.len() > 96 {
+                return Err(invalid("a name has at most 96 characters"));
+            }
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if !part.chars().all(allowed) {
+                return Err(invalid("only letters, digits, `-`, `_` and `.` are allowed"));
+            }
+            if part.starts_with(['.', '-']) || part.ends_with(['.', '-']) || part.contains("..") {
+                return Err(invalid("a name cannot begin or end with `.` or `-`, or contain `..`"));
+            }
+        }
+        Ok(Self { kind, owner: owner.into(), name: name.into() })
+    }
+
+    /// The path of the repository below an endpoint: `owner/name`, `datasets/owner/name`, ….
+    pub fn url_path(&self) -> String {
+        match self.kind {
+            RepoKind::Model => format!("{}/{}", self.owner, self.name),
+            kind => format!("{}/{}/{}", kind.plural(), self.owner, self.name),
+        }
+    }
+
+    /// The folder of `huggingface_hub`'s cache: `models--owner--name`.
+    pub fn cache_folder(&self) -> String {
+        format!("{}--{}--{}", self.kind.plural(), self.owner, self.name)
+    }
+}
+
+impl fmt::Display for RepoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url_path())
+    }
+}
+
+/// A branch, tag, `refs/pr/N` or commit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Revision(String);
+
+impl Revision {
+    /// The text as the user wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The commit, if this revision is one: it never moves, so it needs no question to the Hub.
+    pub fn commit(&self) -> Option<Commit> {
+        self.0.parse().ok()
+    }
+}
+
+impl Default for Revision {
+    fn default() -> Self {
+        Self("main".into())
+    }
+}
+
+impl FromStr for Revision {
+    type Err = Error;
+
+    /// Follows git's rules for ref names as far as they keep a revision from leaving its folder.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::invalid("revision", text, why.into());
+        if text.is_empty() || text.len() > 255 {
+            return Err(invalid("expected 1 to 255 characters"));
+        }
+        if text.chars().any(|c| c.is_control() || c.is_whitespace() || "\\?*[~^:%#".contains(c)) {
+            return Err(invalid("it holds a character that no branch, tag or commit can have"));
+        }
+        if text.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.contains("..")) {
+            return Err(invalid("a part of it is empty, starts with `.` or contains `..`"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for Revision {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Revision> for String {
+    fn from(revision: Revision) -> Self {
+        revision.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A git commit: 40 hex digits.
+pub type Commit = GitSha1;
+
+/// A file's path inside its repository: relative, with `/`, and unable to leave a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RepoPath(String);
+
+impl RepoPath {
+    /// The path with `/` between its parts.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// How many folders it lies in.
+    pub fn depth(&self) -> usize {
+        self.0.matches('/').count()
+    }
+
+    /// The folders it lies in, or "" at the top.
+    pub fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+}
+
+impl FromStr for RepoPath {
+    type Err = Error;
+
+    /// Refuses what could leave the target directory on any system, as `huggingface_hub` does.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::invalid("file name", text, why.into());
+        if text.is_empty() || text.len() > 4096 {
+            return Err(invalid("expected 1 to 4096 bytes"));
+        }
+        if text.contains('\\') {
+            return Err(invalid("`\\` is not allowed; folders are separated by `/`"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(invalid("control characters are not allowed"));
+        }
+        if text.starts_with('/') {
+            return Err(invalid("an absolute path is not allowed"));
+        }
+        if text.as_bytes().get(1) == Some(&b':') && text.as_bytes()[0].is_ascii_alphabetic() {
+            return Err(invalid("a drive letter is not allowed"));
+        }
+        for part in text.split('/') {
+            match part {
+                "" => return Err(invalid("an empty part (`//` or a `/` at the end) is not allowed")),
+                "." | ".." => return Err(invalid("`.` and `..` are not allowed")),
+                ".modelfetch" => return Err(invalid("`.modelfetch` holds this tool's own state")),
+                part if part.len() > 255 => return Err(invalid("a part has at most 255 bytes")),
+                _ => {}
+            }
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for RepoPath {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<RepoPath> for String {
+    fn from(path: RepoPath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for RepoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A repository as people write it, with what else the text carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoRef {
+    /// The repository.
+    pub repo: RepoId,
+    /// `@revision`, or the revision of a pasted URL.
+    pub revision: Option<Revision>,
+    /// `:QUANT`, as in llama.cpp's `-hf owner/name:Q4_K_M`.
+    pub quant: Option<String>,
+    /// The file of an `hf://…/path` or of a pasted URL.
+    pub file: Option<RepoPath>,
+    /// Scheme and host of a pasted URL, where it is not the usual Hub.
+    pub endpoint: Option<String>,
+}
+
+impl RepoRef {
+    /// Reads `owner/name[@revision]`, `owner/name:QUANT`, `hf://[datasets/]owner/name[@rev][/path]`
+    /// and `https://host/owner/name[/{resolve,blob,tree}/rev[/path]]`.
+    pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Error> {
+        if let Some(rest) = text.strip_prefix("hf://") {
+            return Self::parse_hf(rest, kind);
+        }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return Self::parse_url(text, kind);
+        }
+        let (text, quant) = match text.rsplit_once(':') {
+            Some((text, quant)) if !quant.is_empty() && !quant.contains('/') => {
+                (text, Some(quant.to_owned()))
+            }
+            _ => (text, None),
+        };
+        let (name, revision) = split_revision(text)?;
+        Ok(Self { repo: RepoId::new(kind, name)?, revision, quant, file: None, endpoint: None })
+    }
+
+    fn parse_hf(rest: &str, kind: RepoKind) -> Result<Self, Error> {
+        let (kind, rest) = split_kind(rest, kind);
+        let mut parts = rest.splitn(3, '/');
+        let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let joined = format!("{owner}/{name}");
+        let (name, revision) = split_revision(&joined)?;
+        Ok(Self {
+            repo: RepoId::new(kind, name)?,
+            revision,
+            quant: None,
+            file: parts.next().filter(|path| !path.is_empty()).map(str::parse).transpose()?,
+            endpoint: None,
+        })
+    }
+
+    fn parse_url(text: &str, kind: RepoKind) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::invalid("repository URL", text, why.into());
+        let url = url::Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
+        let decode = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8()
+                .map(|text| text.into_owned())
+                .map_err(|_| invalid("not UTF-8"))
+        };
+        let (kind, path) = split_kind(url.path().trim_matches('/'), kind);
+        let parts: Vec<_> = path.split('/').map(decode).collect::<Result<_, _>>()?;
+        let [owner, name, rest @ ..] = parts.as_slice() else {
+            return Err(invalid("expected https://host/owner/name"));
+        };
+        let (revision, file) = match rest {
+            [] => (None, None),
+            [verb, revision, path @ ..] if matches!(verb.as_str(), "resolve" | "blob" | "tree" | "raw") => {
+                let is_file = verb != "tree" && !path.is_empty();
+                (Some(revision.parse()?), is_file.then(|| path.join("/").parse()).transpose()?)
+            }
+            _ => return Err(invalid("expected …/resolve/REVISION/FILE, …/blob/… or …/tree/…")),
+        };
+        let origin = url.origin().ascii_serialization();
+        Ok(Self {
+            repo: RepoId::new(kind, &format!("{owner}/{name}"))?,
+            revision,
+            quant: None,
+            file,
+            endpoint: Some(origin)
+                .filter(|origin| !matches!(origin.as_str(), "https://huggingface.co" | "https://hf.co")),
+        })
+    }
+}
+
+fn split_kind(text: &str, kind: RepoKind) -> (RepoKind, &str) {
+    for (prefix, kind) in
+        [("datasets/", RepoKind::Dataset), ("spaces/", RepoKind::Space), ("models/", RepoKind::Model)]
+    {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            return (kind, rest);
+        }
+    }
+    (kind, text)
+}
+
+fn split_revision(text: &str) -> Result<(&str, Option<Revision>), Error> {
+    match text.split_once('@') {
+        Some((name, revision)) => Ok((name, Some(revision.parse()?))),
+        None => Ok((text, None)),
+    }
+}
+
+impl Digest {
+    /// The name of the file's blob in `huggingface_hub`'s cache.
+    pub fn blob_name(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> RepoRef {
+        RepoRef::parse(text, RepoKind::Model).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn every_form_of_a_repository_is_understood() {
+        assert_eq!(parse("ggml-org/gpt-oss-20b-GGUF").repo.to_string(), "ggml-org/gpt-oss-20b-GGUF");
+        assert_eq!(parse("o/n@refs/pr/1").revision.expect("revision").as_str(), "refs/pr/1");
+        assert_eq!(parse("o/n:Q4_K_M").quant.as_deref(), Some("Q4_K_M"));
+        assert_eq!(parse("o/n@v1:Q8_0").revision.expect("revision").as_str(), "v1");
+        let hf = parse("hf://datasets/o/n@v1/a/b.bin");
+        assert_eq!(
+            (hf.repo.to_string().as_str(), hf.file.expect("file").as_str()),
+            ("datasets/o/n", "a/b.bin")
+        );
+        let url = parse("https://huggingface.co/o/n/resolve/refs%2Fpr%2F1/a%20b.gguf?download=true");
+        assert_eq!(url.revision.expect("revision").as_str(), "refs/pr/1");
+        assert_eq!(url.file.expect("file").as_str(), "a b.gguf");
+        assert_eq!(url.endpoint, None);
+        assert_eq!(parse("http://127.0.0.1:9/o/n").endpoint.as_deref(), Some("http://127.0.0.1:9"));
+    }
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in [
+            "../x",
+            "/x",
+            "a/../b",
+            "a//b",
+            "a/",
+            "C:/x",
+            "a\\b",
+            "a\0b",
+            "",
+            ".",
+            "a/./b",
+            ".modelfetch/lock",
+        ] {
+            assert!(name.parse::<RepoPath>().is_err(), "{name:?} was accepted");
+        }
+        for name in ["a b.gguf", "ü/ß.gguf", "..a", "a..b/c", "=x"] {
+            assert!(name.parse::<RepoPath>().is_ok(), "{name:?} was refused");
+        }
+    }
+
+    #[test]
+    fn malformed_repositories_and_revisions_are_refused() {
+        for text in ["", "name", "a/b/c", "/b", "a/", "a/..", "a b/c", "a/b@", "a/b@../x", "a/b@x y", "a/b\n"]
+        {
+            assert!(RepoRef::parse(text, RepoKind::Model).is_err(), "{text:?} was accepted");
+        }
+    }
+}

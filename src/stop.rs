@@ -1,0 +1,81 @@
+//! The order to stop: a signal, or the deadline. State is saved before the run ends.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::error::{Error, Signal};
+
+/// Why a run stops before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// SIGINT or SIGTERM.
+    Signal(Signal),
+    /// `--deadline` passed.
+    Deadline(Duration),
+}
+
+impl Cause {
+    /// As the error the run ends with.
+    pub fn error(self, doing: &str) -> Error {
+        match self {
+            Self::Signal(signal) => Error::Interrupted { signal },
+            Self::Deadline(deadline) => Error::Deadline { deadline, doing: doing.into() },
+        }
+    }
+}
+
+/// Gives the order.
+#[derive(Debug)]
+pub struct StopSender(watch::Sender<Option<Cause>>);
+
+/// Receives the order; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Receiver<Option<Cause>>);
+
+/// A new pair. A run whose sender is gone is never stopped.
+pub fn channel() -> (StopSender, Stop) {
+    let (sender, receiver) = watch::channel(None);
+    (StopSender(sender), Stop(receiver))
+}
+
+impl StopSender {
+    /// Orders the stop; the first cause counts.
+    pub fn stop(&self, cause: Cause) {
+        self.0.send_if_modified(|state| {
+            let first = state.is_none();
+            state.get_or_insert(cause);
+            first
+        });
+    }
+}
+
+impl Stop {
+    /// The cause, once the order was given.
+    pub fn cause(&self) -> Option<Cause> {
+        *self.0.borrow()
+    }
+
+    /// Fails once the order was given: for loops that block.
+    pub fn check(&self, doing: &str) -> Result<(), Error> {
+        self.cause().map_or(Ok(()), |cause| Err(cause.error(doing)))
+    }
+
+    /// Waits for the order, for ever if it never comes.
+    pub async fn raised(&self) -> Cause {
+        let mut receiver = self.0.clone();
+        let cause = receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause);
+        match cause {
+            Some(cause) => cause,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Runs `work` until it ends or the order comes. Only for work with no state to save.
+    pub async fn or<T>(&self, doing: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            result = work => result,
+            cause = self.raised() => Err(cause.error(doing)),
+        }
+    }
+}
