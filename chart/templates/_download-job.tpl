@@ -21,6 +21,7 @@ podFailurePolicy:
     - action: Ignore
       onPodConditions:
         - type: DisruptionTarget
+          status: "True"
     # modelfetch's exit numbers that another attempt can't change: usage (2), authorisation (10), not found (11),
     # pin against the Hub (12), digest (20), space (21), target (22). All others count as an attempt.
     - action: FailJob
