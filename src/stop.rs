@@ -13,6 +13,8 @@ pub enum Cause {
     Signal(Signal),
     /// `--deadline` passed.
     Deadline(Duration),
+    /// Another file of the run failed; its error is the one to tell.
+    Abandoned,
 }
 
 impl Cause {
@@ -21,6 +23,7 @@ impl Cause {
         match self {
             Self::Signal(signal) => Error::Interrupted { signal },
             Self::Deadline(deadline) => Error::Deadline { deadline, doing: doing.into() },
+            Self::Abandoned => Error::Internal(format!("stopped while {doing}: another file failed")),
         }
     }
 }

@@ -47,6 +47,9 @@ macro_rules! hex_digest {
         pub struct $name([u8; $bytes]);
 
         impl $name {
+            /// All zeros: no content is known to have it.
+            pub const ZERO: Self = Self([0; $bytes]);
+
             /// From the raw bytes of a finished hash.
             pub fn from_bytes(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)

@@ -114,7 +114,7 @@ impl Endpoints {
     }
 
     /// The endpoints in order; never empty.
-    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> + Clone {
         self.list.iter()
     }
 

@@ -60,6 +60,11 @@ impl Selection {
         Ok(Self::Matching(Patterns { include, exclude: exclude.to_vec(), quant }))
     }
 
+    /// One file alone, even if it is a shard of a set.
+    pub fn single(path: RepoPath) -> Self {
+        Self::Named(vec![path])
+    }
+
     /// What it asks for, in a few words, for messages.
     pub fn describe(&self) -> String {
         match self {
