@@ -1,0 +1,106 @@
+//! Where the bytes of one file are, and how to find them again when a signed URL has expired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::{Response, Url};
+use tokio::sync::Mutex;
+
+use super::{Hub, RemoteFile};
+use crate::error::Error;
+use crate::http::HttpFailure;
+use crate::request::{RepoId, endpoint_host};
+
+/// A file that can be read by ranges.
+pub struct Source {
+    hub: Arc<Hub>,
+    repo: RepoId,
+    /// The commit, so that a branch that moves meanwhile changes nothing.
+    revision: String,
+    file: RemoteFile,
+    current: Mutex<Option<Location>>,
+    /// Which endpoint is asked first; the next one after a failover.
+    first: AtomicUsize,
+}
+
+/// A URL with its place in the sequence of renewals.
+#[derive(Debug, Clone)]
+pub struct Location {
+    url: Url,
+    generation: u32,
+}
+
+impl Location {
+    /// Host and port.
+    pub fn host(&self) -> String {
+        endpoint_host(&self.url)
+    }
+
+    /// The URL, whose query may be a secret.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// How many times the URL was renewed before this one.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+}
+
+impl Source {
+    /// `url` saves the first question to the Hub.
+    pub fn new(hub: Arc<Hub>, repo: RepoId, revision: String, file: RemoteFile, url: Option<Url>) -> Self {
+        let current = Mutex::new(url.map(|url| Location { url, generation: 0 }));
+        Self { hub, repo, revision, file, current, first: AtomicUsize::new(0) }
+    }
+
+    /// The current location; asks the Hub if there is none yet.
+    pub async fn location(&self) -> Result<Location, Error> {
+        let mut current = self.current.lock().await;
+        if current.is_none() {
+            *current = Some(Location { url: self.ask().await?, generation: 0 });
+        }
+        current.clone().ok_or_else(|| Error::Internal("a location was lost".into()))
+    }
+
+    /// Whether there is another endpoint to ask.
+    pub fn has_alternatives(&self) -> bool {
+        self.hub.endpoints() > 1
+    }
+
+    /// A location newer than `stale`, from the next endpoint if `elsewhere`. Many connections may
+    /// ask at once; the Hub is asked once.
+    pub async fn renew(&self, stale: &Location, elsewhere: bool) -> Result<Location, Error> {
+        let mut current = self.current.lock().await;
+        match &*current {
+            Some(location) if location.generation > stale.generation => Ok(location.clone()),
+            _ => {
+                self.first.fetch_add(usize::from(elsewhere), Ordering::Relaxed);
+                let location = Location { url: self.ask().await?, generation: stale.generation + 1 };
+                Ok(current.insert(location).clone())
+            }
+        }
+    }
+
+    /// Sends a GET for an inclusive range of bytes, or for all.
+    pub async fn get(&self, location: &Location, range: Option<(u64, u64)>) -> Result<Response, HttpFailure> {
+        self.hub.get(&location.url, range).await
+    }
+
+    async fn ask(&self) -> Result<Url, Error> {
+        let head = self
+            .hub
+            .head_from(self.first.load(Ordering::Relaxed), &self.repo, &self.revision, &self.file.path)
+            .await?;
+        let same_digest =
+            head.digest.is_none_or(|digest| digest == self.file.digest || self.file.pin.is_some());
+        if head.size != self.file.size || !same_digest {
+            return Err(Error::KeepsChanging {
+                path: self.file.path.clone(),
+                host: endpoint_host(&head.url),
+                why: "it now announces another size or digest".into(),
+            });
+        }
+        Ok(head.url)
+    }
+}
