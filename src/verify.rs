@@ -1,50 +1,175 @@
 //! Step 5, verify: the digest of the bytes on disk.
+//!
+//! Only this module can make a [`Verified`], and only a [`Verified`] can be published.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use sha2::Digest as _;
 
 use crate::error::Error;
-use crate::request::{Destination, Endpoints, Limits, Pins};
-use crate::run::Context;
+use crate::gguf;
+use crate::request::{Digest, GitSha1, Sha256};
+use crate::resolve::RemoteFile;
+use crate::stop::Stop;
+use crate::transfer::Partial;
 
-/// What `modelfetch verify` is asked for.
-#[derive(Debug, Clone)]
-pub struct VerifyRequest {
-    /// The directory or cache whose receipts say what should be there.
-    pub destination: Destination,
-    /// Only these: paths as on disk or as in the repository. Empty means all.
-    pub paths: Vec<PathBuf>,
-    /// Digests that override the receipts.
-    pub pins: Pins,
-    /// Fetch again what is wrong or missing.
-    pub repair: bool,
-    /// Hubs for the repair.
-    pub endpoints: Endpoints,
-    /// Limits for the repair.
-    pub limits: Limits,
+/// Small enough for the CPU's cache, large enough that system calls do not count.
+const READ_SIZE: usize = 256 << 10;
+
+/// A complete partial file whose bytes hash to what was announced.
+#[derive(Debug)]
+pub struct Verified(Arc<Partial>);
+
+impl Verified {
+    /// The file.
+    pub fn remote(&self) -> &RemoteFile {
+        self.0.remote()
+    }
+
+    /// Where its bytes are.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Makes its bytes durable.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.0.file().sync_data().map_err(Error::io("flush", self.0.path()))
+    }
 }
 
-/// What was found about one file.
-#[derive(Debug, Clone, Serialize)]
-pub struct Verified {
-    /// Path on disk.
-    pub target: PathBuf,
-    /// Bytes on disk.
-    pub size: u64,
-    /// What is wrong, or `None`.
-    pub fault: Option<String>,
-    /// It was wrong and is right now.
-    pub repaired: bool,
+/// The bytes are not those that were announced.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// What was announced or pinned.
+    pub expected: Digest,
+    /// What the bytes hash to.
+    pub computed: Digest,
 }
 
-/// Hashes files against their receipts or pins.
-/// Fails with [`Error::VerifyFailed`] after `found` was called for each file, if any is wrong.
-pub async fn verify(
-    request: &VerifyRequest,
-    context: &Context,
-    found: &mut dyn FnMut(&Verified),
-) -> Result<(), Error> {
-    let _ = (request, context, found);
-    Err(Error::Internal("in the making".into()))
+/// Why a partial file was not verified.
+#[derive(Debug)]
+pub enum Unverified {
+    /// Wrong bytes.
+    Mismatch(Mismatch),
+    /// It was closed before it was complete.
+    Incomplete,
+    /// It cannot be read, or is not what its name says.
+    Failed(Error),
+}
+
+/// Follows the bytes of `partial` while they arrive, in order, up to its end. Blocks; `hashed`
+/// shows how far it is.
+pub fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unverified> {
+    let remote = partial.remote();
+    let mut hashes = Hashes::new(remote);
+    let mut position = 0;
+    let mut buffer = vec![0; READ_SIZE];
+    while position < remote.size {
+        let prefix = partial.wait_for_prefix(position).ok_or(Unverified::Incomplete)?;
+        let length = READ_SIZE.min(usize::try_from(prefix - position).unwrap_or(READ_SIZE));
+        let read = partial.file().read_exact_at(&mut buffer[..length], position);
+        read.map_err(|cause| Unverified::Failed(Error::io("read", partial.path())(cause)))?;
+        hashes.update(&buffer[..length]);
+        position += length as u64;
+        hashed.store(position, Ordering::Relaxed);
+    }
+    hashes.compare(remote).map_err(Unverified::Mismatch)?;
+    check_content(partial.file(), partial.path(), remote).map_err(Unverified::Failed)?;
+    Ok(Verified(partial))
+}
+
+/// Hashes a file that is already at its final name.
+pub fn hash(
+    path: &Path,
+    remote: &RemoteFile,
+    hashed: &AtomicU64,
+    stop: &Stop,
+) -> Result<Result<(), Mismatch>, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hashes = Hashes::new(remote);
+    let mut buffer = vec![0; READ_SIZE];
+    let mut position = 0;
+    loop {
+        stop.check("hashing files")?;
+        match file.read_at(&mut buffer, position) {
+            Ok(0) => return Ok(hashes.compare(remote)),
+            Ok(length) => {
+                hashes.update(&buffer[..length]);
+                position += length as u64;
+                hashed.store(position, Ordering::Relaxed);
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Error::io("read", path)(cause)),
+        }
+    }
+}
+
+/// The digest was right; now the name must not promise another kind of file.
+fn check_content(file: &File, path: &Path, remote: &RemoteFile) -> Result<(), Error> {
+    if !gguf::is_gguf(&remote.path) {
+        return Ok(());
+    }
+    let file = file.try_clone().map_err(Error::io("read", path))?;
+    let start = Start { file, position: 0 };
+    gguf::check_name(&remote.path, std::io::BufReader::new(start))
+        .map_err(|why| Error::NotGguf { path: remote.path.clone(), why })
+}
+
+/// Reads a file from its start without moving the position it shares with others.
+struct Start {
+    file: File,
+    position: u64,
+}
+
+impl std::io::Read for Start {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.file.read_at(buffer, self.position)?;
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+/// The hashes a file needs: one, or two when a pin is of another kind than the Hub's digest.
+struct Hashes {
+    sha256: Option<sha2::Sha256>,
+    git_sha1: Option<sha1::Sha1>,
+}
+
+impl Hashes {
+    fn new(remote: &RemoteFile) -> Self {
+        let is_git = matches!(remote.digest, Digest::GitSha1(_));
+        Self {
+            sha256: (!is_git || remote.pin.is_some()).then(sha2::Sha256::new),
+            git_sha1: is_git.then(|| sha1::Sha1::new_with_prefix(format!("blob {}\0", remote.size))),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some(hash) = &mut self.sha256 {
+            hash.update(bytes);
+        }
+        if let Some(hash) = &mut self.git_sha1 {
+            hash.update(bytes);
+        }
+    }
+
+    fn compare(self, remote: &RemoteFile) -> Result<(), Mismatch> {
+        let sha256 = self.sha256.map(|hash| Digest::Sha256(Sha256::from_bytes(hash.finalize().into())));
+        let git_sha1 = self.git_sha1.map(|hash| Digest::GitSha1(GitSha1::from_bytes(hash.finalize().into())));
+        let expected = [Some(remote.digest), remote.pin.map(Digest::Sha256)];
+        for expected in expected.into_iter().flatten() {
+            let computed = match expected {
+                Digest::Sha256(_) => sha256,
+                Digest::GitSha1(_) => git_sha1,
+            };
+            if let Some(computed) = computed.filter(|computed| *computed != expected) {
+                return Err(Mismatch { expected, computed });
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,24 +1,19 @@
 //! Step 4, transfer: byte ranges into a partial file.
+//!
+//! One pool of connections serves all files of a run. Each connection takes the next range of the
+//! first file that has one, fetches it and passes the bytes to that file's writer thread; a second
+//! thread hashes behind it, a third flushes. Knows files and sources, not repositories or names.
 
-use std::path::Path;
+mod active;
+pub mod answer;
+mod engine;
+mod journal;
+mod pace;
+mod partial;
+pub mod ranges;
+mod segments;
+mod worker;
 
-use crate::error::Error;
-use crate::resolve::RemoteFile;
-
-/// stub
-#[derive(Debug)]
-pub struct Journal;
-/// stub
-#[derive(Debug)]
-pub struct Survey {
-    /// stub
-    pub usable: u64,
-    /// stub
-    pub allocated: u64,
-}
-impl Journal {
-    /// stub
-    pub fn survey(_partials: &Path, _file: &RemoteFile) -> Result<Survey, Error> {
-        Ok(Survey { usable: 0, allocated: 0 })
-    }
-}
+pub use engine::{Counts, Engine, Unfinished};
+pub use journal::{Journal, Survey};
+pub use partial::{Partial, discard};

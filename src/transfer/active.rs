@@ -1,0 +1,208 @@
+//! One file that is being filled: what the connections at work on it share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use super::engine::Unfinished;
+use super::pace::Shape;
+use super::partial::Partial;
+use super::segments::{Segment, Segments};
+use crate::error::Error;
+use crate::request::RepoPath;
+use crate::resolve::{Location, Source};
+use crate::retry::Budget;
+
+/// Bytes on their way to the writer, with their share of the buffer memory.
+pub(super) struct Chunk {
+    pub(super) offset: u64,
+    pub(super) bytes: Bytes,
+    pub(super) _memory: OwnedSemaphorePermit,
+}
+
+/// A file under way.
+pub(super) struct Active {
+    pub(super) path: RepoPath,
+    pub(super) size: u64,
+    pub(super) source: Arc<Source>,
+    pub(super) budget: Budget,
+    /// Bytes received for it.
+    pub(super) received: AtomicU64,
+    pub(super) connections: AtomicUsize,
+    segments: Mutex<Segments>,
+    chunks: Mutex<Option<mpsc::Sender<Chunk>>>,
+    ending: watch::Sender<Option<End>>,
+    /// The server has shown that it honours ranges.
+    ranged: AtomicBool,
+    /// The server ignores ranges: one connection, from the start.
+    whole: AtomicBool,
+    /// One more than the newest generation of the URL that brought bytes.
+    proven: AtomicU32,
+    validator: Mutex<Option<(String, String)>>,
+}
+
+/// How the work on a file's ranges ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Every byte was passed to the writer.
+    Complete,
+    /// It will not be complete.
+    Stopped(Mutex<Option<Unfinished>>),
+}
+
+impl Active {
+    pub(super) fn new(
+        partial: &Partial,
+        source: Arc<Source>,
+        give_up_after: Duration,
+        chunks: mpsc::Sender<Chunk>,
+    ) -> Self {
+        let remote = partial.remote();
+        let segments = Segments::new(remote.size, partial.missing());
+        let end = segments.is_complete().then_some(End::Complete);
+        Self {
+            path: remote.path.clone(),
+            size: remote.size,
+            source,
+            budget: Budget::new(give_up_after),
+            received: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+            segments: Mutex::new(segments),
+            chunks: Mutex::new(Some(chunks)),
+            ending: watch::channel(end).0,
+            ranged: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
+            proven: AtomicU32::new(0),
+            validator: Mutex::new(None),
+        }
+    }
+
+    /// The next range for a connection: one nobody has, or, if `steal`, a part of another's.
+    pub(super) fn next_segment(&self, shape: &Shape, connections: u16, steal: bool) -> Option<Segment> {
+        let mut segments = self.segments();
+        let now = Instant::now();
+        if self.is_over() {
+            return None;
+        }
+        if self.whole.load(Ordering::Relaxed) {
+            return segments.take_whole(now);
+        }
+        if steal {
+            return segments.steal(shape.rate, shape.latency, now);
+        }
+        let length = shape.segment_length(segments.remaining(), connections);
+        segments.take(length, now)
+    }
+
+    /// Claims received bytes; see [`Segments::advance`].
+    pub(super) fn advance(&self, segment: &Segment, length: usize) -> std::ops::Range<u64> {
+        self.segments().advance(segment, length)
+    }
+
+    pub(super) fn is_done(&self, segment: &Segment) -> bool {
+        self.segments().is_done(segment)
+    }
+
+    pub(super) fn missing_of(&self, segment: &Segment) -> u64 {
+        self.segments().missing_of(segment)
+    }
+
+    /// Gives a segment back, with what it did not bring.
+    pub(super) fn release(&self, segment: &Segment) {
+        let complete = {
+            let mut segments = self.segments();
+            segments.release(segment);
+            segments.is_complete()
+        };
+        if complete {
+            self.end(End::Complete);
+        }
+    }
+
+    /// Where to pass bytes; `None` once the file is over.
+    pub(super) fn chunks(&self) -> Option<mpsc::Sender<Chunk>> {
+        self.chunks.lock().expect("nothing panics while it holds the channel").clone()
+    }
+
+    /// Ends the work on this file.
+    pub(super) fn stop(&self, why: Unfinished) {
+        self.end(End::Stopped(Mutex::new(Some(why))));
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        self.stop(Unfinished::Failed(error));
+    }
+
+    fn end(&self, end: End) {
+        self.ending.send_if_modified(|ending| {
+            let first = ending.is_none();
+            ending.get_or_insert(end);
+            first
+        });
+        self.chunks.lock().expect("nothing panics while it holds the channel").take();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ending.borrow().is_some()
+    }
+
+    /// Waits for the end.
+    pub(super) async fn over(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.ending.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Why it will not be complete.
+    pub(super) fn stopped(&self) -> Option<Unfinished> {
+        match &*self.ending.borrow() {
+            Some(End::Stopped(why)) => why.lock().expect("nothing panics while it holds the reason").take(),
+            _ => None,
+        }
+    }
+
+    /// Notes a good answer to a ranged request. Fails if it is of another file than the answers
+    /// before: same host, other etag. Another host may call the same bytes differently.
+    pub(super) fn prove(&self, location: &Location, etag: Option<String>) -> Result<(), String> {
+        self.proven.fetch_max(location.generation() + 1, Ordering::Relaxed);
+        let Some(etag) = etag else { return Ok(()) };
+        let mut validator = self.validator.lock().expect("nothing panics while it holds the validator");
+        match &*validator {
+            Some((host, before)) if *host == location.host() && *before != etag => {
+                Err(format!("its etag was {before} and is {etag}"))
+            }
+            _ => {
+                *validator = Some((location.host(), etag));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether this generation of the URL, or the first one, may be replaced by a new one: a
+    /// fresh URL that never worked would only be refused again.
+    pub(super) fn may_renew(&self, location: &Location) -> bool {
+        location.generation() == 0 || self.proven.load(Ordering::Relaxed) > location.generation()
+    }
+
+    pub(super) fn note_ranged(&self) {
+        self.ranged.store(true, Ordering::Relaxed);
+    }
+
+    /// A whole body came although a range was asked for. Unless ranges worked before, the server
+    /// has none, and one connection reads from the start.
+    pub(super) fn fall_back_to_whole(&self) -> bool {
+        let whole = !self.ranged.load(Ordering::Relaxed);
+        self.whole.fetch_or(whole, Ordering::Relaxed);
+        whole
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
+    }
+
+    fn segments(&self) -> MutexGuard<'_, Segments> {
+        self.segments.lock().expect("nothing panics while it holds the segments")
+    }
+}

@@ -1,0 +1,278 @@
+//! The engine of a run: the pool of connections, and the threads of each file.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+
+use super::active::{Active, Chunk};
+use super::pace::{Pace, Shape, Throttle};
+use super::partial::Partial;
+use super::segments::Segment;
+use super::worker;
+use crate::error::Error;
+use crate::report::{Event, Progress, Reporter};
+use crate::request::Limits;
+use crate::resolve::Source;
+use crate::stop::Stop;
+use crate::verify::{self, Mismatch, Unverified, Verified};
+
+/// Bytes between the sockets and the writers, over all files. With the HTTP stack's own buffers
+/// this bounds the memory of a run, whatever the size of its files.
+const BUFFER: usize = 6 << 20;
+/// The largest share of it one chunk takes, so that no chunk can wait for ever.
+pub(super) const BUFFER_SHARE_MAX: u32 = 1 << 20;
+/// Time between two progress events of a file.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Time after which an idle connection looks again whether another one needs help.
+const HELP_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a file was not filled.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// Complete, and wrong.
+    Mismatch(Mismatch),
+    /// The server has another file now than when the first range was fetched.
+    Changed {
+        /// The serving host.
+        host: String,
+        /// What is different.
+        why: String,
+    },
+    /// An error that ends the run. What has arrived is recorded.
+    Failed(Error),
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a transfer cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Bytes received.
+    pub received: u64,
+}
+
+/// Shared by all files of a run.
+pub struct Engine {
+    pub(super) limits: Limits,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) pace: Pace,
+    pub(super) throttle: Option<Throttle>,
+    pub(super) memory: Arc<Semaphore>,
+    stop: Stop,
+    files: Mutex<Vec<Arc<Active>>>,
+    /// Rung when there may be new ranges to take.
+    work: Notify,
+    /// Rung by a connection that finds nothing to do.
+    hungry: Notify,
+}
+
+impl Engine {
+    /// An engine without connections; see [`Engine::run`].
+    pub fn new(limits: Limits, reporter: Arc<dyn Reporter>, stop: Stop) -> Self {
+        Self {
+            pace: Pace::new(limits.connections),
+            throttle: limits.rate_max.map(Throttle::new),
+            limits,
+            reporter,
+            memory: Arc::new(Semaphore::new(BUFFER)),
+            stop,
+            files: Mutex::default(),
+            work: Notify::new(),
+            hungry: Notify::new(),
+        }
+    }
+
+    /// Keeps the connections at work while `job` runs.
+    pub async fn run<T>(self: &Arc<Self>, job: impl Future<Output = T>) -> T {
+        let mut tasks = JoinSet::new();
+        for index in 0..self.pace.max() {
+            tasks.spawn(worker::work(Arc::clone(self), index));
+        }
+        let engine = Arc::clone(self);
+        tasks.spawn(async move { engine.pace.adjust(engine.limits.connections).await });
+        job.await
+    }
+
+    /// Waits until a connection has nothing to do: time to begin another file.
+    pub async fn hungry(&self) {
+        self.hungry.notified().await;
+    }
+
+    /// Fetches what `partial` lacks and verifies all of it. On any failure what has arrived is
+    /// recorded for the next run.
+    pub async fn fill(
+        self: &Arc<Self>,
+        partial: Arc<Partial>,
+        source: Arc<Source>,
+        counts: &mut Counts,
+    ) -> Result<Verified, Unfinished> {
+        let (chunks, received) = mpsc::channel(64);
+        let active = Arc::new(Active::new(&partial, source, self.limits.give_up_after, chunks));
+        let hashed = Arc::new(AtomicU64::new(0));
+        let mut writer = spawn_blocking({
+            let partial = Arc::clone(&partial);
+            move || write(&partial, received)
+        });
+        let hasher = spawn_blocking({
+            let (partial, hashed) = (Arc::clone(&partial), Arc::clone(&hashed));
+            move || verify::follow(partial, &hashed)
+        });
+        let flusher = partial.is_flushed_meanwhile().then(|| {
+            let partial = Arc::clone(&partial);
+            spawn_blocking(move || partial.flush_behind())
+        });
+        self.files().push(Arc::clone(&active));
+        self.work.notify_waiters();
+
+        let show = || self.show(&active, &partial, &hashed);
+        let written = watch(&active, &mut writer, &self.stop, &show).await;
+        self.files().retain(|file| !Arc::ptr_eq(file, &active));
+        counts.received += active.received.load(Ordering::Relaxed);
+
+        let result = match written {
+            Ok(()) => verdict(hasher, &partial, &self.stop, &show).await,
+            Err(unfinished) => {
+                let closed = partial.close();
+                let _ = hasher.await;
+                closed.map_err(Unfinished::Failed).and(Err(unfinished))
+            }
+        };
+        if let Some(flusher) = flusher {
+            let closed = partial.close();
+            flusher.await.map_err(panicked)?;
+            closed?;
+        }
+        if result.is_err() {
+            let saved = spawn_blocking(move || partial.save()).await.map_err(panicked)?;
+            // The first failure is the one to tell; a full disk often makes saving fail too.
+            if result.as_ref().is_err_and(|unfinished| !matches!(unfinished, Unfinished::Failed(_))) {
+                saved?;
+            }
+        }
+        result
+    }
+
+    /// The next range for an idle connection, of the first file that has one.
+    pub(super) async fn next(&self, shape: &Shape) -> (Arc<Active>, Segment) {
+        loop {
+            let mut woken = std::pin::pin!(self.work.notified());
+            woken.as_mut().enable();
+            let files = self.files().clone();
+            for steal in [false, true] {
+                for file in &files {
+                    if let Some(segment) = file.next_segment(shape, self.pace.allowed(), steal) {
+                        return (Arc::clone(file), segment);
+                    }
+                }
+                if !steal {
+                    self.hungry.notify_one();
+                }
+            }
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(HELP_EVERY) => {}
+            }
+        }
+    }
+
+    /// There may be ranges to take again.
+    pub(super) fn offer(&self) {
+        self.work.notify_waiters();
+    }
+
+    fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {
+        self.reporter.report(&Event::Progress(&Progress {
+            path: &active.path,
+            size: active.size,
+            on_disk: partial.written(),
+            hashed: hashed.load(Ordering::Relaxed),
+            received: active.received.load(Ordering::Relaxed),
+            connections: active.connections.load(Ordering::Relaxed),
+        }));
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Arc<Active>>> {
+        self.files.lock().expect("nothing panics while it holds the list of files")
+    }
+}
+
+/// The writer thread.
+fn write(partial: &Partial, mut chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
+    while let Some(chunk) = chunks.blocking_recv() {
+        partial.write(chunk.offset, &chunk.bytes)?;
+    }
+    Ok(())
+}
+
+type Task<T> = tokio::task::JoinHandle<T>;
+
+/// Waits until every byte is written, and tells of the progress meanwhile.
+async fn watch(
+    active: &Active,
+    writer: &mut Task<Result<(), Error>>,
+    stop: &Stop,
+    show: &impl Fn(),
+) -> Result<(), Unfinished> {
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    let ended_early = loop {
+        tokio::select! {
+            () = active.over() => break None,
+            written = &mut *writer => break Some(written),
+            cause = stop.raised() => active.fail(cause.error("downloading")),
+            _ = ticks.tick() => show(),
+        }
+    };
+    let written = match ended_early {
+        Some(written) => {
+            active.fail(Error::Internal("the writer ended early".into()));
+            written
+        }
+        // The connections let go of the channel; what is in it is still written.
+        None => writer.await,
+    };
+    written.map_err(panicked)??;
+    active.stopped().map_or(Ok(()), Err)
+}
+
+/// Waits for the hash of a file that is all there.
+async fn verdict(
+    mut hasher: Task<Result<Verified, Unverified>>,
+    partial: &Arc<Partial>,
+    stop: &Stop,
+    show: &impl Fn(),
+) -> Result<Verified, Unfinished> {
+    // The flush needs no digest and the hash no disk: they run side by side.
+    let flush = spawn_blocking({
+        let partial = Arc::clone(partial);
+        move || partial.file().sync_data().map_err(Error::io("flush", partial.path()))
+    });
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    let verdict = loop {
+        tokio::select! {
+            verdict = &mut hasher => break verdict.map_err(panicked)?,
+            cause = stop.raised() => {
+                partial.close()?;
+                return Err(cause.error("verifying").into());
+            }
+            _ = ticks.tick() => show(),
+        }
+    };
+    flush.await.map_err(panicked)??;
+    show();
+    verdict.map_err(|why| match why {
+        Unverified::Mismatch(mismatch) => Unfinished::Mismatch(mismatch),
+        Unverified::Failed(error) => Unfinished::Failed(error),
+        Unverified::Incomplete => Unfinished::Failed(Error::Internal("the file was closed too early".into())),
+    })
+}
+
+fn panicked(why: JoinError) -> Error {
+    Error::Internal(format!("a thread failed: {why}"))
+}

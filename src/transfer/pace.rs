@@ -1,0 +1,233 @@
+//! How many connections are open, how long their ranges are, and how quick they may be.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, watch};
+
+use crate::request::Connections;
+
+/// Connections at the start.
+const START: u16 = 4;
+/// Time between two looks at the total rate.
+const TICK: Duration = Duration::from_millis(250);
+/// More connections must bring this much more to be worth it.
+const GAIN: f64 = 1.05;
+/// A fall to this share of the best rate is a collapse: some CDNs punish many connections
+/// (`huggingface_hub#4893`: 4 sustained 300 MB/s where 6 collapsed).
+const COLLAPSE: f64 = 0.6;
+/// Time after a collapse before growing again.
+const REST: Duration = Duration::from_secs(20);
+
+const SEGMENT_MIN: u64 = 4 << 20;
+const SEGMENT_MAX: u64 = 64 << 20;
+/// A range takes this many times the latency of its request: a loss of 5 %.
+const LATENCIES_PER_SEGMENT: f64 = 20.0;
+
+/// Climbs to the number of connections that brings the most, and comes down when it collapses.
+#[derive(Debug)]
+pub(super) struct Pace {
+    max: u16,
+    allowed: watch::Sender<u16>,
+    received: AtomicU64,
+}
+
+impl Pace {
+    /// Starts low for `auto`, at the number given otherwise.
+    pub(super) fn new(connections: Connections) -> Self {
+        let max = connections.max();
+        let start = match connections {
+            Connections::Auto => START.min(max),
+            Connections::Fixed(n) => n,
+        };
+        Self { max, allowed: watch::channel(start).0, received: AtomicU64::new(0) }
+    }
+
+    /// The most connections there will ever be.
+    pub(super) fn max(&self) -> u16 {
+        self.max
+    }
+
+    /// How many there may be now.
+    pub(super) fn allowed(&self) -> u16 {
+        *self.allowed.borrow()
+    }
+
+    /// Waits until connection number `index` may be open.
+    pub(super) async fn admitted(&self, index: u16) {
+        let mut allowed = self.allowed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = allowed.wait_for(|allowed| index < *allowed).await;
+    }
+
+    /// Notes bytes that arrived on any connection.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Adjusts the number of connections until it is dropped.
+    pub(super) async fn adjust(&self, connections: Connections) {
+        if connections != Connections::Auto {
+            return std::future::pending().await;
+        }
+        let mut climb = Climb::new(self.allowed(), self.max, Instant::now());
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut before = (0, Instant::now());
+        loop {
+            ticks.tick().await;
+            let now = (self.received.load(Ordering::Relaxed), Instant::now());
+            let seconds = now.1.duration_since(before.1).as_secs_f64();
+            if seconds > 0.0 {
+                self.allowed.send_replace(climb.judge((now.0 - before.0) as f64 / seconds, now.1));
+            }
+            before = now;
+        }
+    }
+}
+
+/// The decision alone, without a clock of its own.
+#[derive(Debug)]
+struct Climb {
+    current: u16,
+    max: u16,
+    best: f64,
+    low: u8,
+    rest_until: Instant,
+    settled: bool,
+}
+
+impl Climb {
+    fn new(current: u16, max: u16, now: Instant) -> Self {
+        Self { current, max, best: 0.0, low: 0, rest_until: now, settled: false }
+    }
+
+    /// The number of connections after a tick in which `rate` bytes per second arrived.
+    fn judge(&mut self, rate: f64, now: Instant) -> u16 {
+        if rate <= 0.0 {
+            // Between two attempts, or before the first byte: says nothing about the number.
+            return self.current;
+        }
+        if rate > self.best * GAIN {
+            self.best = rate;
+            self.low = 0;
+            if now >= self.rest_until {
+                self.current = (self.current + 2).min(self.max);
+                self.settled = false;
+            }
+        } else if rate < self.best * COLLAPSE {
+            self.low += 1;
+            if self.low >= 4 {
+                self.current = (self.current / 2).max(1);
+                self.best = rate;
+                self.low = 0;
+                self.rest_until = now + REST;
+            }
+        } else {
+            self.low = 0;
+            if !self.settled {
+                // One more step tells noise from a summit.
+                self.settled = true;
+                self.current = (self.current + 1).min(self.max);
+            }
+        }
+        self.current
+    }
+}
+
+/// What one connection has shown of itself; it decides how long its next range is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Bytes per second while bytes flow.
+    pub(super) rate: f64,
+    /// From a request to the first byte of its answer.
+    pub(super) latency: Duration,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { rate: 10e6, latency: Duration::from_millis(20) }
+    }
+}
+
+impl Shape {
+    /// Learns from a finished range.
+    pub(super) fn learn(&mut self, bytes: u64, latency: Duration, flowing: Duration) {
+        if bytes >= 64 << 10 {
+            self.rate = bytes as f64 / flowing.as_secs_f64().max(1e-4);
+            self.latency = latency;
+        }
+    }
+
+    /// Length of the next range when `remaining` bytes are left for `connections`.
+    pub(super) fn segment_length(&self, remaining: u64, connections: u16) -> u64 {
+        let by_latency = self.rate * self.latency.as_secs_f64() * LATENCIES_PER_SEGMENT;
+        let fair = remaining / (2 * u64::from(connections.max(1)));
+        (by_latency as u64).clamp(SEGMENT_MIN, SEGMENT_MAX).min(fair.max(SEGMENT_MIN / 4))
+    }
+}
+
+/// `--limit-rate`: a bucket that fills with the allowed rate and holds a tenth of a second.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    rate: f64,
+    /// When the bytes taken so far are paid for.
+    paid_until: Mutex<Instant>,
+}
+
+impl Throttle {
+    /// For this many bytes per second.
+    pub(super) fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1) as f64, paid_until: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until `bytes` more may pass.
+    pub(super) async fn pass(&self, bytes: usize) {
+        let until = {
+            let mut paid_until = self.paid_until.lock().await;
+            let start = (*paid_until).max(Instant::now().checked_sub(TICK / 2).unwrap_or(*paid_until));
+            *paid_until = start + Duration::from_secs_f64(bytes as f64 / self.rate);
+            *paid_until
+        };
+        tokio::time::sleep_until(until.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the climb against a link that brings `rate(connections)`.
+    fn climb(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
+        let start = Instant::now();
+        let mut climb = Climb::new(START, Connections::AUTO_MAX, start);
+        (0..seconds * 4).map(|n| climb.judge(rate(climb.current), start + TICK * n as u32)).collect()
+    }
+
+    #[test]
+    fn connections_grow_while_they_bring_more() {
+        let counts = climb(2, |n| f64::from(n) * 25e6);
+        assert_eq!(*counts.last().expect("ticks"), Connections::AUTO_MAX);
+    }
+
+    #[test]
+    fn a_link_that_is_full_gets_no_crowd() {
+        let counts = climb(10, |_| 100e6);
+        assert!(*counts.last().expect("ticks") <= START + 3, "{counts:?}");
+    }
+
+    #[test]
+    fn a_punished_crowd_goes_home() {
+        let counts = climb(15, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
+        assert!(*counts.last().expect("ticks") <= 4, "{counts:?}");
+    }
+
+    #[test]
+    fn ranges_grow_with_latency_and_shrink_at_the_end() {
+        let near = Shape { rate: 200e6, latency: Duration::from_millis(1) };
+        let far = Shape { rate: 25e6, latency: Duration::from_millis(40) };
+        assert_eq!(near.segment_length(1 << 40, 8), SEGMENT_MIN);
+        assert_eq!(far.segment_length(1 << 40, 8), 20_000_000);
+        assert!(far.segment_length(10 << 20, 8) <= 1 << 20);
+    }
+}

@@ -1,0 +1,236 @@
+//! Who fetches which range of one file. Pure bookkeeping: no I/O, no clock but what it is told.
+//!
+//! Ranges are handed out from the lowest missing byte upwards, so that the hash can follow. When
+//! nothing is left to hand out, an idle connection takes over a part of what a slower one still
+//! has to do, or all of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::ranges::RangeSet;
+
+/// Less than this is not worth a request of its own.
+const SPLIT_MIN: u64 = 512 << 10;
+/// How far ahead of the first gap ranges are handed out, so that what is still to be hashed
+/// stays in the page cache.
+const WINDOW: u64 = 512 << 20;
+
+/// A segment: a range under way on one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    id: u64,
+    /// Its first byte, and one past its last one when it was handed out.
+    pub(super) range: Range<u64>,
+    /// Rung when another connection took over what was left.
+    pub(super) cut: Arc<Notify>,
+}
+
+/// The state of one file's ranges.
+#[derive(Debug)]
+pub(super) struct Segments {
+    size: u64,
+    unassigned: RangeSet,
+    flights: Vec<Flight>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    position: u64,
+    end: u64,
+    started: Instant,
+    begun_at: u64,
+    cut: Arc<Notify>,
+}
+
+impl Flight {
+    fn remaining(&self) -> u64 {
+        self.end - self.position
+    }
+
+    /// Time to the end at the pace so far. Infinite for one that has not brought a byte.
+    fn time_left(&self, now: Instant) -> f64 {
+        let done = (self.position - self.begun_at) as f64;
+        self.remaining() as f64 * now.duration_since(self.started).as_secs_f64() / done
+    }
+}
+
+impl Segments {
+    /// Of a file of `size` bytes that lacks `missing`.
+    pub(super) fn new(size: u64, missing: RangeSet) -> Self {
+        Self { size, unassigned: missing, flights: Vec::new(), next_id: 0 }
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unassigned.is_empty() && self.flights.is_empty()
+    }
+
+    /// Bytes not yet received.
+    pub(super) fn remaining(&self) -> u64 {
+        self.unassigned.bytes() + self.flights.iter().map(Flight::remaining).sum::<u64>()
+    }
+
+    /// The next range nobody works on, at most `length` long.
+    pub(super) fn take(&mut self, length: u64, now: Instant) -> Option<Segment> {
+        let first = self.unassigned.first()?;
+        let oldest = self.flights.iter().map(|flight| flight.position).min();
+        if oldest.is_some_and(|oldest| first.start > oldest.saturating_add(WINDOW)) {
+            return None;
+        }
+        let range = first.start..first.end.min(first.start.saturating_add(length.max(1)));
+        self.unassigned.remove(&range);
+        Some(self.assign(range, now))
+    }
+
+    /// The whole file as one segment, for a server that knows no ranges. `None` while one is under way.
+    pub(super) fn take_whole(&mut self, now: Instant) -> Option<Segment> {
+        if !self.flights.is_empty() || self.unassigned.is_empty() {
+            return None;
+        }
+        let size = self.size;
+        self.unassigned = RangeSet::default();
+        Some(self.assign(0..size, now))
+    }
+
+    /// A part of what the slowest connection still has to do, for one that brings `rate` bytes
+    /// per second and needs `latency` for the first one.
+    pub(super) fn steal(&mut self, rate: f64, latency: Duration, now: Instant) -> Option<Segment> {
+        let slowest = self
+            .flights
+            .iter_mut()
+            .filter(|flight| flight.remaining() > 0)
+            .max_by(|a, b| a.time_left(now).total_cmp(&b.time_left(now)))?;
+        let own_time = latency.as_secs_f64() + slowest.remaining() as f64 / rate.max(1.0);
+        let waited = now.duration_since(slowest.started).as_secs_f64();
+        let range = if slowest.time_left(now) > 4.0 * own_time + 1.0 && waited > 4.0 * own_time + 1.0 {
+            slowest.position..slowest.end
+        } else if slowest.remaining() >= 2 * SPLIT_MIN {
+            slowest.position + slowest.remaining() / 2..slowest.end
+        } else {
+            return None;
+        };
+        slowest.end = range.start;
+        if slowest.remaining() == 0 {
+            slowest.cut.notify_one();
+        }
+        Some(self.assign(range, now))
+    }
+
+    /// Claims the next `length` bytes of a segment. Fewer come back when its end was moved:
+    /// what lies behind belongs to another connection now.
+    pub(super) fn advance(&mut self, segment: &Segment, length: usize) -> Range<u64> {
+        let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == segment.id) else {
+            return segment.range.end..segment.range.end;
+        };
+        let start = flight.position;
+        flight.position = flight.end.min(start.saturating_add(length as u64));
+        start..flight.position
+    }
+
+    /// Whether a segment has all its bytes.
+    pub(super) fn is_done(&self, segment: &Segment) -> bool {
+        self.missing_of(segment) == 0
+    }
+
+    /// Bytes a segment has still to bring.
+    pub(super) fn missing_of(&self, segment: &Segment) -> u64 {
+        self.flights.iter().find(|flight| flight.id == segment.id).map_or(0, Flight::remaining)
+    }
+
+    /// Ends a segment; what it did not bring is to be had again.
+    pub(super) fn release(&mut self, segment: &Segment) {
+        if let Some(at) = self.flights.iter().position(|flight| flight.id == segment.id) {
+            let flight = self.flights.swap_remove(at);
+            self.unassigned.insert(flight.position..flight.end);
+        }
+    }
+
+    fn assign(&mut self, range: Range<u64>, now: Instant) -> Segment {
+        let id = self.next_id;
+        self.next_id += 1;
+        let cut = Arc::new(Notify::new());
+        self.flights.push(Flight {
+            id,
+            position: range.start,
+            end: range.end,
+            started: now,
+            begun_at: range.start,
+            cut: Arc::clone(&cut),
+        });
+        Segment { id, range, cut }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What random connections do: take, bring some bytes, fail, steal.
+    fn step() -> impl Strategy<Value = (u8, usize, usize)> {
+        (0..4u8, 0..8usize, 1..3_000_000usize)
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_fetched_exactly_once(size in 1..20_000_000u64, steps in proptest::collection::vec(step(), 0..200)) {
+            let mut segments = Segments::new(size, RangeSet::full(size));
+            let mut open: Vec<Segment> = Vec::new();
+            let mut got = RangeSet::default();
+            let mut bytes = 0;
+            let now = Instant::now();
+            let end = (0..100_000).map(|n| if n % 2 == 0 { (0, 0, 1 << 20) } else { (1, 0, 1 << 20) });
+            for (n, (what, which, amount)) in steps.into_iter().chain(end).enumerate() {
+                let now = now + Duration::from_millis(n as u64);
+                match what {
+                    0 if open.len() < 8 => open.extend(segments.take(amount as u64, now)),
+                    3 if open.len() < 8 => open.extend(segments.steal(1e6, Duration::from_millis(1), now)),
+                    1 if !open.is_empty() => {
+                        let segment = &open[which % open.len()];
+                        let claimed = segments.advance(segment, amount);
+                        bytes += claimed.end - claimed.start;
+                        got.insert(claimed);
+                        if segments.is_done(segment) {
+                            segments.release(&open.swap_remove(which % open.len()));
+                        }
+                    }
+                    2 if !open.is_empty() => segments.release(&open.swap_remove(which % open.len())),
+                    _ => {}
+                }
+                if segments.is_complete() {
+                    break;
+                }
+            }
+            prop_assert!(segments.is_complete());
+            prop_assert_eq!(got, RangeSet::full(size));
+            prop_assert_eq!(bytes, size);
+        }
+    }
+
+    #[test]
+    fn a_straggler_loses_all_it_has_left() {
+        let start = Instant::now();
+        let mut segments = Segments::new(1 << 20, RangeSet::full(1 << 20));
+        let slow = segments.take(1 << 20, start).expect("a segment");
+        segments.advance(&slow, 10);
+        let thief =
+            segments.steal(50e6, Duration::from_millis(40), start + Duration::from_secs(5)).expect("a part");
+        assert_eq!(thief.range, 10..1 << 20);
+        assert!(segments.is_done(&slow));
+    }
+
+    #[test]
+    fn a_connection_as_quick_as_the_others_is_relieved_of_half() {
+        let start = Instant::now();
+        let mut segments = Segments::new(8 << 20, RangeSet::full(8 << 20));
+        let other = segments.take(8 << 20, start).expect("a segment");
+        segments.advance(&other, 4 << 20);
+        let thief = segments.steal(4e6, Duration::ZERO, start + Duration::from_secs(1)).expect("a part");
+        assert_eq!(thief.range, 6 << 20..8 << 20);
+    }
+}

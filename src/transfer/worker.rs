@@ -1,0 +1,254 @@
+//! One connection: takes a range, fetches it, and deals with what goes wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+
+use super::active::{Active, Chunk};
+use super::answer::{self, Answer};
+use super::engine::{Engine, Unfinished};
+use super::pace::Shape;
+use super::segments::Segment;
+use crate::error::Error;
+use crate::http::HttpFailure;
+use crate::report::Event;
+use crate::resolve::Location;
+use crate::retry::Backoff;
+
+/// Fewer bytes per second than this, over a stall timeout, count as none.
+const TRICKLE: u64 = 100;
+/// Failures in a row after which another endpoint is asked where the bytes are.
+const FAILURES_BEFORE_FAILOVER: u32 = 3;
+
+/// Why a range was not fetched to its end.
+enum Trouble {
+    /// Worth another try after a pause.
+    Failed(HttpFailure),
+    /// The URL is no longer good.
+    Expired(Location, HttpFailure),
+    /// The file must begin again.
+    Changed(String, String),
+    /// The server knows no ranges.
+    NoRanges,
+    /// Another connection has the range now, or the file is over.
+    Gone,
+    /// No use trying again.
+    Fatal(Error),
+}
+
+impl From<HttpFailure> for Trouble {
+    fn from(failure: HttpFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Serves files until the task is dropped.
+pub(super) async fn work(engine: Arc<Engine>, index: u16) {
+    let mut shape = Shape::default();
+    let mut backoff = Backoff::default();
+    loop {
+        engine.pace.admitted(index).await;
+        let (file, segment) = engine.next(&shape).await;
+        file.connections.fetch_add(1, Ordering::Relaxed);
+        let fetched = fetch(&engine, &file, &segment, &mut shape, &mut backoff).await;
+        file.connections.fetch_sub(1, Ordering::Relaxed);
+        // Given back before any pause: another connection may have more luck.
+        file.release(&segment);
+        engine.offer();
+        if let Err(trouble) = fetched {
+            settle(&engine, &file, trouble, &mut backoff).await;
+        }
+    }
+}
+
+/// Does what a failure calls for, and pauses as long as it should.
+async fn settle(engine: &Engine, file: &Active, trouble: Trouble, backoff: &mut Backoff) {
+    match trouble {
+        Trouble::Gone | Trouble::NoRanges => {}
+        Trouble::Fatal(error) => file.fail(error),
+        Trouble::Changed(host, why) => file.stop(Unfinished::Changed { host, why }),
+        Trouble::Failed(failure) => pause(engine, file, failure, backoff).await,
+        Trouble::Expired(location, failure) => {
+            if !file.may_renew(&location) {
+                let what = format!("fetching `{}` from {}, with a fresh URL,", file.path, location.host());
+                return file.fail(Error::Refused { what, answer: Box::new(failure) });
+            }
+            match file.source.renew(&location, false).await {
+                Ok(fresh) => {
+                    let path = &file.path;
+                    engine.reporter.report(&Event::Renewed { path, host: &fresh.host() });
+                }
+                Err(error) => return file.fail(error),
+            }
+            // The first time may be an expired URL; a second one in a row is no accident.
+            backoff.attempts += 1;
+            if backoff.attempts > 1 {
+                let pause = Duration::from_secs(1).mul_f64(fastrand::f64());
+                tokio::select! { () = tokio::time::sleep(pause) => {}, () = file.over() => {} }
+            }
+        }
+    }
+}
+
+async fn pause(engine: &Engine, file: &Active, failure: HttpFailure, backoff: &mut Backoff) {
+    let what = format!("fetching `{}` from {}", file.path, failure.host());
+    let (delay, failure) = match file.budget.pause_after(failure, backoff, &what) {
+        Ok(pause) => pause,
+        Err(error) => return file.fail(error),
+    };
+    let attempt = backoff.attempts;
+    engine.reporter.report(&Event::Retrying { what: file.path.as_str(), cause: &failure, delay, attempt });
+    tokio::select! { () = tokio::time::sleep(delay) => {}, () = file.over() => return }
+    if attempt % FAILURES_BEFORE_FAILOVER == 0
+        && file.source.has_alternatives()
+        && let Ok(location) = file.source.location().await
+        && let Err(error) = file.source.renew(&location, true).await
+    {
+        file.fail(error);
+    }
+}
+
+/// Fetches one range.
+async fn fetch(
+    engine: &Engine,
+    file: &Active,
+    segment: &Segment,
+    shape: &mut Shape,
+    backoff: &mut Backoff,
+) -> Result<(), Trouble> {
+    let asked = Instant::now();
+    let (location, response) = unless_over(file, segment, open(file, segment)).await?;
+    let latency = asked.elapsed();
+    let flowing = Instant::now();
+    let received = stream(engine, file, segment, &location, response, backoff).await?;
+    shape.learn(received, latency, flowing.elapsed());
+    Ok(())
+}
+
+/// Runs `step` unless the segment is taken away first. Only for steps that hold no bytes.
+async fn unless_over<T>(
+    file: &Active,
+    segment: &Segment,
+    step: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::select! {
+        result = step => result,
+        () = segment.cut.notified() => Err(Trouble::Gone),
+        () = file.over() => Err(Trouble::Gone),
+    }
+}
+
+/// Asks for the range and checks the headers of the answer.
+async fn open(file: &Active, segment: &Segment) -> Result<(Location, Response), Trouble> {
+    let location = file.source.location().await.map_err(Trouble::Fatal)?;
+    let whole = file.is_whole();
+    let range = &segment.range;
+    let bounds = (!whole).then(|| (range.start, range.end - 1));
+    let response = file.source.get(&location, bounds).await?;
+    match answer::judge(location.url(), response, range, file.size).await? {
+        Answer::Part(_) if whole => {
+            Err(HttpFailure::wrong(location.url(), "a part of a file that was asked for as a whole").into())
+        }
+        Answer::Part(response) => {
+            file.note_ranged();
+            check_validator(file, &location, &response)?;
+            Ok((location, response))
+        }
+        Answer::Whole(response) if whole || (range.start == 0 && range.end == file.size) => {
+            check_validator(file, &location, &response)?;
+            Ok((location, response))
+        }
+        Answer::Whole(_) if file.fall_back_to_whole() => Err(Trouble::NoRanges),
+        Answer::Whole(_) => {
+            Err(HttpFailure::wrong(location.url(), "the whole file instead of a range").into())
+        }
+        Answer::Expired(failure) => Err(Trouble::Expired(location, failure)),
+        Answer::Changed(why) => Err(Trouble::Changed(location.host(), why)),
+    }
+}
+
+fn check_validator(file: &Active, location: &Location, response: &Response) -> Result<(), Trouble> {
+    let proven = file.prove(location, answer::etag(response));
+    proven.map_err(|why| Trouble::Changed(location.host(), why))
+}
+
+/// Passes the body on to the writer, chunk by chunk. Says how many bytes came.
+async fn stream(
+    engine: &Engine,
+    file: &Active,
+    segment: &Segment,
+    location: &Location,
+    mut response: Response,
+    backoff: &mut Backoff,
+) -> Result<u64, Trouble> {
+    let chunks = file.chunks().ok_or(Trouble::Gone)?;
+    let mut received = 0;
+    let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
+    while !file.is_done(segment) {
+        let next = async { watchdog.chunk(&mut response, location).await.map_err(Trouble::Failed) };
+        let Some(mut bytes) = unless_over(file, segment, next).await? else {
+            let missing = file.missing_of(segment);
+            return Err(HttpFailure::Truncated { host: location.host(), missing }.into());
+        };
+        received += bytes.len() as u64;
+        file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        engine.pace.received(bytes.len());
+        file.budget.progressed();
+        if backoff.attempts > 0 {
+            engine
+                .reporter
+                .report(&Event::Recovered { what: file.path.as_str(), attempts: backoff.attempts });
+            backoff.reset();
+        }
+        if let Some(throttle) = &engine.throttle {
+            throttle.pass(bytes.len()).await;
+        }
+        // From here to the channel nothing may be cancelled: claimed bytes must arrive.
+        let claimed = file.advance(segment, bytes.len());
+        bytes.truncate((claimed.end - claimed.start) as usize);
+        if bytes.is_empty() {
+            break;
+        }
+        let share = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(super::engine::BUFFER_SHARE_MAX);
+        let memory = Arc::clone(&engine.memory).acquire_many_owned(share).await;
+        let memory = memory.map_err(|_| Trouble::Gone)?;
+        let chunk = Chunk { offset: claimed.start, bytes, _memory: memory };
+        // The writer is gone only when it failed, and its error ends the file.
+        chunks.send(chunk).await.map_err(|_| Trouble::Gone)?;
+    }
+    Ok(received)
+}
+
+/// Notices a connection that brings nothing, or next to nothing.
+struct Watchdog {
+    timeout: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Watchdog {
+    fn new(timeout: Duration) -> Self {
+        Self { timeout, since: Instant::now(), bytes: 0 }
+    }
+
+    async fn chunk(
+        &mut self,
+        response: &mut Response,
+        location: &Location,
+    ) -> Result<Option<bytes::Bytes>, HttpFailure> {
+        let stalled = || HttpFailure::Stalled { host: location.host(), waited: self.timeout };
+        let chunk = tokio::time::timeout(self.timeout, response.chunk()).await.map_err(|_| stalled())?;
+        let chunk = chunk.map_err(|cause| HttpFailure::transport(location.url(), cause))?;
+        self.bytes += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let elapsed = self.since.elapsed();
+        if elapsed >= self.timeout {
+            if self.bytes < TRICKLE * elapsed.as_secs().max(1) && chunk.is_some() {
+                return Err(HttpFailure::Stalled { host: location.host(), waited: elapsed });
+            }
+            (self.since, self.bytes) = (Instant::now(), 0);
+        }
+        Ok(chunk)
+    }
+}
