@@ -12,14 +12,18 @@
 //!
 //! The library does all of it without a terminal, a process exit or a global.
 
+pub mod audit;
 pub mod disk;
 pub mod error;
+mod execute;
 pub mod gguf;
 pub mod http;
 pub mod layout;
+pub mod listing;
 pub mod lock;
 pub mod plan;
 pub mod publish;
+pub mod recall;
 pub mod receipt;
 pub mod report;
 pub mod request;
@@ -27,11 +31,12 @@ pub mod resolve;
 pub mod retry;
 pub mod smoke;
 pub mod stop;
+mod sweep;
 pub mod transfer;
 pub mod verify;
 
 mod run;
 
+pub use audit::verify;
 pub use run::{Context, fetch, plan};
 pub use smoke::smoke;
-pub use verify::verify;

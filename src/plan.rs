@@ -159,6 +159,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether every file is there, as far as can be told without hashing.
+    pub fn is_present(&self) -> bool {
+        self.items.iter().all(|item| matches!(item.action, Action::Skip | Action::Adopt))
+    }
+
     /// Whether every file is there and verified.
     pub fn is_satisfied(&self) -> bool {
         self.items.iter().all(|item| item.action == Action::Skip)
@@ -166,7 +171,8 @@ impl Plan {
 }
 
 impl Item {
-    fn brings(&self, file: &RemoteFile) -> bool {
+    /// Whether its content is what another name of the request wants.
+    pub fn brings(&self, file: &RemoteFile) -> bool {
         self.file.digest == file.digest && self.file.pin == file.pin && self.file.size == file.size
     }
 }

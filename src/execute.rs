@@ -1,0 +1,339 @@
+//! Carries a plan out: file by file through transfer, verify and publish, several files at a time
+//! where one does not use all connections.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::error::Error;
+use crate::plan::{Action, Item, Plan};
+use crate::publish::Place;
+use crate::report::{Done, Event, FileOutcome, Progress, Reporter};
+use crate::request::{Limits, RepoPath};
+use crate::resolve::{Hub, RemoteFile, Source};
+use crate::run::Context;
+use crate::stop::{self, Cause, Stop};
+use crate::transfer::{Counts, Engine, Partial, Unfinished, discard};
+use crate::verify;
+
+/// What is to be done.
+pub(crate) struct Job<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) place: &'a Place,
+    /// Locations that are known already.
+    pub(crate) urls: &'a HashMap<RepoPath, Url>,
+    pub(crate) limits: &'a Limits,
+}
+
+/// Does it. One outcome per item of the plan, in its order. When a file fails the others are
+/// stopped, with their state recorded, and its error is returned.
+pub(crate) async fn execute(
+    job: &Job<'_>,
+    hub: &Arc<Hub>,
+    context: &Context,
+) -> Result<Vec<FileOutcome>, Error> {
+    let (halt, stop) = stop::channel();
+    let engine = Engine::new(job.limits.clone(), Arc::clone(&context.reporter), stop.clone());
+    let engine = Arc::new(engine);
+    let hand = Arc::new(Hand {
+        place: job.place.clone(),
+        engine: Arc::clone(&engine),
+        reporter: Arc::clone(&context.reporter),
+        stop,
+    });
+    let all = engine.run(async {
+        let mut all = std::pin::pin!(all_files(job, hub, &hand, &halt));
+        tokio::select! {
+            result = &mut all => return result,
+            cause = context.stop.raised() => halt.stop(cause),
+        }
+        all.await
+    });
+    all.await
+}
+
+async fn all_files(
+    job: &Job<'_>,
+    hub: &Arc<Hub>,
+    hand: &Arc<Hand>,
+    halt: &stop::StopSender,
+) -> Result<Vec<FileOutcome>, Error> {
+    let plan = job.plan;
+    let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
+    let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
+    let mut outcomes = Outcomes::new(plan.items.len());
+    for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Copy) {
+        // The first file may take all connections; the next one begins when one of them is idle.
+        while !tasks.is_empty() {
+            tokio::select! {
+                () = hand.engine.hungry() => break,
+                finished = tasks.join_next() => outcomes.note(finished, halt),
+            }
+        }
+        if outcomes.failed() || hand.stop.cause().is_some() {
+            break;
+        }
+        let url = job.urls.get(&item.file.path).cloned();
+        let source =
+            Source::new(Arc::clone(hub), plan.repo.clone(), revision.clone(), item.file.clone(), url);
+        let (hand, item) = (Arc::clone(hand), item.clone());
+        tasks.spawn(async move { Ok((index, hand.settle(&item, Arc::new(source)).await?)) });
+    }
+    while let Some(finished) = tasks.join_next().await {
+        outcomes.note(Some(finished), halt);
+    }
+    hand.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
+    for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action == Action::Copy) {
+        outcomes.done[index] = Some(hand.copy(item, plan).await?);
+    }
+    Ok(outcomes.done.into_iter().flatten().collect())
+}
+
+/// What has come of the files so far.
+struct Outcomes {
+    done: Vec<Option<FileOutcome>>,
+    error: Option<Error>,
+}
+
+type Finished = Result<Result<(usize, FileOutcome), Error>, tokio::task::JoinError>;
+
+impl Outcomes {
+    fn new(files: usize) -> Self {
+        Self { done: vec![None; files], error: None }
+    }
+
+    fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Keeps an outcome; the first error stops the other files.
+    fn note(&mut self, finished: Option<Finished>, halt: &stop::StopSender) {
+        match finished {
+            None => {}
+            Some(Ok(Ok((index, outcome)))) => self.done[index] = Some(outcome),
+            Some(Ok(Err(error))) => self.fail(error, halt),
+            Some(Err(why)) => self.fail(Error::Internal(format!("a task failed: {why}")), halt),
+        }
+    }
+
+    fn fail(&mut self, error: Error, halt: &stop::StopSender) {
+        self.error.get_or_insert(error);
+        halt.stop(Cause::Abandoned);
+    }
+}
+
+/// A file that needs nothing.
+pub(crate) fn skip(item: &Item, place: &Place, reporter: &dyn Reporter) -> FileOutcome {
+    reporter.report(&Event::Skipped { path: &item.file.path });
+    outcome(&item.file, place, Done::Skipped, 0, Duration::ZERO)
+}
+
+fn outcome(file: &RemoteFile, place: &Place, done: Done, bytes_fetched: u64, time: Duration) -> FileOutcome {
+    FileOutcome {
+        path: file.path.clone(),
+        target: place.visible(file),
+        size: file.size,
+        digest: file.digest.to_string(),
+        done,
+        bytes_fetched,
+        seconds: time.as_secs_f64(),
+    }
+}
+
+/// Does the work on single files.
+struct Hand {
+    place: Place,
+    engine: Arc<Engine>,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+}
+
+impl Hand {
+    /// Does what the plan says about one file.
+    async fn settle(&self, item: &Item, source: Arc<Source>) -> Result<FileOutcome, Error> {
+        match item.action {
+            Action::Skip => {
+                self.record(&item.file).await?;
+                Ok(skip(item, &self.place, &*self.reporter))
+            }
+            Action::Adopt => match self.adopt(item).await? {
+                Some(adopted) => Ok(adopted),
+                None => self.fetch(item, source).await,
+            },
+            Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source).await,
+        }
+    }
+
+    /// Hashes a file that is there; `None` if it is not what it should be.
+    async fn adopt(&self, item: &Item) -> Result<Option<FileOutcome>, Error> {
+        let started = Instant::now();
+        let file = &item.file;
+        self.reporter.report(&Event::Started {
+            path: &file.path,
+            size: file.size,
+            resumed: 0,
+            hash_only: true,
+        });
+        let hashed = self.hash(&item.target, file).await?;
+        if let Err(mismatch) = hashed {
+            let text = format!(
+                "`{}` is not what the Hub has (its digest is {}); it stays until its replacement is verified",
+                item.target.display(),
+                mismatch.computed
+            );
+            self.reporter.report(&Event::Warning(&text));
+            return Ok(None);
+        }
+        self.record(file).await?;
+        let adopted = outcome(file, &self.place, Done::Adopted, 0, started.elapsed());
+        self.reporter.report(&Event::Published(&adopted));
+        Ok(Some(adopted))
+    }
+
+    async fn hash(&self, path: &Path, file: &RemoteFile) -> Result<Result<(), verify::Mismatch>, Error> {
+        let hashed = Arc::new(AtomicU64::new(0));
+        let mut task = spawn_blocking({
+            let (path, file, hashed, stop) =
+                (path.to_owned(), file.clone(), Arc::clone(&hashed), self.stop.clone());
+            move || verify::hash(&path, &file, &hashed, &stop)
+        });
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                result = &mut task => return result.map_err(panicked)?,
+                _ = ticks.tick() => self.reporter.report(&Event::Progress(&Progress {
+                    path: &file.path,
+                    size: file.size,
+                    on_disk: file.size,
+                    hashed: hashed.load(Ordering::Relaxed),
+                    received: 0,
+                    connections: 0,
+                })),
+            }
+        }
+    }
+
+    async fn record(&self, file: &RemoteFile) -> Result<(), Error> {
+        let (place, file) = (self.place.clone(), file.clone());
+        spawn_blocking(move || place.record(&file)).await.map_err(panicked)?
+    }
+
+    /// Fetches, verifies and publishes. Wrong bytes, and a server that changed the file under
+    /// way, are met with one clean start.
+    async fn fetch(&self, item: &Item, source: Arc<Source>) -> Result<FileOutcome, Error> {
+        let started = Instant::now();
+        let file = &item.file;
+        let mut counts = Counts::default();
+        let mut resumed = None;
+        for is_last in [false, true] {
+            let partial = self.open(file).await?;
+            let on_disk = partial.written();
+            resumed.get_or_insert(on_disk);
+            self.reporter.report(&Event::Started {
+                path: &file.path,
+                size: file.size,
+                resumed: on_disk,
+                hash_only: false,
+            });
+            let why = match self.engine.fill(Arc::clone(&partial), Arc::clone(&source), &mut counts).await {
+                Ok(verified) => {
+                    let place = self.place.clone();
+                    spawn_blocking(move || place.publish(&verified)).await.map_err(panicked)??;
+                    let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
+                    let fetched = outcome(file, &self.place, done, counts.received, started.elapsed());
+                    self.reporter.report(&Event::Published(&fetched));
+                    return Ok(fetched);
+                }
+                Err(Unfinished::Failed(error @ Error::NotGguf { .. })) => {
+                    self.drop_partial(file).await?;
+                    return Err(error);
+                }
+                Err(Unfinished::Failed(error)) => return Err(error),
+                Err(Unfinished::Changed { host, why }) if is_last => {
+                    self.drop_partial(file).await?;
+                    return Err(Error::KeepsChanging { path: file.path.clone(), host, why });
+                }
+                Err(Unfinished::Changed { host, why }) => format!("the file changed on {host}: {why}"),
+                Err(Unfinished::Mismatch(mismatch)) if is_last => {
+                    self.drop_partial(file).await?;
+                    let verify::Mismatch { expected, computed } = mismatch;
+                    let (path, size) = (file.path.clone(), file.size);
+                    return Err(Error::DigestMismatch { path, expected, computed, size });
+                }
+                Err(Unfinished::Mismatch(mismatch)) => {
+                    format!("its digest is {}, expected {}", mismatch.computed, mismatch.expected)
+                }
+            };
+            // Before bytes are thrown away the source says once more what the file should be.
+            let stale = source.location().await?;
+            source.renew(&stale, false).await?;
+            self.reporter.report(&Event::Restarted {
+                path: &file.path,
+                why: &why,
+                dropped: partial.written(),
+            });
+            self.drop_partial(file).await?;
+        }
+        Err(Error::Internal("the last attempt had no outcome".into()))
+    }
+
+    async fn open(&self, file: &RemoteFile) -> Result<Arc<Partial>, Error> {
+        let (place, file) = (self.place.clone(), file.clone());
+        let opened = spawn_blocking(move || Partial::open(&place.layout.partials(), &file, &place.repo));
+        opened.await.map_err(panicked)?.map(Arc::new)
+    }
+
+    async fn drop_partial(&self, file: &RemoteFile) -> Result<(), Error> {
+        let (partials, file) = (self.place.layout.partials(), file.clone());
+        spawn_blocking(move || discard(&partials, &file)).await.map_err(panicked)?
+    }
+
+    /// Makes a second name of content that this run has just brought, or found.
+    async fn copy(&self, item: &Item, plan: &Plan) -> Result<FileOutcome, Error> {
+        let started = Instant::now();
+        let file = &item.file;
+        let twin = plan.items.iter().find(|other| other.action != Action::Copy && other.brings(file));
+        let twin = twin.ok_or_else(|| Error::Internal("a copy without an original".into()))?.target.clone();
+        if twin == item.target {
+            self.record(file).await?;
+        } else {
+            let partial = self.open(file).await?;
+            let verified = spawn_blocking(move || {
+                copy_into(&twin, &partial)?;
+                verify::follow(partial, &AtomicU64::new(0)).map_err(|why| match why {
+                    verify::Unverified::Failed(error) => error,
+                    _ => Error::Internal("a copy differs from its original".into()),
+                })
+            });
+            let verified = verified.await.map_err(panicked)??;
+            let place = self.place.clone();
+            spawn_blocking(move || place.publish(&verified)).await.map_err(panicked)??;
+        }
+        let copied = outcome(file, &self.place, Done::Copied, 0, started.elapsed());
+        self.reporter.report(&Event::Published(&copied));
+        Ok(copied)
+    }
+}
+
+fn copy_into(original: &Path, partial: &Partial) -> Result<(), Error> {
+    use std::io::Read;
+    let mut source = std::fs::File::open(original).map_err(Error::io("open", original))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        match source.read(&mut buffer).map_err(Error::io("read", original))? {
+            0 => return Ok(()),
+            length => partial.write(offset, &buffer[..length])?,
+        }
+        offset += buffer.len() as u64;
+    }
+}
+
+fn panicked(why: tokio::task::JoinError) -> Error {
+    Error::Internal(format!("a thread failed: {why}"))
+}

@@ -1,0 +1,52 @@
+//! Cleans up what earlier runs left and no run can use: only under the lock.
+
+use std::fs;
+use std::path::Path;
+
+use crate::disk;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::plan::Plan;
+use crate::transfer::Journal;
+
+/// Removes temporary files, partial files without a journal that can be believed, journals
+/// without a partial file, and partial files of an older content of a file of this plan.
+/// Partial files of other requests stay: someone may want to resume them.
+pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
+    let partials = layout.partials();
+    for name in names(&partials)? {
+        let path = partials.join(&name);
+        let useless = match name.strip_suffix(".json") {
+            Some(partial) => !partials.join(partial).exists(),
+            None if name.ends_with(".tmp") => true,
+            None => !is_wanted(&partials, &name, plan)?,
+        };
+        if useless {
+            disk::remove(&path)?;
+            disk::remove(&partials.join(name + ".json"))?;
+        }
+    }
+    for name in names(layout.state())?.into_iter().filter(|name| name.ends_with(".tmp")) {
+        disk::remove(&layout.state().join(name))?;
+    }
+    Ok(())
+}
+
+fn is_wanted(partials: &Path, name: &str, plan: &Plan) -> Result<bool, Error> {
+    let bytes = disk::read_if_present(&partials.join(format!("{name}.json")))?;
+    let Some(journal) = bytes.and_then(|bytes| Journal::parse(&bytes)) else { return Ok(false) };
+    let same_name = plan.items.iter().find(|item| item.file.path == journal.path);
+    let outdated =
+        journal.repo == plan.repo && same_name.is_some_and(|item| item.file.digest.to_string() != name);
+    let shared = plan.items.iter().any(|item| item.file.digest.to_string() == name);
+    Ok(shared || !outdated)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(dir) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", dir))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<std::io::Result<_>>().map_err(Error::io("list", dir))
+}
