@@ -1,11 +1,34 @@
 //! `modelfetch smoke`: shows in seconds and a few MB that a fetch would work.
 
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use serde::Serialize;
 
+use crate::disk;
 use crate::error::Error;
+use crate::gguf;
+use crate::http::HttpFailure;
+use crate::layout::Layout;
 use crate::plan::Plan;
-use crate::request::Request;
+use crate::report::Event;
+use crate::report::units::Bytes;
+use crate::request::{NetworkUse, Request};
+use crate::resolve::{self, Hub, RemoteFile, Source};
+use crate::retry::{Backoff, Budget};
 use crate::run::Context;
+use crate::transfer::answer::{self, Answer};
+
+/// Bytes asked for at the middle and the end of a file.
+const SAMPLE: u64 = 64 << 10;
+/// Bytes asked for at the start of a GGUF file: the fixed part and much of the metadata.
+const HEADER_SAMPLE: u64 = 1 << 20;
+/// Files whose bytes are sampled; of the others size and digest are known to the Hub.
+const FILES_SAMPLED: usize = 4;
+/// A smoke test answers soon: passing trouble may take no longer than this.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One thing that was tried and worked.
 #[derive(Debug, Clone, Serialize)]
@@ -27,13 +50,191 @@ pub struct SmokeOutcome {
     pub bytes_fetched: u64,
 }
 
-/// Tries everything a fetch needs. `passed` hears of each check as it passes; the first that
-/// fails is the error.
+/// Tries everything a fetch needs; nothing is published. `passed` hears of each check as it
+/// passes; the first that fails is the error.
 pub async fn smoke(
     request: &Request,
     context: &Context,
-    passed: &mut dyn FnMut(&Check),
+    passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
-    let _ = (request, context, passed);
-    Err(Error::Internal("in the making".into()))
+    let work = smoke_unstopped(request, context, passed);
+    context.stop.or("smoke-testing", work).await
+}
+
+async fn smoke_unstopped(
+    request: &Request,
+    context: &Context,
+    passed: &mut (dyn FnMut(&Check) + Send),
+) -> Result<SmokeOutcome, Error> {
+    let layout = Layout::new(&request.destination, &request.repo);
+    if request.network == NetworkUse::Offline {
+        let (repo, wanted, dir) = (request.repo.clone(), request.selection.describe(), layout.root().to_owned());
+        return Err(Error::Offline { repo, wanted, dir });
+    }
+    let mut limits = request.limits.clone();
+    limits.give_up_after = limits.give_up_after.min(PATIENCE);
+    let hub = Arc::new(context.hub(&request.endpoints, &limits));
+    let mut checks = Checks { passed, list: Vec::new() };
+
+    let resolution = resolve::resolve(&hub, request, None).await?;
+    let commit = resolution.commit.map_or_else(|| request.revision.to_string(), |commit| commit.to_string());
+    let bytes = resolution.files.iter().map(|file| file.size).sum();
+    let files = resolution.files.len();
+    checks.pass(
+        format!("{} at {}", request.repo, request.revision),
+        format!("commit {commit}, {files} file(s), {}", Bytes(bytes)),
+    );
+    for file in &resolution.files {
+        if let Some(pin) = request.pins.for_file(&file.path, files) {
+            checks.pass(format!("pin of {}", file.path), format!("the Hub has {pin}"));
+        }
+    }
+
+    let mut sampled: Vec<_> = resolution.files.iter().collect();
+    sampled.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let probe = Probe { hub, request, context, commit, fetched: AtomicU64::new(0), patience: limits.give_up_after };
+    for file in sampled.into_iter().take(FILES_SAMPLED) {
+        let url = resolution.urls.get(&file.path).cloned();
+        probe.sample(file, url, &mut checks).await?;
+    }
+
+    let plan = Plan::new(&resolution, &layout, request.recheck)?;
+    plan.check_space()?;
+    checks.pass(
+        format!("room in {}", layout.root().display()),
+        format!("{} needed, {} free", Bytes(plan.bytes_needed), Bytes(plan.bytes_free)),
+    );
+    disk::probe(layout.state())?;
+    checks.pass(format!("write access to {}", layout.root().display()), "a file was written and removed".into());
+    Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
+}
+
+struct Checks<'a> {
+    passed: &'a mut (dyn FnMut(&Check) + Send),
+    list: Vec<Check>,
+}
+
+impl Checks<'_> {
+    fn pass(&mut self, name: String, seen: String) {
+        let check = Check { name, seen };
+        (self.passed)(&check);
+        self.list.push(check);
+    }
+}
+
+/// Reads samples of files.
+struct Probe<'a> {
+    hub: Arc<Hub>,
+    request: &'a Request,
+    context: &'a Context,
+    commit: String,
+    fetched: AtomicU64,
+    patience: Duration,
+}
+
+impl Probe<'_> {
+    /// Asks for the start, the middle and the end of a file; reads the header of a GGUF file.
+    async fn sample(&self, file: &RemoteFile, url: Option<reqwest::Url>, checks: &mut Checks<'_>) -> Result<(), Error> {
+        let (repo, commit) = (self.request.repo.clone(), self.commit.clone());
+        let source = Source::new(Arc::clone(&self.hub), repo, commit, file.clone(), url);
+        let is_gguf = gguf::is_gguf(&file.path);
+        let first = if is_gguf { HEADER_SAMPLE } else { SAMPLE };
+        for (place, range) in samples(file.size, first) {
+            let name = format!("range at the {place} of {}", file.path);
+            let sample = self.read(&source, file, &range).await?;
+            checks.pass(name, format!("bytes {}-{} from {}", range.start, range.end - 1, sample.host));
+            if range.start == 0 && is_gguf {
+                let header = gguf::parse(&sample.bytes[..])
+                    .map_err(|why| Error::NotGguf { path: file.path.clone(), why })?;
+                let architecture = header.architecture.as_deref().unwrap_or("unknown architecture");
+                checks.pass(
+                    format!("GGUF header of {}", file.path),
+                    format!("version {}, {architecture}, {} tensors", header.version, header.tensors),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, source: &Source, file: &RemoteFile, range: &Range<u64>) -> Result<Sample, Error> {
+        let budget = Budget::new(self.patience);
+        let mut backoff = Backoff::default();
+        loop {
+            let failure = match self.try_read(source, file, range).await? {
+                Ok(sample) => return Ok(sample),
+                Err(failure) => failure,
+            };
+            let what = format!("reading {} from {}", file.path, failure.host());
+            let (delay, cause) = budget.pause_after(failure, &mut backoff, &what)?;
+            let attempt = backoff.attempts;
+            let event = Event::Retrying { what: file.path.as_str(), cause: &cause, delay, attempt };
+            self.context.reporter.report(&event);
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn try_read(
+        &self,
+        source: &Source,
+        file: &RemoteFile,
+        range: &Range<u64>,
+    ) -> Result<Result<Sample, HttpFailure>, Error> {
+        let location = source.location().await?;
+        let host = location.host();
+        let judged = async {
+            let response = source.get(&location, Some((range.start, range.end - 1))).await?;
+            answer::judge(location.url(), response, range, file.size).await
+        };
+        let mut response = match judged.await {
+            Ok(Answer::Part(response)) => response,
+            Ok(Answer::Whole(response)) if range.start == 0 => response,
+            Ok(Answer::Whole(_)) => {
+                return Ok(Err(HttpFailure::wrong(location.url(), "the whole file instead of a range")));
+            }
+            Ok(Answer::Expired(answer)) => {
+                let what = format!("reading {} from {host}", file.path);
+                return Err(Error::Refused { what, answer: Box::new(answer) });
+            }
+            Ok(Answer::Changed(why)) => {
+                return Err(Error::KeepsChanging { path: file.path.clone(), host, why });
+            }
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut bytes = Vec::new();
+        let wanted = range.end - range.start;
+        while (bytes.len() as u64) < wanted {
+            let waited = self.request.limits.stall_timeout;
+            match tokio::time::timeout(waited, response.chunk()).await {
+                Err(_) => return Ok(Err(HttpFailure::Stalled { host, waited })),
+                Ok(Err(cause)) => return Ok(Err(HttpFailure::transport(location.url(), cause))),
+                Ok(Ok(None)) => {
+                    return Ok(Err(HttpFailure::Truncated { host, missing: wanted - bytes.len() as u64 }));
+                }
+                Ok(Ok(Some(chunk))) => {
+                    self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    bytes.extend_from_slice(&chunk);
+                }
+            }
+        }
+        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        Ok(Ok(Sample { bytes, host }))
+    }
+}
+
+struct Sample {
+    bytes: Vec<u8>,
+    host: String,
+}
+
+/// The ranges to try: start, middle and end, as far as the file is long enough for them.
+fn samples(size: u64, first: u64) -> Vec<(&'static str, Range<u64>)> {
+    let start = 0..first.min(size);
+    let middle = size / 2..(size / 2 + SAMPLE).min(size);
+    let end = size.saturating_sub(SAMPLE)..size;
+    let mut samples = vec![("start", start)];
+    if size > first + 2 * SAMPLE {
+        samples.extend([("middle", middle), ("end", end)]);
+    }
+    samples.retain(|(_, range)| !range.is_empty());
+    samples
 }
