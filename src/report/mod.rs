@@ -3,16 +3,33 @@
 //! The other steps send [`Event`]s to a [`Reporter`] and never print. A reporter never decides
 //! whether the run succeeded, and must not block: events come from the transfer's own tasks.
 
+pub mod bars;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+pub mod lines;
+pub mod message;
+pub mod metrics;
+mod rate;
+pub mod results;
+mod sentence;
+mod summary;
+mod tally;
+pub mod termination;
+mod track;
 pub mod units;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::Error;
 use crate::plan::Plan;
 use crate::request::{Commit, RepoId, RepoPath, Revision};
+
+pub use summary::{Findings, Summary};
+pub use tally::{Tally, Totals};
 
 /// Receives events. Called from several threads.
 pub trait Reporter: Send + Sync {
@@ -24,6 +41,13 @@ pub trait Reporter: Send + Sync {
 /// `Recovered`, `Renewed`, `Restarted`, then `Published`, unless the run fails.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// The run begins. Sent once, by whoever calls the library.
+    Begin {
+        /// `fetch`, `verify`, …
+        command: &'a str,
+        /// Of what, and where to.
+        what: &'a str,
+    },
     /// Another process holds the target directory; this one waits.
     Waiting {
         /// The other process.
@@ -109,6 +133,52 @@ pub enum Event<'a> {
     Published(&'a FileOutcome),
     /// Something a person should know, with what to do about it.
     Warning(&'a str),
+    /// The run ended. Sent once, by whoever calls the library, so that nothing comes after it.
+    Finished(&'a Summary<'a>),
+}
+
+/// How a run is shown while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bars on a terminal.
+    Bars,
+    /// Lines for a log.
+    Lines,
+    /// One JSON object per line.
+    Json,
+    /// Warnings only.
+    Warnings,
+    /// Nothing.
+    Silent,
+}
+
+impl Style {
+    /// The reporter, which writes to stderr.
+    pub fn reporter(self) -> Arc<dyn Reporter> {
+        match self {
+            Self::Bars => Arc::new(bars::Bars::on_stderr()),
+            Self::Lines => Arc::new(lines::Lines::new(std::io::stderr())),
+            Self::Json => Arc::new(json::JsonLines::new(std::io::stderr())),
+            Self::Warnings => Arc::new(Warnings),
+            Self::Silent => Arc::new(Silent),
+        }
+    }
+}
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn report(&self, _: &Event<'_>) {}
+}
+
+struct Warnings;
+
+impl Reporter for Warnings {
+    fn report(&self, event: &Event<'_>) {
+        if let Event::Warning(text) = event {
+            message::to_stderr(&format!("warning: {}\n", sentence::one_line(text)));
+        }
+    }
 }
 
 /// How far one file is. All sizes in bytes.
@@ -176,38 +246,9 @@ pub struct Outcome {
     pub files: Vec<FileOutcome>,
     /// The Hub could not be asked; what is there was verified earlier.
     pub stale: bool,
-    /// Time of the whole run.
+    /// Time of the whole run. [`Summary`] shows its own.
+    #[serde(skip)]
     pub seconds: f64,
-}
-
-/// The end of any run, as machines read it: the JSON result, the termination message and the
-/// metrics file all show this.
-#[derive(Debug, Serialize)]
-pub struct Summary<'a> {
-    /// Version of this schema.
-    pub schema: u32,
-    /// `ok` or `error`.
-    pub outcome: &'static str,
-    /// The process's exit status.
-    pub exit: u8,
-    /// [`Error::reason`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
-    /// The error and its causes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// [`Error::hint`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// Total size of the files asked for.
-    pub bytes_total: u64,
-    /// Bytes received.
-    pub bytes_fetched: u64,
-    /// Time of the whole run.
-    pub seconds: f64,
-    /// The good outcome.
-    #[serde(flatten)]
-    pub result: Option<&'a Outcome>,
 }
 
 /// An error and its causes in one line.
@@ -220,26 +261,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-impl<'a> Summary<'a> {
-    /// Of a run that ended after `seconds`.
-    pub fn new(result: Result<&'a Outcome, &Error>, seconds: f64) -> Self {
-        let outcome = result.ok();
-        let error = result.err();
-        let sum =
-            |size: fn(&FileOutcome) -> u64| outcome.map_or(0, |outcome| outcome.files.iter().map(size).sum());
-        Self {
-            schema: 1,
-            outcome: if error.is_none() { "ok" } else { "error" },
-            exit: error.map_or(0, Error::exit_number),
-            reason: error.map(Error::reason),
-            error: error.map(|error| chain(error)),
-            hint: error.and_then(Error::hint),
-            bytes_total: sum(|file| file.size),
-            bytes_fetched: sum(|file| file.bytes_fetched),
-            seconds,
-            result: outcome,
-        }
-    }
 }

@@ -1,0 +1,147 @@
+//! Progress for machines: one JSON object per line, described in `docs/progress.md`.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::track::Track;
+use super::{Event, FileOutcome, Progress, Reporter, Summary, chain};
+use crate::plan::Plan;
+use crate::request::{Commit, RepoPath, Revision};
+
+/// Between two progress lines of one file.
+const SPACING: Duration = Duration::from_secs(1);
+/// Changes when a field changes its meaning or goes away; new fields and events may come.
+const SCHEMA: u32 = 1;
+
+/// Writes JSON lines to a stream.
+pub struct JsonLines<W> {
+    state: Mutex<(State, W)>,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Writes to `stream`. A stream that fails is nobody's business here: the run goes on.
+    pub fn new(stream: W) -> Self {
+        Self { state: Mutex::new((State::default(), stream)) }
+    }
+}
+
+impl<W: Write + Send> Reporter for JsonLines<W> {
+    fn report(&self, event: &Event<'_>) {
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, stream) = &mut *guard;
+        if let Some(line) = state.line(event, Instant::now(), SystemTime::now()) {
+            let _ = stream.write_all(line.as_bytes());
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct State(HashMap<RepoPath, (Track, Option<Instant>)>);
+
+#[derive(Serialize)]
+struct Record<'a> {
+    schema: u32,
+    time: f64,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Body<'a> {
+    Begin { command: &'a str, what: &'a str, version: &'static str },
+    Waiting { owner: &'a str, dir: &'a Path },
+    Asking { what: &'a str, host: &'a str },
+    Resolved { repo: String, revision: &'a Revision, commit: &'a Commit, files: usize, bytes: u64 },
+    Planned { plan: &'a Plan },
+    Skipped { path: &'a RepoPath },
+    Started { path: &'a RepoPath, size: u64, resumed: u64, hash_only: bool },
+    Progress(Far<'a>),
+    Retrying { what: &'a str, cause: String, delay_seconds: f64, attempt: u32 },
+    Recovered { what: &'a str, attempts: u32 },
+    Renewed { path: &'a RepoPath, host: &'a str },
+    Restarted { path: &'a RepoPath, why: &'a str, dropped: u64 },
+    Published { file: &'a FileOutcome },
+    Warning { message: &'a str },
+    Finished { summary: &'a Summary<'a> },
+}
+
+#[derive(Serialize)]
+struct Far<'a> {
+    path: &'a RepoPath,
+    size: u64,
+    on_disk: u64,
+    hashed: u64,
+    received: u64,
+    connections: usize,
+    bytes_per_second: Option<u64>,
+    seconds_left: Option<u64>,
+}
+
+impl State {
+    pub(super) fn line(&mut self, event: &Event<'_>, now: Instant, time: SystemTime) -> Option<String> {
+        let body = self.body(event, now)?;
+        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in a double")]
+        let record = Record { schema: SCHEMA, time: time.as_millis() as f64 / 1000.0, body };
+        let line = serde_json::to_string(&record).expect("every field has a JSON form");
+        Some(line + "\n")
+    }
+
+    fn body<'a>(&mut self, event: &'a Event<'a>, now: Instant) -> Option<Body<'a>> {
+        Some(match *event {
+            Event::Begin { command, what } => {
+                Body::Begin { command, what, version: env!("CARGO_PKG_VERSION") }
+            }
+            Event::Waiting { owner, dir } => Body::Waiting { owner, dir },
+            Event::Asking { what, host } => Body::Asking { what, host },
+            Event::Resolved { repo, revision, commit, files, bytes } => {
+                Body::Resolved { repo: repo.to_string(), revision, commit, files, bytes }
+            }
+            Event::Planned(plan) => Body::Planned { plan },
+            Event::Skipped { path } => Body::Skipped { path },
+            Event::Started { path, size, resumed, hash_only } => {
+                self.0.insert(path.clone(), (Track::new(now, size, resumed, hash_only), None));
+                Body::Started { path, size, resumed, hash_only }
+            }
+            Event::Progress(progress) => Body::Progress(self.far(progress, now)?),
+            Event::Retrying { what, cause, delay, attempt } => {
+                Body::Retrying { what, cause: chain(cause), delay_seconds: delay.as_secs_f64(), attempt }
+            }
+            Event::Recovered { what, attempts } => Body::Recovered { what, attempts },
+            Event::Renewed { path, host } => Body::Renewed { path, host },
+            Event::Restarted { path, why, dropped } => Body::Restarted { path, why, dropped },
+            Event::Published(file) => {
+                self.0.remove(&file.path);
+                Body::Published { file }
+            }
+            Event::Warning(message) => Body::Warning { message },
+            Event::Finished(summary) => Body::Finished { summary },
+        })
+    }
+
+    fn far<'a>(&mut self, progress: &Progress<'a>, now: Instant) -> Option<Far<'a>> {
+        let (track, told_at) = self.0.get_mut(progress.path)?;
+        track.update(now, progress);
+        if told_at.is_some_and(|told| now.duration_since(told) < SPACING) {
+            return None;
+        }
+        *told_at = Some(now);
+        let &Progress { path, size, on_disk, hashed, received, connections } = progress;
+        Some(Far {
+            path,
+            size,
+            on_disk,
+            hashed,
+            received,
+            connections,
+            bytes_per_second: track.rate(now),
+            seconds_left: track.time_left(now).map(|left| left.as_secs()),
+        })
+    }
+}
