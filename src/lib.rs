@@ -13,7 +13,7 @@
 //! The library does all of it without a terminal, a process exit or a global.
 
 pub mod audit;
-pub mod cluster;
+pub mod cli;
 pub mod disk;
 pub mod error;
 mod execute;

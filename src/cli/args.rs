@@ -1,0 +1,322 @@
+//! The flags, as clap parses them. Nothing is looked up here but the `MODELFETCH_*` variables,
+//! which clap reads itself; what the flags mean together is decided in `request`.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on the fields are the help text, which is no Markdown"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::{help, values};
+use crate::request::{Connections, Recheck, RepoKind, Revision};
+
+/// Gets model files from the Hugging Face Hub onto a disk: complete, verified, resumable
+#[derive(Debug, Parser)]
+#[command(
+    name = "modelfetch",
+    version,
+    long_about = help::ABOUT,
+    after_long_help = help::after(),
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Download files of a repository, verify them and put them at their final names
+    #[command(long_about = help::FETCH, after_long_help = help::after_fetch())]
+    Fetch(FetchArgs),
+
+    /// Show what `fetch` would do: files, bytes, free space
+    #[command(long_about = help::PLAN)]
+    Plan(JobArgs),
+
+    /// Hash the files on disk again and say which are wrong
+    #[command(long_about = help::VERIFY)]
+    Verify(VerifyArgs),
+
+    /// Prove in seconds and a few MB that a fetch would work
+    #[command(long_about = help::SMOKE)]
+    Smoke(JobArgs),
+
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page, or write all pages into a directory
+    Man {
+        /// Where to write one page per command; without it, the main page goes to stdout
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FetchArgs {
+    #[command(flatten)]
+    pub(super) job: JobArgs,
+
+    /// Only show what would be done, like `plan`
+    #[arg(long, env = "MODELFETCH_DRY_RUN", value_parser = BoolishValueParser::new(),
+          help_heading = "Output")]
+    pub(super) dry_run: bool,
+}
+
+/// What `fetch`, `plan` and `smoke` share, so that one word turns one into another.
+#[derive(Debug, Args)]
+pub(super) struct JobArgs {
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(super) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(super) freshness: FreshnessArgs,
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Only these files: paths on disk or in the repository [default: every file with a receipt]
+    #[arg(value_name = "PATH", env = "MODELFETCH_PATHS", value_delimiter = '\n', value_hint = ValueHint::FilePath)]
+    pub(super) paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) pins: PinArgs,
+
+    /// Fetch again what is wrong or missing
+    #[arg(long, env = "MODELFETCH_REPAIR", value_parser = BoolishValueParser::new(),
+          help_heading = "Selection")]
+    pub(super) repair: bool,
+
+    #[command(flatten)]
+    pub(super) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(super) struct SelectionArgs {
+    /// The repository: owner/name
+    ///
+    /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf,
+    /// hf://owner/name[@revision][/path], and a URL copied from the browser.
+    #[arg(env = "MODELFETCH_REPO", help_heading = None)]
+    pub(super) repo: String,
+
+    /// Files, by name or glob; one shard stands for its whole set [default: all files]
+    ///
+    /// A glob's `*` matches folders too, as in huggingface_hub: quote it from the shell.
+    #[arg(value_name = "FILE", env = "MODELFETCH_FILES", value_delimiter = '\n', help_heading = None)]
+    pub(super) files: Vec<String>,
+
+    /// Take files that match this glob (repeatable)
+    #[arg(long, value_name = "GLOB", env = "MODELFETCH_INCLUDE", value_delimiter = '\n')]
+    pub(super) include: Vec<String>,
+
+    /// Leave out files that match this glob (repeatable)
+    #[arg(long, value_name = "GLOB", env = "MODELFETCH_EXCLUDE", value_delimiter = '\n')]
+    pub(super) exclude: Vec<String>,
+
+    /// Take the GGUF files of this quantization, such as Q4_K_M
+    #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
+    pub(super) quant: Option<String>,
+
+    /// Branch, tag, refs/pr/N or commit [default: main]
+    ///
+    /// A full commit hash never moves: once its files are there, no request is made any more.
+    #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]
+    pub(super) revision: Option<Revision>,
+
+    /// Kind of the repository
+    #[arg(long, value_name = "KIND", env = "MODELFETCH_REPO_TYPE", value_enum, default_value_t)]
+    pub(super) repo_type: RepoKind,
+
+    #[command(flatten)]
+    pub(super) pins: PinArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(super) struct PinArgs {
+    /// The SHA256 a file must have; FILE= may be left out for a single file (repeatable)
+    ///
+    /// It must agree with what the Hub announces: if not, nothing is fetched (exit 12).
+    #[arg(long, value_name = "[FILE=]HEX", env = "MODELFETCH_SHA256", value_delimiter = '\n')]
+    pub(super) sha256: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
+pub(super) struct DestinationArgs {
+    /// Directory for plain files: DIR/<path in the repository> [default: .]
+    #[arg(long, env = "MODELFETCH_DIR", value_hint = ValueHint::DirPath)]
+    pub(super) dir: Option<PathBuf>,
+
+    /// Write into huggingface_hub's cache instead, where transformers, vLLM and llama.cpp look
+    ///
+    /// Without DIR it is HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. The
+    /// variable may also be `true` for that place, or `false`.
+    #[arg(long, value_name = "DIR", env = "MODELFETCH_CACHE", num_args = 0..=1, require_equals = true,
+          value_hint = ValueHint::DirPath)]
+    #[expect(clippy::option_option, reason = "absent, without a value, with one")]
+    pub(super) cache: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hub")]
+pub(super) struct FreshnessArgs {
+    /// Make no request; succeed only with what is on disk [also: HF_HUB_OFFLINE]
+    #[arg(long, env = "MODELFETCH_OFFLINE", value_parser = BoolishValueParser::new())]
+    pub(super) offline: bool,
+
+    /// Fail if the Hub cannot be reached, even when verified files are on disk
+    #[arg(long, env = "MODELFETCH_REQUIRE_FRESH", value_parser = BoolishValueParser::new())]
+    pub(super) require_fresh: bool,
+
+    /// How a file that is already there is checked
+    ///
+    /// `receipt` trusts the proof of an earlier run while size, time and inode agree with it;
+    /// `full` hashes the file again.
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "MODELFETCH_VERIFY",
+        value_enum,
+        default_value_t,
+        help_heading = "Destination"
+    )]
+    pub(super) verify: Recheck,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hub")]
+pub(super) struct HubArgs {
+    /// Base URL of the Hub or a mirror; the next is tried when one fails (repeatable)
+    ///
+    /// [default: HF_ENDPOINT, else a pasted URL's own host, else https://huggingface.co]
+    #[arg(long, value_name = "URL", env = "MODELFETCH_ENDPOINT", value_delimiter = '\n', value_hint = ValueHint::Url)]
+    pub(super) endpoint: Vec<String>,
+
+    /// File that holds the access token [default: HF_TOKEN, else huggingface_hub's token file]
+    ///
+    /// There is no flag for the token itself: every user of the machine could read it in the
+    /// process list.
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_TOKEN_FILE", value_hint = ValueHint::FilePath)]
+    pub(super) token_file: Option<PathBuf>,
+
+    /// An endpoint that may see the token (repeatable) [default: the first endpoint]
+    #[arg(long, value_name = "URL", env = "MODELFETCH_TOKEN_ENDPOINT", value_delimiter = '\n',
+          value_hint = ValueHint::Url)]
+    pub(super) token_endpoint: Vec<String>,
+
+    /// Allow the token to travel over plain http to another machine
+    #[arg(long, env = "MODELFETCH_INSECURE_TOKEN", value_parser = BoolishValueParser::new())]
+    pub(super) insecure_token: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transfer")]
+pub(super) struct TransferArgs {
+    /// Parallel connections: a number up to 64, or `auto` for as many as help, up to 8
+    #[arg(long, value_name = "auto|N", env = "MODELFETCH_CONNECTIONS", default_value = "auto",
+          value_parser = values::connections)]
+    pub(super) connections: Connections,
+
+    /// Bytes per second over all connections, such as 25M or 25MiB [default: unlimited]
+    #[arg(long, value_name = "BYTES/s", env = "MODELFETCH_LIMIT_RATE", value_parser = values::rate)]
+    pub(super) limit_rate: Option<u64>,
+
+    /// End the whole run after this long, such as 90s, 10m or 1h30m; what has arrived is kept
+    #[arg(long, value_name = "TIME", env = "MODELFETCH_DEADLINE", value_parser = values::duration)]
+    pub(super) deadline: Option<Duration>,
+
+    /// Replace a connection that brings no byte for this long
+    #[arg(long, value_name = "TIME", env = "MODELFETCH_STALL_TIMEOUT", default_value = "10s",
+          value_parser = values::duration)]
+    pub(super) stall_timeout: Duration,
+
+    /// Give up when retrying has brought no byte for this long
+    #[arg(long, value_name = "TIME", env = "MODELFETCH_GIVE_UP_AFTER", default_value = "5m",
+          value_parser = values::duration)]
+    pub(super) give_up_after: Duration,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// Bars; on what is no terminal, lines
+    Bars,
+    /// Lines for a log
+    Lines,
+    /// One JSON object per line
+    Json,
+    /// Warnings only
+    None,
+}
+
+/// When colour is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorMode {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputArgs {
+    /// Print the result as JSON on stdout
+    #[arg(long, env = "MODELFETCH_JSON", value_parser = BoolishValueParser::new())]
+    pub(super) json: bool,
+
+    /// How progress is shown, on stderr
+    #[arg(long, value_name = "HOW", env = "MODELFETCH_PROGRESS", value_enum, default_value = "auto")]
+    pub(super) progress: ProgressMode,
+
+    /// Print errors only
+    #[arg(long, short, env = "MODELFETCH_QUIET", value_parser = BoolishValueParser::new())]
+    pub(super) quiet: bool,
+
+    /// Print what is decided and why, for bug reports
+    #[arg(long, short, env = "MODELFETCH_VERBOSE", value_parser = BoolishValueParser::new())]
+    pub(super) verbose: bool,
+
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", env = "MODELFETCH_COLOR", value_enum, default_value = "auto")]
+    pub(super) color: ColorMode,
+
+    /// File for a summary of at most 4 KiB [default: /dev/termination-log, where it exists]
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_TERMINATION_MESSAGE", value_hint = ValueHint::FilePath)]
+    pub(super) termination_message: Option<PathBuf>,
+
+    /// File for the result as Prometheus metrics, for node_exporter's textfile collector
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_METRICS_FILE", value_hint = ValueHint::FilePath)]
+    pub(super) metrics_file: Option<PathBuf>,
+}

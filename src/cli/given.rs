@@ -1,0 +1,61 @@
+//! Where each option came from: a flag on the command line beats a variable it contradicts.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use crate::error::Error;
+
+/// The origin of every option of one command.
+pub(super) struct Given<'a>(pub(super) &'a ArgMatches);
+
+/// One side of a contradiction.
+pub(super) struct Side<'a> {
+    /// clap's id of the option.
+    pub(super) id: &'a str,
+    /// Its name for the user.
+    pub(super) label: &'a str,
+    /// Whether it asks for something.
+    pub(super) set: bool,
+}
+
+impl Given<'_> {
+    /// Whether the option is on the command line or in its `MODELFETCH_*` variable.
+    pub(super) fn is_explicit(&self, id: &str) -> bool {
+        matches!(self.source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    }
+
+    /// Of two options that exclude each other, which are left set: at most one. With both at the
+    /// same place, nobody can say which is meant.
+    pub(super) fn at_most_one(&self, first: &Side<'_>, second: &Side<'_>) -> Result<(bool, bool), Error> {
+        if !(first.set && second.set) {
+            return Ok((first.set, second.set));
+        }
+        match (self.is_flag(first.id), self.is_flag(second.id)) {
+            (true, false) => Ok((true, false)),
+            (false, true) => Ok((false, true)),
+            _ => Err(contradiction(first.label, second.label)),
+        }
+    }
+
+    /// The values of a list. A variable may hold blank lines, which a template easily leaves.
+    pub(super) fn lines(&self, id: &str, values: Vec<String>) -> Vec<String> {
+        if self.source(id) != Some(ValueSource::EnvVariable) {
+            return values;
+        }
+        let lines = values.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+        lines.map(str::to_owned).collect()
+    }
+
+    fn is_flag(&self, id: &str) -> bool {
+        self.source(id) == Some(ValueSource::CommandLine)
+    }
+
+    fn source(&self, id: &str) -> Option<ValueSource> {
+        // Some options exist for some commands only.
+        self.0.try_contains_id(id).ok().and_then(|_| self.0.value_source(id))
+    }
+}
+
+pub(super) fn contradiction(first: &str, second: &str) -> Error {
+    Error::invalid("combination", &format!("{first} and {second}"), "give one of them".into())
+}

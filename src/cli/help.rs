@@ -1,0 +1,116 @@
+//! The prose of `--help`.
+
+use std::fmt::Write;
+
+use super::exits::EXITS;
+
+pub(super) const ABOUT: &str = "\
+modelfetch gets model files from the Hugging Face Hub onto a disk.
+
+It downloads with several connections, continues where an earlier run was cut off, hashes while the \
+bytes arrive, and gives a file its final name only when its SHA256 is right. Run it again and it \
+is done at once: what is there and verified is not fetched again.";
+
+pub(super) const FETCH: &str = "\
+Download files of a repository, verify them and put them at their final names.
+
+An interrupted run is continued by the same command. A run that finds every file in place ends at \
+once; with a full commit hash as revision, or a pin, it asks nobody.";
+
+pub(super) const PLAN: &str = "\
+Show what `fetch` would do with the same arguments: every file with its size and what would be done \
+about it, the bytes to fetch and the free space. Nothing is downloaded or changed.";
+
+pub(super) const VERIFY: &str = "\
+Hash the files on disk again and compare them with the receipts of the runs that fetched them, or \
+with --sha256. Needs no network and changes nothing unless --repair is given. A wrong or missing \
+file is named, and the exit number is 20.";
+
+pub(super) const SMOKE: &str = "\
+Prove in seconds and a few MB that `fetch` would work with the same arguments, for CI: repository, \
+revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \
+the GGUF header is valid and the target has room. The exit numbers are those of `fetch`.";
+
+const EXAMPLES: &str = "\
+Examples:
+  One file into a directory:
+    modelfetch fetch ggml-org/gpt-oss-20b-GGUF gpt-oss-20b-mxfp4.gguf --dir /models
+
+  The file that llama.cpp's `-hf owner/name:Q4_K_M` would take, all shards of it:
+    modelfetch fetch unsloth/Qwen3-32B-GGUF:Q4_K_M --dir /models
+
+  Everything but the PyTorch weights, into the cache that transformers and vLLM read:
+    modelfetch fetch Qwen/Qwen3-0.6B --exclude '*.bin' --cache
+
+  Exactly this file, or nothing:
+    modelfetch fetch owner/name model.gguf --revision COMMIT --sha256 DIGEST --dir /models
+
+  Is what is on disk still right?
+    modelfetch verify --dir /models";
+
+/// A variable that is read beside the `MODELFETCH_*` ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, meaning }
+}
+
+/// The standard variables that are honoured, with `huggingface_hub`'s meaning.
+pub const VARIABLES: [Variable; 16] = [
+    variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
+    variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
+    variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
+    variable("HF_ENDPOINT", "base URL of the Hub or a mirror"),
+    variable("HF_HUB_CACHE", "place of --cache; default $HF_HOME/hub"),
+    variable("HF_HOME", "default $XDG_CACHE_HOME/huggingface, else ~/.cache/huggingface"),
+    variable("HF_HUB_OFFLINE", "1: like --offline"),
+    variable("TRANSFORMERS_OFFLINE", "1: like --offline"),
+    variable("HF_HUB_DISABLE_PROGRESS_BARS", "1: lines instead of bars"),
+    variable("HTTPS_PROXY", "proxy for https://; itself http://, https:// or socks5://"),
+    variable("HTTP_PROXY", "proxy for http://"),
+    variable("ALL_PROXY", "proxy for both"),
+    variable("NO_PROXY", "hosts that are reached without a proxy"),
+    variable("SSL_CERT_FILE", "PEM file with certificate authorities beside the built-in ones"),
+    variable("SSL_CERT_DIR", "directory of such files"),
+    variable("NO_COLOR", "anything: no colour"),
+];
+
+/// What follows the flags of `modelfetch --help`.
+pub(super) fn after() -> String {
+    let mut text = String::from(EXAMPLES);
+    text.push_str("\n\nEvery flag has a variable MODELFETCH_<FLAG>; lists hold one value per line, switches true or false.");
+    text.push_str(
+        "\nA flag wins over its variable, that over the ones below. An empty variable counts as absent.\n",
+    );
+    text.push_str("\nVariables:\n");
+    for Variable { name, meaning } in VARIABLES {
+        line(&mut text, name, 31, meaning);
+    }
+    text.push('\n');
+    text.push_str(&exits());
+    text
+}
+
+/// What follows the flags of `modelfetch fetch --help`.
+pub(super) fn after_fetch() -> String {
+    format!("{EXAMPLES}\n\n{}\n\n`modelfetch --help` explains the HF_* variables.", exits())
+}
+
+fn exits() -> String {
+    let mut text = String::from("Exit numbers:\n");
+    for exit in EXITS {
+        line(&mut text, &exit.number.to_string(), 5, exit.meaning);
+    }
+    text.push_str("Trying again helps after 1, 23, 30, 31, 32, 130 and 143.");
+    text
+}
+
+fn line(text: &mut String, term: &str, width: usize, meaning: &str) {
+    let _ = writeln!(text, "  {term:width$}{meaning}");
+}

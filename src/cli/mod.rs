@@ -1,0 +1,200 @@
+//! The command line: flags and environment become requests of the library. Nothing else in the
+//! program reads either.
+//!
+//! Parsing (`args`) only parses; a second step (`request`, `token`, `output`) decides what flags
+//! and variables mean together. A flag beats its `MODELFETCH_*` variable, that beats the `HF_*`
+//! variables of `huggingface_hub`, and those the defaults.
+
+mod args;
+mod environment;
+mod exits;
+mod given;
+mod help;
+mod output;
+mod pages;
+pub mod reference;
+mod request;
+mod token;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+pub use args::{ColorMode, ProgressMode};
+pub use environment::Environment;
+pub use exits::{EXITS, Exit, Job as JobAdvice};
+pub use help::{VARIABLES, Variable};
+pub use output::{Output, Stderr, TerminationMessage};
+pub use pages::{completions, man_page, man_pages};
+
+use crate::audit::VerifyRequest;
+use crate::error::Error;
+use crate::http::ExtraRoots;
+use crate::request::Request;
+use args::{Cli, Command, OutputArgs};
+use given::Given;
+
+/// What to do, and how to show it.
+#[derive(Debug)]
+pub enum Invocation {
+    /// A page about the program itself, to stdout or into a directory.
+    Page(Page),
+    /// Work.
+    Work(Box<Work>),
+}
+
+/// A page about the program itself.
+#[derive(Debug)]
+pub enum Page {
+    /// A completion script.
+    Completions(clap_complete::Shell),
+    /// The manual: the main page, or all of them into a directory.
+    Man(Option<PathBuf>),
+}
+
+/// A job with everything around it.
+#[derive(Debug)]
+pub struct Work {
+    /// The job.
+    pub job: Job,
+    /// How it is shown.
+    pub output: Output,
+    /// Certificate authorities from the environment.
+    pub roots: ExtraRoots,
+    /// What the user should know before the work begins.
+    pub notes: Vec<String>,
+}
+
+/// A job for the library.
+#[derive(Debug)]
+pub enum Job {
+    /// [`crate::fetch`]
+    Fetch(Request),
+    /// [`crate::plan()`]
+    Plan(Request),
+    /// [`crate::verify()`]
+    Verify(VerifyRequest),
+    /// [`crate::smoke()`]
+    Smoke(Request),
+}
+
+/// A command line that leads to no work.
+#[derive(Debug)]
+pub enum Unusable {
+    /// clap's answer: help, version, or what is wrong with the syntax.
+    Syntax(clap::Error),
+    /// The flags and variables are no valid request.
+    Meaning(Error),
+}
+
+impl Job {
+    /// The command's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "fetch",
+            Self::Plan(_) => "plan",
+            Self::Verify(_) => "verify",
+            Self::Smoke(_) => "smoke",
+        }
+    }
+
+    /// What it works on, in a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => format!(
+                "{}@{} ({}) into `{}`",
+                request.repo,
+                request.revision,
+                request.selection.describe(),
+                request.destination.root().display()
+            ),
+            Self::Verify(request) => format!("`{}`", request.destination.root().display()),
+        }
+    }
+
+    /// The longest time it may take.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => request.limits.deadline,
+            Self::Verify(request) => request.limits.deadline,
+        }
+    }
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Meaning(error)
+    }
+}
+
+impl From<clap::Error> for Unusable {
+    fn from(error: clap::Error) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+/// The command with all its flags.
+pub fn command() -> clap::Command {
+    // Values of variables do not belong into a help page that is pasted into a bug report.
+    each_argument(Cli::command(), &|argument| argument.hide_env_values(true))
+}
+
+/// Reads a command line, program name first.
+pub fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+    stderr: Stderr,
+) -> Result<Invocation, Unusable> {
+    // clap reads the variables itself, and would take an empty one for a value.
+    let command = each_argument(command(), &|argument| {
+        let is_blank = argument.get_env().is_some_and(|name| environment.is_blank(name));
+        if is_blank { argument.env(None) } else { argument }
+    });
+    let matches = command.try_get_matches_from(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let chosen = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    Ok(invocation(cli.command, chosen, environment, stderr)?)
+}
+
+fn invocation(
+    command: Command,
+    matches: &ArgMatches,
+    environment: &Environment,
+    stderr: Stderr,
+) -> Result<Invocation, Error> {
+    let given = Given(matches);
+    let output = |args: OutputArgs| output::output(args, &given, environment, stderr);
+    let (job, output, note) = match command {
+        Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
+        Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
+        Command::Fetch(args) => {
+            let output = output(args.job.output.clone())?;
+            let (request, note) = request::request(args.job, &given, environment)?;
+            (if args.dry_run { Job::Plan(request) } else { Job::Fetch(request) }, output, note)
+        }
+        Command::Plan(args) => {
+            let output = output(args.output.clone())?;
+            let (request, note) = request::request(args, &given, environment)?;
+            (Job::Plan(request), output, note)
+        }
+        Command::Smoke(args) => {
+            let output = output(args.output.clone())?;
+            let (request, note) = request::request(args, &given, environment)?;
+            (Job::Smoke(request), output, note)
+        }
+        Command::Verify(args) => {
+            let output = output(args.output.clone())?;
+            let (request, note) = request::verify_request(args, &given, environment)?;
+            (Job::Verify(request), output, note)
+        }
+    };
+    let roots = ExtraRoots { file: environment.path("SSL_CERT_FILE"), dir: environment.path("SSL_CERT_DIR") };
+    Ok(Invocation::Work(Box::new(Work { job, output, roots, notes: note.into_iter().collect() })))
+}
+
+fn each_argument(command: clap::Command, change: &dyn Fn(clap::Arg) -> clap::Arg) -> clap::Command {
+    command.mut_args(change).mut_subcommands(|command| each_argument(command, change))
+}

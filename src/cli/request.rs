@@ -1,0 +1,178 @@
+//! The second step: what the flags and variables mean together, as requests of the library.
+
+use std::path::PathBuf;
+
+use super::Environment;
+use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
+use super::given::{Given, Side, contradiction};
+use super::token;
+use crate::audit::VerifyRequest;
+use crate::error::Error;
+use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection};
+
+/// A request, and a note for the user.
+type Noted<T> = (T, Option<String>);
+
+pub(super) fn request(
+    args: JobArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Noted<Request>, Error> {
+    let JobArgs { selection, destination, freshness, mut hub, transfer, output: _ } = args;
+    let repo_type = selection.repo_type;
+    let reference = RepoRef::parse(selection.repo.trim(), repo_type)?;
+    hub.endpoint = given.lines("endpoint", hub.endpoint);
+    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let (endpoints, note) = token::endpoints(&hub, reference.endpoint.as_deref(), environment)?;
+    let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
+    let recheck = freshness.verify;
+    let network = network(&freshness, given, environment)?;
+    let revision = given.at_most_one(
+        &Side { id: "repo", label: "a revision in REPO", set: reference.revision.is_some() },
+        &Side { id: "revision", label: "--revision", set: selection.revision.is_some() },
+    )?;
+    let request = Request {
+        repo: reference.repo.clone(),
+        revision: match revision {
+            (true, _) => reference.revision.clone(),
+            (_, _) => selection.revision.clone(),
+        }
+        .unwrap_or_default(),
+        selection: files(selection, reference, given)?,
+        pins,
+        destination: self::destination(destination, given, environment)?,
+        endpoints,
+        network,
+        recheck,
+        limits: limits(&transfer),
+    };
+    Ok((request, note))
+}
+
+pub(super) fn verify_request(
+    args: VerifyArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Noted<VerifyRequest>, Error> {
+    let VerifyArgs { paths, pins: pin_args, repair, destination, mut hub, transfer, output: _ } = args;
+    hub.endpoint = given.lines("endpoint", hub.endpoint);
+    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    if let Some(empty) = paths.iter().find(|path| path.as_os_str().is_empty()) {
+        return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty".into()));
+    }
+    let request = VerifyRequest {
+        destination: self::destination(destination, given, environment)?,
+        paths,
+        pins: pins(&given.lines("sha256", pin_args.sha256))?,
+        repair,
+        endpoints,
+        limits: limits(&transfer),
+    };
+    Ok((request, note))
+}
+
+/// Which files: `FILE…` and the patterns, or what REPO itself carried.
+fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
+    let mut files = given.lines("files", args.files);
+    let mut quant = args.quant;
+    let in_repo = |label, set| Side { id: "repo", label, set };
+    let (repo_file, own_files) = given.at_most_one(
+        &in_repo("a file in REPO", reference.file.is_some()),
+        &Side { id: "files", label: "FILE", set: !files.is_empty() },
+    )?;
+    let (repo_quant, _) = given.at_most_one(
+        &in_repo(":QUANT in REPO", reference.quant.is_some()),
+        &Side { id: "files", label: "FILE", set: own_files },
+    )?;
+    let (_, own_quant) = given.at_most_one(
+        &in_repo(":QUANT in REPO", repo_quant),
+        &Side { id: "quant", label: "--quant", set: quant.is_some() },
+    )?;
+    if let Some(file) = reference.file.filter(|_| repo_file) {
+        files = vec![file.as_str().to_owned()];
+    }
+    if repo_quant {
+        files.clear();
+    }
+    if !own_quant {
+        quant = reference.quant.filter(|_| repo_quant);
+    }
+    let include = given.lines("include", args.include);
+    let exclude = given.lines("exclude", args.exclude);
+    if let Some(blank) = include.iter().chain(&exclude).find(|glob| glob.trim().is_empty()) {
+        return Err(Error::invalid("glob", blank, "it is empty".into()));
+    }
+    Selection::new(&files, &include, &exclude, quant)
+}
+
+fn pins(values: &[String]) -> Result<Pins, Error> {
+    Pins::parse(values.iter().map(String::as_str))
+}
+
+fn destination(
+    args: DestinationArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Destination, Error> {
+    let cache = args.cache.map(switch);
+    let cache = cache.filter(|place| !matches!(place, Cache::Off));
+    let (dir, cached) = given.at_most_one(
+        &Side { id: "dir", label: "--dir", set: args.dir.is_some() },
+        &Side { id: "cache", label: "--cache", set: cache.is_some() },
+    )?;
+    if let Some(empty) = args.dir.as_ref().filter(|dir| dir.as_os_str().is_empty()) {
+        return Err(Error::invalid("--dir", &empty.to_string_lossy(), "it is empty".into()));
+    }
+    match (args.dir.filter(|_| dir), cache.filter(|_| cached)) {
+        (Some(dir), _) => Ok(Destination::Dir(environment.expand_home(&dir))),
+        (None, Some(Cache::At(root))) => Ok(Destination::Cache(environment.expand_home(&root))),
+        (None, Some(_)) => environment.hub_cache().map(Destination::Cache),
+        (None, None) => Ok(Destination::Dir(".".into())),
+    }
+}
+
+enum Cache {
+    Off,
+    Usual,
+    At(PathBuf),
+}
+
+/// `MODELFETCH_CACHE` can be a switch as well as a place.
+fn switch(place: Option<PathBuf>) -> Cache {
+    let Some(place) = place.filter(|place| !place.as_os_str().is_empty()) else { return Cache::Usual };
+    match place.to_str().map(str::to_ascii_lowercase).as_deref() {
+        Some("1" | "true" | "yes" | "on") => Cache::Usual,
+        Some("0" | "false" | "no" | "off") => Cache::Off,
+        _ => Cache::At(place),
+    }
+}
+
+fn network(args: &FreshnessArgs, given: &Given<'_>, environment: &Environment) -> Result<NetworkUse, Error> {
+    let (offline, fresh) = given.at_most_one(
+        &Side { id: "offline", label: "--offline", set: args.offline },
+        &Side { id: "require_fresh", label: "--require-fresh", set: args.require_fresh },
+    )?;
+    if offline {
+        return Ok(NetworkUse::Offline);
+    }
+    // MODELFETCH_OFFLINE=false is an answer too, and beats the variables below it.
+    let inherited =
+        ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find(|name| environment.is_on(name));
+    match inherited.filter(|_| !given.is_explicit("offline")) {
+        Some(name) if fresh => Err(contradiction(name, "--require-fresh")),
+        Some(_) => Ok(NetworkUse::Offline),
+        None if fresh => Ok(NetworkUse::RequireFresh),
+        None => Ok(NetworkUse::Allowed),
+    }
+}
+
+fn limits(args: &TransferArgs) -> Limits {
+    Limits {
+        connections: args.connections,
+        rate_max: args.limit_rate,
+        deadline: args.deadline,
+        stall_timeout: args.stall_timeout,
+        give_up_after: args.give_up_after,
+    }
+}

@@ -1,0 +1,158 @@
+//! Which access token is used, and which Hub it is for.
+
+use std::io::ErrorKind;
+
+use super::Environment;
+use super::args::HubArgs;
+use crate::error::Error;
+use crate::request::{Endpoint, Endpoints, Token, TokenSource};
+
+/// The endpoints with their token, and a note for the user where a token stays at home.
+pub(super) fn endpoints(
+    hub: &HubArgs,
+    pasted: Option<&str>,
+    environment: &Environment,
+) -> Result<(Endpoints, Option<String>), Error> {
+    let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
+    let token_for = parse(&hub.token_endpoint)?;
+    let token = find(hub, environment)?;
+    let mut only_pasted = false;
+    let list = match (environment.text("HF_ENDPOINT"), pasted) {
+        _ if !hub.endpoint.is_empty() => parse(&hub.endpoint)?,
+        (Some(url), _) => vec![Endpoint::parse(url.trim())?],
+        (None, Some(url)) => {
+            only_pasted = true;
+            vec![Endpoint::parse(url)?]
+        }
+        (None, None) => vec![Endpoint::parse(Endpoint::DEFAULT)?],
+    };
+    // A pasted URL names any host at all; a token is not given to one by accident.
+    if let Some(token) = token.as_ref().filter(|_| only_pasted && token_for.is_empty()) {
+        let note = format!(
+            "the token from {} is not sent to {}; if it is meant for it, name it with --token-endpoint",
+            token.source(),
+            list[0],
+        );
+        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token)?, Some(note)));
+    }
+    Ok((Endpoints::new(list, token, token_for, hub.insecure_token)?, None))
+}
+
+/// `--token-file`; else, unless implicit tokens are switched off, the variables and the file that
+/// `huggingface_hub` reads (`_auth.py`).
+fn find(hub: &HubArgs, environment: &Environment) -> Result<Option<Token>, Error> {
+    if let Some(path) = &hub.token_file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|why| Error::invalid("token file", &path.to_string_lossy(), why.to_string()))?;
+        let token = Token::new(&text, TokenSource::File(path.clone()))?;
+        return token
+            .map(Some)
+            .ok_or_else(|| Error::invalid("token file", &path.to_string_lossy(), "it is empty".into()));
+    }
+    if environment.is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+        return Ok(None);
+    }
+    for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
+        if let Some(text) = environment.text(name) {
+            return Token::new(text, TokenSource::Variable(name));
+        }
+    }
+    from_default_file(environment)
+}
+
+/// A file nobody named may be missing or belong to somebody else.
+fn from_default_file(environment: &Environment) -> Result<Option<Token>, Error> {
+    let Some(path) = environment.token_path() else { return Ok(None) };
+    let is_named = environment.text("HF_TOKEN_PATH").is_some();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Token::new(&text, TokenSource::File(path)),
+        Err(why) if is_named && why.kind() != ErrorKind::NotFound => {
+            Err(Error::invalid("HF_TOKEN_PATH", &path.to_string_lossy(), why.to_string()))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> HubArgs {
+        HubArgs { endpoint: vec![], token_file: None, token_endpoint: vec![], insecure_token: false }
+    }
+
+    fn source(hub: &HubArgs, pairs: &[(&str, &str)]) -> Option<TokenSource> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        find(hub, &environment).expect("token").map(|token| token.source().clone())
+    }
+
+    fn file(name: &str, text: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("modelfetch-token-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("directory");
+        std::fs::write(dir.join("token"), text).expect("file");
+        dir
+    }
+
+    #[test]
+    fn the_nearest_token_wins() {
+        let dir = file("nearest", "hf_file\n");
+        let home = ("HF_HOME", dir.to_str().expect("UTF-8"));
+        let (new, old) = (("HF_TOKEN", "hf_a"), ("HUGGING_FACE_HUB_TOKEN", "hf_b"));
+        assert_eq!(source(&hub(), &[new, old, home]), Some(TokenSource::Variable("HF_TOKEN")));
+        assert_eq!(source(&hub(), &[old, home]), Some(TokenSource::Variable("HUGGING_FACE_HUB_TOKEN")));
+        assert_eq!(source(&hub(), &[home]), Some(TokenSource::File(dir.join("token"))));
+        let named = HubArgs { token_file: Some(dir.join("token")), ..hub() };
+        assert_eq!(source(&named, &[new]), Some(TokenSource::File(dir.join("token"))));
+        std::fs::remove_dir_all(dir).expect("cleaned");
+    }
+
+    #[test]
+    fn implicit_tokens_can_be_switched_off_and_an_explicit_one_still_counts() {
+        let dir = file("implicit", "hf_file");
+        let off = ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+        assert_eq!(
+            source(&hub(), &[off, ("HF_TOKEN", "hf_a"), ("HF_HOME", dir.to_str().expect("UTF-8"))]),
+            None
+        );
+        let named = HubArgs { token_file: Some(dir.join("token")), ..hub() };
+        assert!(source(&named, &[off]).is_some());
+        std::fs::remove_dir_all(dir).expect("cleaned");
+    }
+
+    #[test]
+    fn a_token_file_that_was_named_must_hold_a_token() {
+        let dir = file("empty", " \n");
+        for path in [dir.join("token"), dir.join("absent")] {
+            let error = find(&HubArgs { token_file: Some(path), ..hub() }, &Environment::default());
+            assert_eq!(error.expect_err("no token").exit_number(), 2);
+        }
+        std::fs::remove_dir_all(dir).expect("cleaned");
+    }
+
+    #[test]
+    fn a_pasted_host_gets_no_token_unless_it_is_named() {
+        let environment = Environment::from_pairs([("HF_TOKEN", "hf_a")]);
+        let url = "https://other.example";
+        let (list, note) = endpoints(&hub(), Some(url), &environment).expect("endpoints");
+        assert!(list.token().is_none());
+        assert!(note.expect("note").contains("--token-endpoint"));
+        let named = HubArgs { token_endpoint: vec![url.into()], ..hub() };
+        let (list, note) = endpoints(&named, Some(url), &environment).expect("endpoints");
+        assert!(list.token().is_some() && note.is_none());
+    }
+
+    #[test]
+    fn endpoints_come_from_the_flag_then_the_variable_then_the_pasted_url() {
+        let environment = Environment::from_pairs([("HF_ENDPOINT", "https://variable.example/")]);
+        let first = |hub: &HubArgs, pasted, environment: &Environment| {
+            let (list, _) = endpoints(hub, pasted, environment).expect("endpoints");
+            list.iter().next().expect("one").to_string()
+        };
+        let pasted = Some("https://pasted.example");
+        let flag = HubArgs { endpoint: vec!["https://flag.example".into()], ..hub() };
+        assert_eq!(first(&flag, pasted, &environment), "https://flag.example");
+        assert_eq!(first(&hub(), pasted, &environment), "https://variable.example");
+        assert_eq!(first(&hub(), pasted, &Environment::default()), "https://pasted.example");
+        assert_eq!(first(&hub(), None, &Environment::default()), Endpoint::DEFAULT);
+    }
+}
