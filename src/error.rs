@@ -275,6 +275,50 @@ pub enum Error {
         dir: PathBuf,
     },
 
+    /// The pod's service account lacks a right.
+    #[error("the pod's service account may not {verb} {object} in namespace {namespace}")]
+    ClusterForbidden {
+        /// The verb, as RBAC names it.
+        verb: &'static str,
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+        /// The API server's answer.
+        #[source]
+        answer: Box<HttpFailure>,
+    },
+
+    /// The API server does not accept the object.
+    #[error("the API server does not accept to {verb} {object} in namespace {namespace}")]
+    ClusterRejected {
+        /// The verb.
+        verb: &'static str,
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+        /// The API server's answer.
+        #[source]
+        answer: Box<HttpFailure>,
+    },
+
+    /// An object that should have appeared did not.
+    #[error("{object} is not in namespace {namespace}")]
+    ObjectNotFound {
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+    },
+
+    /// The claim is being deleted: what is written now would be lost.
+    #[error("claim {name} is being deleted")]
+    ClaimTerminating {
+        /// Its name.
+        name: String,
+    },
+
     /// SIGINT or SIGTERM; the state is saved.
     #[error("interrupted by {}; the next run continues from here", .signal.name())]
     Interrupted {
@@ -325,17 +369,21 @@ impl Error {
     pub fn exit_number(&self) -> u8 {
         match self {
             Self::Internal(_) => 1,
-            Self::Invalid { .. } | Self::BadToken { .. } | Self::TokenInTheClear { .. } => 2,
-            Self::Gated { .. } | Self::Unauthorised { .. } => 10,
+            Self::Invalid { .. }
+            | Self::BadToken { .. }
+            | Self::TokenInTheClear { .. }
+            | Self::ClusterRejected { .. } => 2,
+            Self::Gated { .. } | Self::Unauthorised { .. } | Self::ClusterForbidden { .. } => 10,
             Self::RepoNotFound { .. }
             | Self::RevisionNotFound { .. }
             | Self::FileNotFound { .. }
-            | Self::NothingMatches { .. } => 11,
+            | Self::NothingMatches { .. }
+            | Self::ObjectNotFound { .. } => 11,
             Self::PinMismatch { .. } => 12,
             Self::DigestMismatch { .. } | Self::NotGguf { .. } | Self::VerifyFailed { .. } => 20,
             Self::NoSpace { .. } | Self::DiskFull { .. } => 21,
             Self::Io { .. } => 22,
-            Self::Locked { .. } => 23,
+            Self::Locked { .. } | Self::ClaimTerminating { .. } => 23,
             Self::GaveUp { .. }
             | Self::Refused { .. }
             | Self::NotAHub { .. }
@@ -405,6 +453,10 @@ impl Error {
             Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
             Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),
             Self::RateLimited { .. } => "set HF_TOKEN for a higher limit, or run again later; what has arrived is kept".into(),
+            Self::ClusterForbidden { verb, .. } => format!("the Role of this Job's service account needs the verb `{verb}` on it; the chart's rbac.create makes it"),
+            Self::ClusterRejected { .. } => "the API server's own words are above; correct the values the object is made of".into(),
+            Self::ObjectNotFound { .. } => "check the release name and namespace, and whether the sync that creates it went through".into(),
+            Self::ClaimTerminating { name } => format!("it goes when no pod uses it any more: stop those pods, wait for `kubectl get pvc {name}` to find nothing, and sync again"),
             Self::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE".into(),
             Self::Internal(_) => "this is a bug in modelfetch; please report it with the output of --verbose".into(),
         })

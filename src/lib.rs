@@ -14,6 +14,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod cluster;
 pub mod disk;
 pub mod error;
 mod execute;

@@ -68,7 +68,8 @@ async fn smoke_unstopped(
 ) -> Result<SmokeOutcome, Error> {
     let layout = Layout::new(&request.destination, &request.repo);
     if request.network == NetworkUse::Offline {
-        let (repo, wanted, dir) = (request.repo.clone(), request.selection.describe(), layout.root().to_owned());
+        let (repo, wanted, dir) =
+            (request.repo.clone(), request.selection.describe(), layout.root().to_owned());
         return Err(Error::Offline { repo, wanted, dir });
     }
     let mut limits = request.limits.clone();
@@ -92,7 +93,8 @@ async fn smoke_unstopped(
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let probe = Probe { hub, request, context, commit, fetched: AtomicU64::new(0), patience: limits.give_up_after };
+    let probe =
+        Probe { hub, request, context, commit, fetched: AtomicU64::new(0), patience: limits.give_up_after };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
         let url = resolution.urls.get(&file.path).cloned();
         probe.sample(file, url, &mut checks).await?;
@@ -105,7 +107,10 @@ async fn smoke_unstopped(
         format!("{} needed, {} free", Bytes(plan.bytes_needed), Bytes(plan.bytes_free)),
     );
     disk::probe(layout.state())?;
-    checks.pass(format!("write access to {}", layout.root().display()), "a file was written and removed".into());
+    checks.pass(
+        format!("write access to {}", layout.root().display()),
+        "a file was written and removed".into(),
+    );
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
 }
 
@@ -134,7 +139,12 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     /// Asks for the start, the middle and the end of a file; reads the header of a GGUF file.
-    async fn sample(&self, file: &RemoteFile, url: Option<reqwest::Url>, checks: &mut Checks<'_>) -> Result<(), Error> {
+    async fn sample(
+        &self,
+        file: &RemoteFile,
+        url: Option<reqwest::Url>,
+        checks: &mut Checks<'_>,
+    ) -> Result<(), Error> {
         let (repo, commit) = (self.request.repo.clone(), self.commit.clone());
         let source = Source::new(Arc::clone(&self.hub), repo, commit, file.clone(), url);
         let is_gguf = gguf::is_gguf(&file.path);

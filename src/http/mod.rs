@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::error::Error;
 use crate::report::units::{Bytes, Span};
@@ -32,13 +32,22 @@ pub struct ExtraRoots {
 /// Builds the client: HTTP/1.1, no redirects of its own (the origin of each hop decides about the
 /// token), no content decoding, proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 pub fn client(extra: &ExtraRoots) -> Result<Client, Error> {
+    build(builder(roots::load(extra)?)?)
+}
+
+/// Builds a client that trusts one authority alone and uses no proxy: for a cluster's API server.
+pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
+    build(builder(roots::only(authority)?)?.no_proxy())
+}
+
+fn builder(roots: rustls::RootCertStore) -> Result<ClientBuilder, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|why| Error::Internal(format!("TLS setup: {why}")))?
-        .with_root_certificates(roots::load(extra)?)
+        .with_root_certificates(roots)
         .with_no_client_auth();
-    Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(tls)
         .dns_resolver(dns::Resolver::default())
         .user_agent(concat!("modelfetch/", env!("CARGO_PKG_VERSION")))
@@ -46,7 +55,11 @@ pub fn client(extra: &ExtraRoots) -> Result<Client, Error> {
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(Duration::from_secs(30))
-        .http1_only()
+        .http1_only())
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, Error> {
+    builder
         .build()
         .map_err(|why| Error::Internal(format!("HTTP client setup: {}", crate::report::chain(&why))))
 }

@@ -36,6 +36,19 @@ pub(super) fn load(extra: &ExtraRoots) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
+/// One authority and no other.
+pub(super) fn only(authority: &[u8]) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    if add(&mut roots, authority) == 0 {
+        return Err(Error::invalid(
+            "certificate authority",
+            "ca.crt",
+            "it holds no usable PEM certificate".into(),
+        ));
+    }
+    Ok(roots)
+}
+
 fn add(roots: &mut RootCertStore, pem: &[u8]) -> usize {
     let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     roots.add_parsable_certificates(certificates).0

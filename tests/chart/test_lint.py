@@ -1,5 +1,6 @@
 """The chart's own files: helm's lint, YAML style, fresh tables, and a README that tells the truth about the values."""
 
+import re
 import subprocess
 import sys
 
@@ -49,6 +50,23 @@ def test_renders_are_tidy(path):
 def test_the_values_table_is_fresh():
     done = subprocess.run([sys.executable, TESTS / "values_table.py", "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+PROSE = [CHART / "README.md", CHART / "CHANGELOG.md", *sorted(CHART.glob("templates/*.t*t")), *sorted(CHART.glob("templates/_*.tpl")),
+         CHART / "files/refused-options.yaml", CHART / "values.yaml"]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda p: p.name)
+def test_values_that_the_prose_names_exist(path):
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    sections = "|".join(key for key, value in defaults.items() if isinstance(value, dict) and value)
+    # Not `.Values.a.b`, a file's name, or a DeviceClass.
+    named = re.findall(rf"(?<![-.\w/])(?!gpu\.nvidia)(?:{sections})(?:\.[a-zA-Z0-9]+)+(?![-\w]*[/.]\w)", path.read_text())
+    for name in set(named):
+        value = defaults
+        for key in name.split("."):
+            assert isinstance(value, dict) and key in value, f"{path.name} names {name}"
+            value = value[key]
 
 
 def test_the_changelog_has_this_version():

@@ -145,3 +145,12 @@ def test_no_secret_is_in_any_argument():
     for _, pod in r.pods():
         for container in containers(pod):
             assert "$(" not in str(container.get("args"))
+
+
+def test_the_network_policy_lets_helm_test_reach_the_server():
+    r = render({"networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]}})
+    spec, test_labels = r.one("NetworkPolicy")["spec"], r.one("Pod")["metadata"]["labels"]
+    release = spec["podSelector"]["matchLabels"]
+    assert release.items() <= test_labels.items()
+    assert {"podSelector": {"matchLabels": release}} in spec["ingress"][0]["from"]
+    assert {"ports": [{"port": 8080, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": release}}]} in spec["egress"]

@@ -368,9 +368,9 @@ CHANGES = {
         f"networkPolicy.{key}": Change(to, lambda r, seen=seen: seen(r.one("NetworkPolicy")["spec"]), then,
                                        nested("networkPolicy.enabled", True))
         for key, to, seen, then in [
-            ("from", [{"podSelector": {}}], lambda s: s["ingress"][0].get("from"), [{"podSelector": {}}]),
+            ("from", [{"podSelector": {}}], lambda s: s["ingress"][0].get("from", [])[:1], [{"podSelector": {}}]),
             ("egressPorts", [8443], lambda s: [p["port"] for p in s["egress"][0]["ports"]], [53, 53, 8443]),
-            ("extraEgress", [{"to": []}], lambda s: s["egress"][1:], [{"to": []}]),
+            ("extraEgress", [{"to": []}], lambda s: s["egress"][-1], {"to": []}),
         ]
     },
     "extraObjects": Change(
