@@ -136,12 +136,13 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 /// Proves that `dir` can be written: creates it, and a file in it.
 pub fn probe(dir: &Path) -> Result<(), Error> {
     create_dir(dir)?;
-    let path = dir.join("probe.tmp");
-    let probe = || {
-        OpenOptions::new().write(true).create(true).truncate(true).open(&path)?.write_all(&[0; 512])?;
-        fs::remove_file(&path)
-    };
-    probe().map_err(Error::io("write to directory", dir))
+    // Others may be probing at the same time.
+    let path = dir.join(format!("probe-{:x}.tmp", fastrand::u64(..)));
+    let written = OpenOptions::new().write(true).create_new(true).open(&path);
+    let written = written.and_then(|mut file| file.write_all(&[0; 512]));
+    let removed = remove(&path);
+    written.map_err(Error::io("write to directory", dir))?;
+    removed
 }
 
 /// Changes with every start of the machine: what was only in the page cache before is gone.

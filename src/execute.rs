@@ -18,7 +18,7 @@ use crate::request::{Limits, RepoPath};
 use crate::resolve::{Hub, RemoteFile, Source};
 use crate::run::Context;
 use crate::stop::{self, Cause, Stop};
-use crate::transfer::{Counts, Engine, Partial, Unfinished, discard};
+use crate::transfer::{Counts, Demand, Engine, Partial, Unfinished, discard};
 use crate::verify;
 
 /// What is to be done.
@@ -68,13 +68,13 @@ async fn all_files(
     let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
     let mut outcomes = Outcomes::new(plan.items.len());
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Copy) {
-        // The first file may take all connections; the next one begins when one of them is idle.
-        while !tasks.is_empty() {
+        // The first file may take all connections; the next one begins when it leaves one idle.
+        let demand = loop {
             tokio::select! {
-                () = hand.engine.hungry() => break,
-                finished = tasks.join_next() => outcomes.note(finished, halt),
+                demand = hand.engine.admit(item.bytes_to_fetch()) => break demand,
+                finished = tasks.join_next(), if !tasks.is_empty() => outcomes.note(finished, halt),
             }
-        }
+        };
         if outcomes.failed() || hand.stop.cause().is_some() {
             break;
         }
@@ -82,7 +82,7 @@ async fn all_files(
         let source =
             Source::new(Arc::clone(hub), plan.repo.clone(), revision.clone(), item.file.clone(), url);
         let (hand, item) = (Arc::clone(hand), item.clone());
-        tasks.spawn(async move { Ok((index, hand.settle(&item, Arc::new(source)).await?)) });
+        tasks.spawn(async move { Ok((index, hand.settle(&item, Arc::new(source), &demand).await?)) });
     }
     while let Some(finished) = tasks.join_next().await {
         outcomes.note(Some(finished), halt);
@@ -155,7 +155,7 @@ struct Hand {
 
 impl Hand {
     /// Does what the plan says about one file.
-    async fn settle(&self, item: &Item, source: Arc<Source>) -> Result<FileOutcome, Error> {
+    async fn settle(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
         match item.action {
             Action::Skip => {
                 self.record(&item.file).await?;
@@ -163,9 +163,9 @@ impl Hand {
             }
             Action::Adopt => match self.adopt(item).await? {
                 Some(adopted) => Ok(adopted),
-                None => self.fetch(item, source).await,
+                None => self.fetch(item, source, demand).await,
             },
-            Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source).await,
+            Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source, demand).await,
         }
     }
 
@@ -225,7 +225,7 @@ impl Hand {
 
     /// Fetches, verifies and publishes. Wrong bytes, and a server that changed the file under
     /// way, are met with one clean start.
-    async fn fetch(&self, item: &Item, source: Arc<Source>) -> Result<FileOutcome, Error> {
+    async fn fetch(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let file = &item.file;
         let mut counts = Counts::default();
@@ -240,7 +240,11 @@ impl Hand {
                 resumed: on_disk,
                 hash_only: false,
             });
-            let why = match self.engine.fill(Arc::clone(&partial), Arc::clone(&source), &mut counts).await {
+            let why = match self
+                .engine
+                .fill(Arc::clone(&partial), Arc::clone(&source), demand, &mut counts)
+                .await
+            {
                 Ok(verified) => {
                     let place = self.place.clone();
                     spawn_blocking(move || place.publish(&verified)).await.map_err(panicked)??;

@@ -138,12 +138,9 @@ impl Plan {
         };
         self.bytes_total += file.size;
         self.bytes_needed += missing;
-        self.bytes_to_fetch += match action {
-            Action::Resume { have } => file.size.saturating_sub(have),
-            Action::Fetch => file.size,
-            _ => 0,
-        };
-        self.items.push(Item { file: file.clone(), target: layout.target(&file.path, &file.digest), action });
+        let item = Item { file: file.clone(), target: layout.target(&file.path, &file.digest), action };
+        self.bytes_to_fetch += item.bytes_to_fetch();
+        self.items.push(item);
         Ok(())
     }
 
@@ -171,6 +168,15 @@ impl Plan {
 }
 
 impl Item {
+    /// Bytes that the network has to bring.
+    pub fn bytes_to_fetch(&self) -> u64 {
+        match self.action {
+            Action::Resume { have } => self.file.size.saturating_sub(have),
+            Action::Fetch => self.file.size,
+            Action::Skip | Action::Adopt | Action::Copy => 0,
+        }
+    }
+
     /// Whether its content is what another name of the request wants.
     pub fn brings(&self, file: &RemoteFile) -> bool {
         self.file.digest == file.digest && self.file.pin == file.pin && self.file.size == file.size

@@ -9,11 +9,13 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, LINK, LOCATION, RANGE,
 };
 use reqwest::{Client, Method, Response, Url};
+use url::Host;
 
 use super::refusal;
 use super::tree::{self, Entry};
 use crate::error::Error;
 use crate::http::{HttpFailure, text_header};
+use crate::report::units::Bytes;
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Digest, Endpoint, Endpoints, RepoId, RepoPath, endpoint_host};
 use crate::retry::{Backoff, Budget};
@@ -26,8 +28,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
 const PAGE_BYTES_MAX: usize = 32 << 20;
-/// Pages of one listing.
+/// Pages and bytes of one listing.
 const PAGES_MAX: usize = 1000;
+const LISTING_BYTES_MAX: usize = 128 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 
@@ -201,9 +204,17 @@ impl Hub {
     ) -> Result<Vec<Entry>, Attempt> {
         let mut entries = Vec::new();
         let mut next = Some(parse_url(&endpoint.join(place))?);
+        let mut bytes = 0;
         for _ in 0..PAGES_MAX {
             let Some(url) = next else { return Ok(entries) };
             let (body, headers) = self.page(&url, subject).await?;
+            bytes += body.len();
+            if bytes > LISTING_BYTES_MAX {
+                return Err(not_a_hub(
+                    endpoint,
+                    format!("the list of files has more than {}", Bytes(LISTING_BYTES_MAX as u64)),
+                ));
+            }
             entries.extend(tree::parse_page(&body).map_err(|why| not_a_hub(endpoint, why))?);
             next = next_page(&headers, &url, endpoint).map_err(|why| not_a_hub(endpoint, why))?;
         }
@@ -359,16 +370,31 @@ async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) ->
     refusal::explain(subject, url, failure).map_or_else(Attempt::Failed, Attempt::Final)
 }
 
-/// Where a redirect leads. Only http(s), and never from encrypted to plain.
+/// Where a redirect leads. Only http(s), never from encrypted to plain, and never from
+/// another host to this machine or its link (where clouds serve credentials): whatever answers
+/// there was not meant. Private networks are fine: a company's mirror is in one.
 fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, HttpFailure> {
     let wrong = |why: String| HttpFailure::wrong(from, why);
     let location = headers.get(LOCATION).ok_or_else(|| wrong("a redirect without a Location".into()))?;
     let location = location.to_str().map_err(|_| wrong("a redirect to something unreadable".into()))?;
     let target = from.join(location).map_err(|why| wrong(format!("a redirect to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
+        (_, "https") | ("http", "http") if is_own(&target) && !is_own(from) => {
+            Err(wrong(format!("a redirect to {}", endpoint_host(&target))))
+        }
         (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
         ("https", "http") => Err(wrong(format!("a redirect to unencrypted {}", endpoint_host(&target)))),
         (_, scheme) => Err(wrong(format!("a redirect to a {scheme}: URL"))),
+    }
+}
+
+/// Whether a URL names this machine or an address of its link.
+fn is_own(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 
@@ -417,8 +443,21 @@ mod tests {
             redirect_target(&from.parse().expect("URL"), &headers).map(String::from)
         };
         assert_eq!(target("https://a/b", "/c").ok().as_deref(), Some("https://a/c"));
+        assert_eq!(
+            target("http://127.0.0.1:1/", "http://127.0.0.1:2/").ok().as_deref(),
+            Some("http://127.0.0.1:2/")
+        );
         assert_eq!(target("http://a/b", "https://c/d").ok().as_deref(), Some("https://c/d"));
-        for location in ["http://a/c", "file:///etc/passwd", "ftp://a/b", "data:,x", "http:"] {
+        for location in [
+            "http://a/c",
+            "https://127.0.0.1/c",
+            "https://[::1]/",
+            "https://169.254.169.254/",
+            "file:///etc/passwd",
+            "ftp://a/b",
+            "data:,x",
+            "http:",
+        ] {
             assert!(target("https://a/b", location).is_err(), "{location} was followed");
         }
     }

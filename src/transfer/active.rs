@@ -71,7 +71,7 @@ impl Active {
             received: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
-            chunks: Mutex::new(Some(chunks)),
+            chunks: Mutex::new(end.is_none().then_some(chunks)),
             ending: watch::channel(end).0,
             ranged: AtomicBool::new(false),
             whole: AtomicBool::new(false),
@@ -95,6 +95,11 @@ impl Active {
         }
         let length = shape.segment_length(segments.remaining(), connections);
         segments.take(length, now)
+    }
+
+    /// Bytes not yet received.
+    pub(super) fn remaining(&self) -> u64 {
+        self.segments().remaining()
     }
 
     /// Claims received bytes; see [`Segments::advance`].

@@ -1,14 +1,14 @@
 //! The engine of a run: the pool of connections, and the threads of each file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::{Active, Chunk};
-use super::pace::{Pace, Shape, Throttle};
+use super::pace::{Pace, SEGMENT_MIN, Shape, Throttle};
 use super::partial::Partial;
 use super::segments::Segment;
 use super::worker;
@@ -58,6 +58,16 @@ pub struct Counts {
     pub received: u64,
 }
 
+/// How many ranges one file still has to offer.
+#[derive(Debug)]
+pub struct Demand(Arc<AtomicU64>);
+
+impl Demand {
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes.div_ceil(SEGMENT_MIN), Ordering::Relaxed);
+    }
+}
+
 /// Shared by all files of a run.
 pub struct Engine {
     pub(super) limits: Limits,
@@ -69,8 +79,10 @@ pub struct Engine {
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
     work: Notify,
-    /// Rung by a connection that finds nothing to do.
-    hungry: Notify,
+    /// Ranges that the files begun so far still have to offer.
+    demands: Mutex<Vec<Weak<AtomicU64>>>,
+    /// Rung when a file has no more to offer.
+    satisfied: Notify,
 }
 
 impl Engine {
@@ -85,7 +97,8 @@ impl Engine {
             stop,
             files: Mutex::default(),
             work: Notify::new(),
-            hungry: Notify::new(),
+            demands: Mutex::default(),
+            satisfied: Notify::new(),
         }
     }
 
@@ -100,9 +113,32 @@ impl Engine {
         job.await
     }
 
-    /// Waits until a connection has nothing to do: time to begin another file.
-    pub async fn hungry(&self) {
-        self.hungry.notified().await;
+    /// Waits until the files begun so far leave a connection without work, and announces another
+    /// file of `bytes` to fetch.
+    pub async fn admit(&self, bytes: u64) -> Demand {
+        loop {
+            let satisfied = self.satisfied.notified();
+            if let Some(demand) = self.try_admit(bytes) {
+                return demand;
+            }
+            tokio::select! {
+                () = satisfied => {}
+                () = tokio::time::sleep(PROGRESS_EVERY) => {}
+            }
+        }
+    }
+
+    fn try_admit(&self, bytes: u64) -> Option<Demand> {
+        let mut demands = self.demands.lock().expect("nothing panics while it holds the demands");
+        demands.retain(|demand| demand.strong_count() > 0);
+        let wanted: u64 =
+            demands.iter().filter_map(Weak::upgrade).map(|demand| demand.load(Ordering::Relaxed)).sum();
+        (wanted < u64::from(self.pace.allowed())).then(|| {
+            let demand = Demand(Arc::new(AtomicU64::new(0)));
+            demand.set(bytes);
+            demands.push(Arc::downgrade(&demand.0));
+            demand
+        })
     }
 
     /// Fetches what `partial` lacks and verifies all of it. On any failure what has arrived is
@@ -111,6 +147,7 @@ impl Engine {
         self: &Arc<Self>,
         partial: Arc<Partial>,
         source: Arc<Source>,
+        demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
         let (chunks, received) = mpsc::channel(64);
@@ -131,9 +168,14 @@ impl Engine {
         self.files().push(Arc::clone(&active));
         self.work.notify_waiters();
 
-        let show = || self.show(&active, &partial, &hashed);
+        let show = || {
+            demand.set(active.remaining());
+            self.show(&active, &partial, &hashed);
+        };
         let written = watch(&active, &mut writer, &self.stop, &show).await;
         self.files().retain(|file| !Arc::ptr_eq(file, &active));
+        demand.set(0);
+        self.satisfied.notify_one();
         counts.received += active.received.load(Ordering::Relaxed);
 
         let result = match written {
@@ -170,9 +212,6 @@ impl Engine {
                     if let Some(segment) = file.next_segment(shape, self.pace.allowed(), steal) {
                         return (Arc::clone(file), segment);
                     }
-                }
-                if !steal {
-                    self.hungry.notify_one();
                 }
             }
             tokio::select! {

@@ -14,6 +14,6 @@ pub mod ranges;
 mod segments;
 mod worker;
 
-pub use engine::{Counts, Engine, Unfinished};
+pub use engine::{Counts, Demand, Engine, Unfinished};
 pub use journal::{Journal, Survey};
 pub use partial::{Partial, discard};

@@ -19,7 +19,8 @@ const COLLAPSE: f64 = 0.6;
 /// Time after a collapse before growing again.
 const REST: Duration = Duration::from_secs(20);
 
-const SEGMENT_MIN: u64 = 4 << 20;
+/// Shorter ranges lose too much to the latency of their requests.
+pub(super) const SEGMENT_MIN: u64 = 4 << 20;
 const SEGMENT_MAX: u64 = 64 << 20;
 /// A range takes this many times the latency of its request: a loss of 5 %.
 const LATENCIES_PER_SEGMENT: f64 = 20.0;

@@ -119,7 +119,7 @@ async fn fetch(
     backoff: &mut Backoff,
 ) -> Result<(), Trouble> {
     let asked = Instant::now();
-    let (location, response) = unless_over(file, segment, open(file, segment)).await?;
+    let (location, response) = unless_over(file, segment, open(engine, file, segment)).await?;
     let latency = asked.elapsed();
     let flowing = Instant::now();
     let received = stream(engine, file, segment, &location, response, backoff).await?;
@@ -141,12 +141,15 @@ async fn unless_over<T>(
 }
 
 /// Asks for the range and checks the headers of the answer.
-async fn open(file: &Active, segment: &Segment) -> Result<(Location, Response), Trouble> {
+async fn open(engine: &Engine, file: &Active, segment: &Segment) -> Result<(Location, Response), Trouble> {
     let location = file.source.location().await.map_err(Trouble::Fatal)?;
     let whole = file.is_whole();
     let range = &segment.range;
     let bounds = (!whole).then(|| (range.start, range.end - 1));
-    let response = file.source.get(&location, bounds).await?;
+    let waited = engine.limits.stall_timeout;
+    let response = tokio::time::timeout(waited, file.source.get(&location, bounds)).await;
+    let response =
+        response.unwrap_or_else(|_| Err(HttpFailure::Stalled { host: location.host(), waited }))?;
     match answer::judge(location.url(), response, range, file.size).await? {
         Answer::Part(_) if whole => {
             Err(HttpFailure::wrong(location.url(), "a part of a file that was asked for as a whole").into())
