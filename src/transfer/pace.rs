@@ -126,7 +126,7 @@ impl Climb {
             }
         } else {
             self.low = 0;
-            if !self.settled {
+            if !self.settled && now >= self.rest_until {
                 // One more step tells noise from a summit.
                 self.settled = true;
                 self.current = (self.current + 1).min(self.max);
