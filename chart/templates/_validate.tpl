@@ -103,6 +103,9 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if and (eq .loadBalancer.provider "spec") .loadBalancer.annotationKey -}}
 {{- $problems = append $problems "service.loadBalancer.provider=spec writes no annotation: remove annotationKey or name another provider" -}}
 {{- end -}}
+{{- if and (contains "," .loadBalancerIP) (eq .loadBalancer.provider "spec") -}}
+{{- $problems = append $problems (printf "service.loadBalancerIP=%s: spec.loadBalancerIP holds one address; two need a provider with an annotation" .loadBalancerIP) -}}
+{{- end -}}
 {{- if and .externalTrafficPolicy (eq .type "ClusterIP") -}}
 {{- $problems = append $problems "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort, not ClusterIP" -}}
 {{- end -}}

@@ -43,6 +43,8 @@ REFUSED = {
         {**SEALED, "service": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.1"}}}, "keep one"),
     "annotation key without annotation": (
         {"service": {"loadBalancer": {"provider": "spec", "annotationKey": "x/y"}}}, "provider=spec writes no annotation"),
+    "two addresses in a field for one": (
+        {"service": {"loadBalancerIP": "192.0.2.1,2001:db8::1", "loadBalancer": {"provider": "spec"}}}, "holds one address"),
     "traffic policy without outside": (
         {"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy needs service.type"),
     "address Job without rights": (
