@@ -15,7 +15,7 @@ use modelfetch::report::{
 };
 use modelfetch::smoke::SmokeOutcome;
 use modelfetch::stop::{self, Cause, StopSender};
-use modelfetch::{Context, http};
+use modelfetch::{Context, cluster, http};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +25,7 @@ enum Found {
     Planned(Plan),
     Verified(Vec<Checked>),
     Smoked(SmokeOutcome),
+    Cluster(String),
 }
 
 /// Does the work and returns the exit number.
@@ -120,6 +121,13 @@ async fn execute(
             say(results::smoked(&outcome));
             *found = Some(Found::Smoked(outcome));
         }
+        Job::Cluster(task, account) => {
+            let reporter = Arc::clone(&context.reporter);
+            let work = cluster::run(task, account, reporter);
+            let did = context.stop.or("asking the Kubernetes API", work).await?;
+            say(did.clone() + "\n");
+            *found = Some(Found::Cluster(did));
+        }
         Job::Verify(request) => {
             let mut files = Vec::new();
             let result = modelfetch::verify(request, context, &mut |file| {
@@ -141,6 +149,7 @@ impl Found {
             Self::Planned(plan) => Findings::Planned { plan },
             Self::Verified(files) => Findings::Verified { files },
             Self::Smoked(smoke) => Findings::Smoked { smoke },
+            Self::Cluster(did) => Findings::Cluster { did },
         }
     }
 }

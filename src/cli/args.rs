@@ -13,6 +13,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::{help, values};
+use crate::cluster::Provider;
 use crate::request::{Connections, Recheck, RepoKind, Revision};
 
 /// Gets model files from the Hugging Face Hub onto a disk: complete, verified, resumable
@@ -49,6 +50,10 @@ pub(super) enum Command {
     #[command(long_about = help::SMOKE)]
     Smoke(JobArgs),
 
+    /// What the chart's hook Jobs ask of the Kubernetes API, with the pod's service account
+    #[command(subcommand, long_about = help::CLUSTER)]
+    Cluster(ClusterCommand),
+
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -61,6 +66,49 @@ pub(super) enum Command {
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Create a PersistentVolumeClaim if it is absent; leave an existing one as it is
+    EnsureClaim(EnsureClaimArgs),
+
+    /// Put the load-balancer address in LB_IP on a Service
+    PatchService(PatchServiceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EnsureClaimArgs {
+    /// File with the claim as JSON
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_CLAIM_MANIFEST", value_hint = ValueHint::FilePath)]
+    pub(super) manifest: PathBuf,
+
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PatchServiceArgs {
+    /// Name of the Service
+    #[arg(long, value_name = "NAME", env = "MODELFETCH_SERVICE")]
+    pub(super) service: String,
+
+    /// What hands out the address
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "MODELFETCH_SERVICE_PROVIDER",
+        value_enum,
+        default_value = "metallb"
+    )]
+    pub(super) provider: Provider,
+
+    /// Annotation to set instead of the provider's usual one
+    #[arg(long, value_name = "KEY", env = "MODELFETCH_SERVICE_ANNOTATION")]
+    pub(super) annotation: Option<String>,
+
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

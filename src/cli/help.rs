@@ -31,6 +31,10 @@ Prove in seconds and a few MB that `fetch` would work with the same arguments, f
 revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \
 the GGUF header is valid and the target has room. The exit numbers are those of `fetch`.";
 
+pub(super) const CLUSTER: &str = "\
+What the chart's hook Jobs ask of the Kubernetes API: no kubectl, no shell, no second image. They run \
+in a pod, with its service account, in the namespace of POD_NAMESPACE.";
+
 const EXAMPLES: &str = "\
 Examples:
   One file into a directory:

@@ -31,10 +31,11 @@ pub use output::{Output, Stderr, TerminationMessage};
 pub use pages::{completions, man_page, man_pages};
 
 use crate::audit::VerifyRequest;
+use crate::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
 use crate::error::Error;
 use crate::http::ExtraRoots;
 use crate::request::Request;
-use args::{Cli, Command, OutputArgs};
+use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
 
 /// What to do, and how to show it.
@@ -79,6 +80,8 @@ pub enum Job {
     Verify(VerifyRequest),
     /// [`crate::smoke()`]
     Smoke(Request),
+    /// [`crate::cluster`]
+    Cluster(Task, ServiceAccount),
 }
 
 /// A command line that leads to no work.
@@ -98,6 +101,8 @@ impl Job {
             Self::Plan(_) => "plan",
             Self::Verify(_) => "verify",
             Self::Smoke(_) => "smoke",
+            Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
+            Self::Cluster(Task::PatchService(_), _) => "cluster patch-service",
         }
     }
 
@@ -112,6 +117,8 @@ impl Job {
                 request.destination.root().display()
             ),
             Self::Verify(request) => format!("`{}`", request.destination.root().display()),
+            Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),
+            Self::Cluster(Task::PatchService(address), _) => address.service.clone(),
         }
     }
 
@@ -120,6 +127,8 @@ impl Job {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
+            // The Job has a deadline of its own.
+            Self::Cluster(..) => None,
         }
     }
 }
@@ -155,7 +164,10 @@ pub fn parse(
     });
     let matches = command.try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let chosen = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    let mut chosen = &matches;
+    while let Some((_, inner)) = chosen.subcommand() {
+        chosen = inner;
+    }
     Ok(invocation(cli.command, chosen, environment, stderr)?)
 }
 
@@ -180,6 +192,11 @@ fn invocation(
             let (request, note) = request::request(args, &given, environment)?;
             (Job::Plan(request), output, note)
         }
+        Command::Cluster(command) => {
+            let account = ServiceAccount::from_environment(|name| environment.text(name).map(str::to_owned))?;
+            let (task, args) = cluster_task(command, environment);
+            (Job::Cluster(task, account), output(args)?, None)
+        }
         Command::Smoke(args) => {
             let output = output(args.output.clone())?;
             let (request, note) = request::request(args, &given, environment)?;
@@ -193,6 +210,20 @@ fn invocation(
     };
     let roots = ExtraRoots { file: environment.path("SSL_CERT_FILE"), dir: environment.path("SSL_CERT_DIR") };
     Ok(Invocation::Work(Box::new(Work { job, output, roots, notes: note.into_iter().collect() })))
+}
+
+fn cluster_task(command: ClusterCommand, environment: &Environment) -> (Task, OutputArgs) {
+    match command {
+        ClusterCommand::EnsureClaim(args) => {
+            (Task::EnsureClaim(ClaimRequest { manifest: args.manifest }), args.output)
+        }
+        ClusterCommand::PatchService(args) => {
+            // From a Secret, so never an argument: those are in the process list.
+            let addresses = environment.text("LB_IP").unwrap_or_default().to_owned();
+            let (service, provider, annotation) = (args.service, args.provider, args.annotation);
+            (Task::PatchService(AddressRequest { service, provider, annotation, addresses }), args.output)
+        }
+    }
 }
 
 fn each_argument(command: clap::Command, change: &dyn Fn(clap::Arg) -> clap::Arg) -> clap::Command {

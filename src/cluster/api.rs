@@ -56,7 +56,7 @@ impl ServiceAccount {
 }
 
 /// A client of one namespace.
-pub struct Api {
+pub(super) struct Api {
     client: Client,
     base: Url,
     token: PathBuf,
@@ -66,7 +66,7 @@ pub struct Api {
 
 impl Api {
     /// Trusts the cluster's own authority alone, and uses no proxy.
-    pub fn new(account: &ServiceAccount, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
+    pub(super) fn new(account: &ServiceAccount, reporter: Arc<dyn Reporter>) -> Result<Self, Error> {
         let read = |name: &str| {
             let path = account.dir.join(name);
             fs::read(&path).map_err(Error::io("read the pod's service account from", path))
@@ -90,12 +90,12 @@ impl Api {
     }
 
     /// The namespace it works in.
-    pub fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &str {
         &self.namespace
     }
 
     /// An object; `None` if there is none.
-    pub async fn get(&self, path: &str) -> Result<Option<Value>, Error> {
+    pub(super) async fn get(&self, path: &str) -> Result<Option<Value>, Error> {
         self.ask(&Question {
             verb: "get",
             method: Method::GET,
@@ -107,7 +107,7 @@ impl Api {
     }
 
     /// Creates an object; `None` if it exists already.
-    pub async fn create(&self, path: &str, object: &Value) -> Result<Option<Value>, Error> {
+    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Option<Value>, Error> {
         let body = Some(("application/json", object));
         self.ask(&Question {
             verb: "create",
@@ -121,7 +121,7 @@ impl Api {
 
     /// Changes some fields of an object. An object that is not there yet is waited for: it may be
     /// created in the same sync.
-    pub async fn merge_patch(&self, path: &str, patch: &Value) -> Result<(), Error> {
+    pub(super) async fn merge_patch(&self, path: &str, patch: &Value) -> Result<(), Error> {
         let body = Some(("application/merge-patch+json", patch));
         let question =
             Question { verb: "patch", method: Method::PATCH, path, body, absent_ok: StatusCode::NOT_FOUND };

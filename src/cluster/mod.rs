@@ -5,15 +5,40 @@ mod api;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-pub use api::{Api, ServiceAccount};
+use api::Api;
+pub use api::ServiceAccount;
 
 use crate::error::Error;
+use crate::report::Reporter;
 
 /// Field manager of every change, so that `kubectl --show-managed-fields` tells who made it.
 const FIELD_MANAGER: &str = "modelfetch";
+
+/// One of the two things.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// `cluster ensure-claim`
+    EnsureClaim(ClaimRequest),
+    /// `cluster patch-service`
+    PatchService(AddressRequest),
+}
+
+/// Does it, and says in a sentence what was found and done.
+pub async fn run(
+    task: &Task,
+    account: &ServiceAccount,
+    reporter: Arc<dyn Reporter>,
+) -> Result<String, Error> {
+    let api = Api::new(account, reporter)?;
+    match task {
+        Task::EnsureClaim(request) => ensure_claim(request, &api).await,
+        Task::PatchService(request) => patch_service(request, &api).await,
+    }
+}
 
 /// What `cluster ensure-claim` is asked for.
 #[derive(Debug, Clone)]
@@ -27,7 +52,7 @@ pub struct ClaimRequest {
 /// The claim cannot be a hook itself: Argo CD deletes hooks before each sync, and the model with
 /// it (argo-cd#3846). Made here it is there for the PreSync download, and the chart's own
 /// manifest, which is the same, adopts it in the sync.
-pub async fn ensure_claim(request: &ClaimRequest, api: &Api) -> Result<String, Error> {
+async fn ensure_claim(request: &ClaimRequest, api: &Api) -> Result<String, Error> {
     let claim = read_claim(&request.manifest)?;
     let name = claim["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let collection = format!("/api/v1/namespaces/{}/persistentvolumeclaims", api.namespace());
@@ -93,7 +118,7 @@ pub struct AddressRequest {
 }
 
 /// Puts the load-balancer address on the Service. Says what it did, without the address.
-pub async fn patch_service(request: &AddressRequest, api: &Api) -> Result<String, Error> {
+async fn patch_service(request: &AddressRequest, api: &Api) -> Result<String, Error> {
     let addresses = parse_addresses(&request.addresses, request.provider)?;
     let path = format!(
         "/api/v1/namespaces/{}/services/{}?fieldManager={FIELD_MANAGER}",
@@ -105,25 +130,39 @@ pub async fn patch_service(request: &AddressRequest, api: &Api) -> Result<String
     Ok(format!("service {}: {place} holds the address from the Secret", request.service))
 }
 
+impl Provider {
+    fn annotation(self) -> Option<&'static str> {
+        match self {
+            Self::Metallb => Some("metallb.io/loadBalancerIPs"),
+            Self::KubeVip => Some("kube-vip.io/loadbalancerIPs"),
+            Self::Cilium => Some("lbipam.cilium.io/ips"),
+            Self::Spec => None,
+        }
+    }
+}
+
 fn annotation(request: &AddressRequest) -> Option<String> {
-    let usual = match request.provider {
-        Provider::Metallb => "metallb.io/loadBalancerIPs",
-        Provider::KubeVip => "kube-vip.io/loadbalancerIPs",
-        Provider::Cilium => "lbipam.cilium.io/ips",
-        Provider::Spec => return None,
-    };
+    let usual = request.provider.annotation()?;
     Some(request.annotation.clone().unwrap_or_else(|| usual.into()))
 }
 
-/// One of the two places is set and the other cleared: MetalLB gives no address to a Service that
-/// has both (metallb `controller/service.go`).
+/// One place is set and the others are cleared: MetalLB gives no address to a Service that has both
+/// its annotation and the field (metallb `controller/service.go`).
 fn patch(request: &AddressRequest, addresses: &str) -> Value {
-    match annotation(request) {
+    let places = [Provider::Metallb, Provider::KubeVip, Provider::Cilium];
+    let mut annotations: serde_json::Map<_, _> = places
+        .into_iter()
+        .filter_map(Provider::annotation)
+        .map(|key| (key.to_owned(), Value::Null))
+        .collect();
+    let field = match annotation(request) {
         Some(key) => {
-            json!({ "metadata": { "annotations": { key: addresses } }, "spec": { "loadBalancerIP": null } })
+            annotations.insert(key, addresses.into());
+            Value::Null
         }
-        None => json!({ "spec": { "loadBalancerIP": addresses } }),
-    }
+        None => addresses.into(),
+    };
+    json!({ "metadata": { "annotations": annotations }, "spec": { "loadBalancerIP": field } })
 }
 
 fn parse_addresses(text: &str, provider: Provider) -> Result<String, Error> {
@@ -168,6 +207,8 @@ mod tests {
         let metallb = patch(&request(Provider::Metallb), "192.0.2.7");
         assert_eq!(metallb["metadata"]["annotations"]["metallb.io/loadBalancerIPs"], "192.0.2.7");
         assert!(metallb["spec"]["loadBalancerIP"].is_null());
-        assert_eq!(patch(&request(Provider::Spec), "192.0.2.7")["spec"]["loadBalancerIP"], "192.0.2.7");
+        let spec = patch(&request(Provider::Spec), "192.0.2.7");
+        assert_eq!(spec["spec"]["loadBalancerIP"], "192.0.2.7");
+        assert!(spec["metadata"]["annotations"]["metallb.io/loadBalancerIPs"].is_null());
     }
 }

@@ -62,6 +62,11 @@ pub enum Findings<'a> {
         /// The checks that passed, and the plan.
         smoke: &'a SmokeOutcome,
     },
+    /// Of a `cluster` command.
+    Cluster {
+        /// What was found and done, in a sentence.
+        did: &'a str,
+    },
 }
 
 impl<'a> Summary<'a> {

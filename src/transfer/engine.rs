@@ -21,9 +21,9 @@ use crate::verify::{self, Mismatch, Unverified, Verified};
 
 /// Bytes between the sockets and the writers, over all files. With the HTTP stack's own buffers
 /// this bounds the memory of a run, whatever the size of its files.
-const BUFFER: usize = 6 << 20;
+const BUFFER: usize = 3 << 20;
 /// The largest share of it one chunk takes, so that no chunk can wait for ever.
-pub(super) const BUFFER_SHARE_MAX: u32 = 1 << 20;
+pub(super) const BUFFER_SHARE_MAX: u32 = 512 << 10;
 /// Time between two progress events of a file.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Time after which an idle connection looks again whether another one needs help.
