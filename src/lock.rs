@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
 use crate::disk::{self, Durability};
 use crate::error::Error;
@@ -118,6 +119,7 @@ impl Attempt {
     fn new(state: &Path) -> Result<Self, Error> {
         let path = state.join("lock");
         let trustworthy = is_local(state) && flock_excludes(&path)?;
+        debug!(trustworthy, path = %path.display(), "lock");
         Ok(Self { path, record: state.join("owner.json"), owner: Owner::this(), trustworthy, seen: None })
     }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use tracing::debug;
 
 use crate::disk::{self, Identity};
 use crate::error::Error;
@@ -131,6 +132,7 @@ impl Plan {
         {
             action = Action::Copy;
         }
+        debug!(path = %file.path, ?action, ?found, "plan");
         let missing = match action {
             Action::Skip | Action::Adopt => 0,
             Action::Copy => file.size,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
 use crate::disk;
 use crate::error::Error;
 use crate::execute::{self, Job};
@@ -104,6 +106,7 @@ struct Answer {
 /// and the Hub does not answer.
 async fn look_up(request: &Request, layout: &Layout, hub: &Hub, context: &Context) -> Result<Answer, Error> {
     let known = recall::recall(request, layout)?;
+    debug!(known = known.as_ref().map(|known| known.files.len()), "files known from earlier runs");
     let satisfied = match &known {
         Some(known) => Plan::new(known, layout, request.recheck)?.is_present(),
         None => false,

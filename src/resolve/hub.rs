@@ -1,7 +1,7 @@
 //! Questions to the Hub, with redirects, retries and failover between endpoints.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,12 +9,14 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, LINK, LOCATION, RANGE,
 };
 use reqwest::{Client, Method, Response, Url};
+use tracing::debug;
 use url::Host;
 
 use super::refusal;
 use super::tree::{self, Entry};
 use crate::error::Error;
 use crate::http::{HttpFailure, text_header};
+use crate::report::chain;
 use crate::report::units::Bytes;
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Digest, Endpoint, Endpoints, RepoId, RepoPath, endpoint_host};
@@ -297,10 +299,18 @@ impl Hub {
         if let Some((first, last)) = range {
             request = request.header(RANGE, format!("bytes={first}-{last}"));
         }
-        match tokio::time::timeout(HEAD_TIMEOUT, request.send()).await {
+        let asked = Instant::now();
+        let answer = match tokio::time::timeout(HEAD_TIMEOUT, request.send()).await {
             Ok(answer) => answer.map_err(|cause| HttpFailure::transport(url, cause)),
             Err(_) => Err(stalled(url, HEAD_TIMEOUT)),
+        };
+        // The host alone: the rest of a signed URL is a secret.
+        let (host, milliseconds) = (endpoint_host(url), asked.elapsed().as_millis());
+        match &answer {
+            Ok(answer) => debug!(%host, status = answer.status().as_u16(), ?range, milliseconds, "answer"),
+            Err(failure) => debug!(%host, failure = chain(failure), ?range, milliseconds, "no answer"),
         }
+        answer
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
+use tracing::debug;
 
 use crate::request::Connections;
 
@@ -80,7 +81,11 @@ impl Pace {
             let now = (self.received.load(Ordering::Relaxed), Instant::now());
             let seconds = now.1.duration_since(before.1).as_secs_f64();
             if seconds > 0.0 {
-                self.allowed.send_replace(climb.judge((now.0 - before.0) as f64 / seconds, now.1));
+                let rate = (now.0 - before.0) as f64 / seconds;
+                let allowed = climb.judge(rate, now.1);
+                if self.allowed.send_replace(allowed) != allowed {
+                    debug!(allowed, rate, "connections");
+                }
             }
             before = now;
         }

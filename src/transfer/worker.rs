@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reqwest::Response;
+use tracing::debug;
 
 use super::active::{Active, Chunk};
 use super::answer::{self, Answer};
@@ -124,6 +125,7 @@ async fn fetch(
     let flowing = Instant::now();
     let received = stream(engine, file, segment, &location, response, backoff).await?;
     shape.learn(received, latency, flowing.elapsed());
+    debug!(file = %file.path, start = segment.range.start, received, ?shape, "range finished");
     Ok(())
 }
 
