@@ -34,6 +34,7 @@ pub(crate) fn run(work: Work) -> u8 {
     if output.verbose {
         diagnose();
     }
+    tracing::debug!(?job, "request");
     let begin = Instant::now();
     let tally = Arc::new(Tally::new(output.progress.reporter()));
     tally.report(&Event::Begin { command: job.name(), what: &job.describe() });
@@ -99,7 +100,7 @@ async fn execute(
     let mut printed = Ok(());
     let mut say = |text: String| {
         if !output.json && printed.is_ok() {
-            printed = print(&text);
+            context.reporter.aside(&mut || printed = print(&text));
         }
     };
     match job {

@@ -120,6 +120,10 @@ impl Reporter for Bars {
             let _ = self.screen.println(line);
         }
     }
+
+    fn aside(&self, print: &mut dyn FnMut()) {
+        self.screen.suspend(print);
+    }
 }
 
 /// What deserves a line that stays on the screen.
@@ -153,16 +157,18 @@ impl State {
         total.rate.record(now, done);
         let missing = total.size.saturating_sub(done);
         let speed = speed(total.rate.per_second(now), total.rate.time_left(now, missing));
+        let far = format!("{:3} % of {}", percent(done, total.size), Bytes(total.size));
         total.bar.set_position(done);
-        total.bar.set_message(format!("{:3} % of {}, {speed}", percent(done, total.size), Bytes(total.size)));
+        total.bar.set_message(if missing == 0 { far } else { format!("{far}, {speed}") });
     }
 }
 
 fn far(track: &Track, now: Instant) -> String {
-    let far = format!("{:3} % of {}, {}", track.percent(), Bytes(track.size), track.speed(now));
+    let far = format!("{:3} % of {}", track.percent(), Bytes(track.size));
     match track.phase() {
-        Phase::Fetching => format!("{far}, {} conn.", track.connections()),
-        Phase::Verifying => format!("{far}, checking"),
+        Phase::Fetching => format!("{far}, {}, {} conn.", track.speed(now), track.connections()),
+        Phase::Verifying if track.percent() == 100 => format!("{far}, checked"),
+        Phase::Verifying => format!("{far}, {}, checking", track.speed(now)),
     }
 }
 

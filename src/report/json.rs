@@ -145,3 +145,113 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::fixture::{self, path};
+    use crate::report::{Findings, Totals};
+
+    fn parsed(state: &mut State, event: &Event<'_>, now: Instant) -> Option<Value> {
+        let time = UNIX_EPOCH + Duration::from_millis(1_500);
+        let line = state.line(event, now, time)?;
+        assert!(line.ends_with('\n') && line.trim_end().lines().count() == 1, "{line:?}");
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((value["schema"].as_u64(), value["time"].as_f64()), (Some(1), Some(1.5)));
+        Some(value)
+    }
+
+    fn names(value: &Value) -> Vec<&str> {
+        value.as_object().expect("an object").keys().map(String::as_str).collect()
+    }
+
+    /// Every event in the order a run may send them, with every name in it.
+    #[test]
+    fn every_event_and_every_field_is_documented() {
+        let manual = include_str!("../../docs/progress.md");
+        let outcome = fixture::outcome(1);
+        let plan = fixture::plan(1);
+        let file = &outcome.files[0];
+        let cause = std::io::Error::other("broken\nwire");
+        let size = 1_000_000_000;
+        let progress =
+            Progress { path: &file.path, size, on_disk: 5, hashed: 4, received: 5, connections: 2 };
+        let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), Totals::default(), 1.0);
+        let commit = outcome.commit.expect("commit");
+        let events = [
+            Event::Begin { command: "fetch", what: "o/n" },
+            Event::Waiting { owner: "process 7", dir: Path::new("/models") },
+            Event::Asking { what: "0.gguf", host: "huggingface.co" },
+            Event::Resolved {
+                repo: &outcome.repo,
+                revision: &outcome.revision,
+                commit: &commit,
+                files: 1,
+                bytes: size,
+            },
+            Event::Planned(&plan),
+            Event::Skipped { path: &file.path },
+            Event::Started { path: &file.path, size, resumed: 0, hash_only: false },
+            Event::Progress(&progress),
+            Event::Retrying { what: "0.gguf", cause: &cause, delay: Duration::from_millis(1200), attempt: 1 },
+            Event::Recovered { what: "0.gguf", attempts: 1 },
+            Event::Renewed { path: &file.path, host: "cdn.example" },
+            Event::Restarted { path: &file.path, why: "the etag changed", dropped: 5 },
+            Event::Published(file),
+            Event::Warning("mind the gap"),
+            Event::Finished(&summary),
+        ];
+        let mut state = State::default();
+        for event in &events {
+            let value = parsed(&mut state, event, Instant::now()).expect("a line");
+            let name = value["event"].as_str().expect("a name");
+            let row = manual.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("{name} is not documented"));
+            for field in names(&value) {
+                let is_common = matches!(field, "schema" | "time" | "event");
+                assert!(
+                    is_common || row.contains(&format!("`{field}`")),
+                    "{name}: {field} is not documented"
+                );
+            }
+        }
+        for field in names(&serde_json::to_value(&summary).expect("JSON"))
+            .into_iter()
+            .chain(names(&serde_json::to_value(file).expect("JSON")))
+            .chain(names(&serde_json::to_value(&plan).expect("JSON")))
+            .chain(names(&serde_json::to_value(&plan.items[0]).expect("JSON")))
+        {
+            assert!(manual.contains(&format!("`{field}`")), "{field} is not documented");
+        }
+    }
+
+    #[test]
+    fn progress_comes_once_per_second_with_rate_and_time_left() {
+        let model = path("model.gguf");
+        let start = Instant::now();
+        let mut state = State::default();
+        let begin = Event::Started { path: &model, size: 10_000, resumed: 1_000, hash_only: false };
+        parsed(&mut state, &begin, start).expect("a line");
+        let lines: Vec<_> = (1..=20u32)
+            .filter_map(|quarter| {
+                let on_disk = 1_000 + u64::from(quarter) * 250;
+                let progress = Progress {
+                    path: &model,
+                    size: 10_000,
+                    on_disk,
+                    hashed: on_disk,
+                    received: on_disk - 1_000,
+                    connections: 3,
+                };
+                parsed(&mut state, &Event::Progress(&progress), start + Duration::from_millis(250) * quarter)
+            })
+            .collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[0]["bytes_per_second"], Value::Null, "too early to tell");
+        let last = &lines[4];
+        assert_eq!((&last["bytes_per_second"], &last["received"]), (&1_000.into(), &4_250.into()));
+        assert_eq!(last["seconds_left"], 5);
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::sentence::sentence;
 use super::track::{Phase, Track, count};
 use super::units::{Bytes, Span};
-use super::{Event, Progress, Reporter, Summary};
+use super::{Event, Findings, Progress, Reporter, Summary};
 use crate::request::RepoPath;
 
 /// A line comes after this long and this many percents, whichever is later …
@@ -140,7 +140,14 @@ fn finished(summary: &Summary<'_>) -> Option<String> {
         retries => format!(", {retries} retries"),
     };
     let (fetched, total) = (Bytes(summary.bytes_fetched), Bytes(summary.bytes_total));
-    (summary.exit == 0).then(|| format!("done in {}: {fetched} fetched of {total}{retries}", Span(time)))
+    let done = match summary.findings {
+        Some(Findings::Planned { .. }) => "nothing was changed".into(),
+        Some(Findings::Verified { files }) => {
+            format!("{} with {total} verified", count(files.len() as u64, "file"))
+        }
+        _ => format!("{fetched} fetched of {total}{retries}"),
+    };
+    (summary.exit == 0).then(|| format!("done in {}: {done}", Span(time)))
 }
 
 #[cfg(test)]

@@ -35,3 +35,46 @@ pub fn metrics(summary: &Summary<'_>, now: SystemTime) -> String {
 fn escape(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::report::fixture;
+    use crate::report::{Summary, Totals};
+
+    #[test]
+    fn the_metrics_of_a_good_run_carry_its_labels_and_sums() {
+        let outcome = fixture::outcome(1);
+        let totals = Totals { bytes_total: 7, bytes_fetched: 5, retries: 2 };
+        let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), totals, 1.25);
+        let text = metrics(&summary, UNIX_EPOCH + Duration::from_secs(99));
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let labels = "{command=\"fetch\",repo=\"o/n\"}";
+        let expected = [
+            ("success", "1"),
+            ("exit_number", "0"),
+            ("wanted_bytes", "7"),
+            ("fetched_bytes", "5"),
+            ("retries", "2"),
+            ("duration_seconds", "1.250"),
+            ("end_timestamp_seconds", "99"),
+        ];
+        assert_eq!(values, expected.map(|(name, value)| format!("modelfetch_{name}{labels} {value}")));
+    }
+
+    #[test]
+    fn every_metric_has_its_help_and_type_and_is_documented() {
+        let error = Error::Internal("x".into());
+        let text = metrics(&Summary::new("fetch", Some(&error), None, Totals::default(), 0.0), UNIX_EPOCH);
+        let manual = include_str!("../../docs/progress.md");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split('{').next().expect("a name");
+            assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+            assert!(text.contains(&format!("# TYPE {name} gauge\n")), "{name}");
+            assert!(manual.contains(&format!("`{name}`")), "{name} is not documented");
+        }
+    }
+}

@@ -35,6 +35,11 @@ pub use tally::{Tally, Totals};
 pub trait Reporter: Send + Sync {
     /// Takes note of one event.
     fn report(&self, event: &Event<'_>);
+
+    /// Runs `print`, which may write to the terminal this reporter draws on.
+    fn aside(&self, print: &mut dyn FnMut()) {
+        print();
+    }
 }
 
 /// A step of a run. Order for one file: `Started`, then any of `Progress`, `Retrying`,
@@ -237,6 +242,7 @@ pub struct FileOutcome {
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The repository.
+    #[serde(serialize_with = "as_text")]
     pub repo: RepoId,
     /// What was asked for.
     pub revision: Revision,
@@ -249,6 +255,14 @@ pub struct Outcome {
     /// Time of the whole run. [`Summary`] shows its own.
     #[serde(skip)]
     pub seconds: f64,
+}
+
+/// For JSON: a value as its text.
+pub(crate) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// An error and its causes in one line.

@@ -69,6 +69,21 @@ pub enum Findings<'a> {
     },
 }
 
+impl Findings<'_> {
+    /// The sums, where the findings know them better than the events told.
+    fn totals(self, told: Totals) -> Totals {
+        match self {
+            Self::Fetched(_) | Self::Planned { .. } => told,
+            Self::Verified { files } => {
+                Totals { bytes_total: files.iter().map(|file| file.size).sum(), ..told }
+            }
+            Self::Smoked { smoke } => {
+                Totals { bytes_total: smoke.plan.bytes_total, bytes_fetched: smoke.bytes_fetched, ..told }
+            }
+        }
+    }
+}
+
 impl<'a> Summary<'a> {
     /// Of a run that ended after `seconds`, well or with `error`.
     pub fn new(
@@ -78,6 +93,7 @@ impl<'a> Summary<'a> {
         totals: Totals,
         seconds: f64,
     ) -> Self {
+        let totals = findings.map_or(totals, |findings| findings.totals(totals));
         Self {
             schema: 1,
             command,

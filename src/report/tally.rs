@@ -52,6 +52,10 @@ impl Reporter for Tally {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner).add(event);
         self.next.report(event);
     }
+
+    fn aside(&self, print: &mut dyn FnMut()) {
+        self.next.aside(print);
+    }
 }
 
 impl Sums {
@@ -70,5 +74,37 @@ impl Sums {
     fn received(&mut self, path: &RepoPath, bytes: u64) {
         let known = self.received.entry(path.clone()).or_default();
         *known = bytes.max(*known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Progress;
+    use crate::report::Style;
+    use crate::report::fixture::{self, path};
+
+    /// A failed run has no outcome to sum up: what it received is known from its events.
+    #[test]
+    fn what_a_run_received_is_known_although_it_failed() {
+        let tally = Tally::new(Style::Silent.reporter());
+        let cause = std::io::Error::other("broken wire");
+        let progress = |path, received| Progress {
+            path,
+            size: 1_000,
+            on_disk: received,
+            hashed: 0,
+            received,
+            connections: 1,
+        };
+        let (first, second) = (path("a"), path("b"));
+        tally.report(&Event::Planned(&fixture::plan(2)));
+        for (path, received) in [(&first, 100), (&first, 300), (&second, 50)] {
+            tally.report(&Event::Progress(&progress(path, received)));
+        }
+        let delay = std::time::Duration::ZERO;
+        tally.report(&Event::Retrying { what: "a", cause: &cause, delay, attempt: 1 });
+        let expected = Totals { bytes_total: 2_000_000_000, bytes_fetched: 350, retries: 1 };
+        assert_eq!(tally.totals(), expected);
     }
 }
