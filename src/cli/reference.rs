@@ -54,8 +54,7 @@ fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
 fn row(text: &mut String, argument: &Arg) {
     let names: Vec<_> =
         argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
-    let takes_value = argument.get_num_args().is_none_or(|range| range.takes_values());
-    let value = if takes_value { names.join(" ") } else { String::new() };
+    let value = if is_switch(argument) { String::new() } else { names.join(" ") };
     let shown = match argument.get_long() {
         None => value,
         Some(long) if value.is_empty() => format!("--{long}"),
@@ -83,9 +82,12 @@ fn split_default(help: &str) -> (&str, Option<&str>) {
 }
 
 fn default_value(argument: &Arg) -> String {
-    let is_switch = argument.get_num_args().is_some_and(|range| !range.takes_values());
-    let values = argument.get_default_values().iter().filter(|_| !is_switch);
-    values.map(|value| format!("`{}`", value.display())).collect::<Vec<_>>().join(", ")
+    let values = argument.get_default_values().iter().filter(|_| !is_switch(argument));
+    values.map(|value| value.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn is_switch(argument: &Arg) -> bool {
+    !argument.get_action().takes_values()
 }
 
 fn escape(text: &str) -> String {

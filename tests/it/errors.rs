@@ -1,0 +1,181 @@
+//! Every way to fail has the exit number the documentation promises.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use modelfetch::cli::{EXITS, JobAdvice};
+use modelfetch::error::{Error, Signal};
+use modelfetch::http::HttpFailure;
+use modelfetch::request::{Digest, RepoId, RepoKind, Sha256, TokenSource};
+
+/// The promised number of every variant. The match is exhaustive: a new variant does not compile
+/// before its number is written down here, and then the tests want an example of it.
+macro_rules! promise {
+    ($($variant:ident => $number:literal,)*) => {
+        fn promised(error: &Error) -> (&'static str, u8) {
+            match error {
+                $(Error::$variant { .. } => (stringify!($variant), $number),)*
+            }
+        }
+
+        const VARIANTS: &[&str] = &[$(stringify!($variant)),*];
+    };
+}
+
+promise! {
+    Internal => 1,
+    Invalid => 2,
+    BadToken => 2,
+    TokenInTheClear => 2,
+    ClusterRejected => 2,
+    Gated => 10,
+    Unauthorised => 10,
+    ClusterForbidden => 10,
+    RepoNotFound => 11,
+    RevisionNotFound => 11,
+    FileNotFound => 11,
+    NothingMatches => 11,
+    ObjectNotFound => 11,
+    PinMismatch => 12,
+    DigestMismatch => 20,
+    NotGguf => 20,
+    VerifyFailed => 20,
+    NoSpace => 21,
+    DiskFull => 21,
+    Io => 22,
+    Locked => 23,
+    ClaimTerminating => 23,
+    GaveUp => 30,
+    Refused => 30,
+    NotAHub => 30,
+    KeepsChanging => 30,
+    Deadline => 30,
+    RateLimited => 31,
+    Offline => 32,
+    Interrupted => 143,
+}
+
+/// One error of every variant.
+fn examples() -> Vec<Error> {
+    let repo = || RepoId::new(RepoKind::Model, "o/n").expect("repository");
+    let path = || "a.gguf".parse().expect("path");
+    let sha256 = |byte| Sha256::from_bytes([byte; 32]);
+    let answer = || {
+        let url = "https://hub.example/o/n?signature=secret".parse().expect("URL");
+        Box::new(HttpFailure::wrong(&url, "a page instead of a file"))
+    };
+    let host = || "hub.example".to_owned();
+    let span = Duration::from_secs(90);
+    let token = || Some(TokenSource::Variable("HF_TOKEN"));
+    vec![
+        Error::Internal("impossible".into()),
+        Error::invalid("glob", "[", "unclosed".into()),
+        Error::BadToken { source_of_token: TokenSource::Variable("HF_TOKEN") },
+        Error::TokenInTheClear { endpoint: "http://mirror.example".into() },
+        Error::Gated { repo: repo(), page: "https://hub.example/o/n".into(), token: None, answer: answer() },
+        Error::Unauthorised { host: host(), repo: repo(), token: token(), answer: answer() },
+        Error::RepoNotFound { host: host(), repo: repo(), token: token() },
+        Error::RevisionNotFound { repo: repo(), revision: "v9".parse().expect("revision") },
+        Error::FileNotFound { repo: repo(), revision: "v9".parse().expect("revision"), path: path() },
+        Error::NothingMatches {
+            repo: repo(),
+            revision: "v9".parse().expect("revision"),
+            wanted: "*.bin".into(),
+            quants: vec!["Q8_0".into()],
+        },
+        Error::PinMismatch { path: path(), pinned: sha256(1), announced: Digest::Sha256(sha256(2)) },
+        Error::DigestMismatch {
+            path: path(),
+            expected: Digest::Sha256(sha256(1)),
+            computed: Digest::Sha256(sha256(2)),
+            size: 7,
+        },
+        Error::NotGguf { path: path(), why: "no magic".into() },
+        Error::VerifyFailed { wrong: 1, checked: 2 },
+        Error::NoSpace { dir: "/models".into(), need: 2_000_000_000, free: 500_000_000 },
+        Error::io("write", "/models/a")(io::ErrorKind::StorageFull.into()),
+        Error::io("write", "/models/a")(io::ErrorKind::PermissionDenied.into()),
+        Error::Locked { dir: "/models".into(), owner: "process 7".into(), waited: span },
+        Error::GaveUp { what: "a.gguf".into(), attempts: 9, elapsed: span, last: answer() },
+        Error::Refused { what: "a.gguf".into(), answer: answer() },
+        Error::NotAHub { host: host(), why: "an HTML page".into() },
+        Error::KeepsChanging { path: path(), host: host(), why: "the etag".into() },
+        Error::Deadline { deadline: span, doing: "fetching a.gguf".into() },
+        Error::RateLimited { host: host(), wait: span },
+        Error::Offline { repo: repo(), wanted: "a.gguf".into(), dir: "/models".into() },
+        Error::ClusterForbidden {
+            verb: "create",
+            object: "claim x".into(),
+            namespace: "ns".into(),
+            answer: answer(),
+        },
+        Error::ClusterRejected {
+            verb: "create",
+            object: "claim x".into(),
+            namespace: "ns".into(),
+            answer: answer(),
+        },
+        Error::ObjectNotFound { object: "secret x".into(), namespace: "ns".into() },
+        Error::ClaimTerminating { name: "x".into() },
+        Error::Interrupted { signal: Signal::Term },
+    ]
+}
+
+#[test]
+fn there_is_an_example_of_every_variant() {
+    let shown: BTreeSet<_> = examples().iter().map(|error| promised(error).0).collect();
+    assert_eq!(shown, VARIANTS.iter().copied().collect());
+}
+
+#[test]
+fn every_variant_has_the_promised_exit_number() {
+    for error in examples() {
+        let (variant, number) = promised(&error);
+        assert_eq!(error.exit_number(), number, "{variant}");
+    }
+    assert_eq!(Error::Interrupted { signal: Signal::Int }.exit_number(), 130);
+}
+
+/// The table in the help and the README has a row for each number, and no row nobody reaches.
+#[test]
+fn the_documented_exit_numbers_are_the_ones_that_occur() {
+    let mut occurring: BTreeSet<_> = examples().iter().map(Error::exit_number).collect();
+    occurring.extend([0, 130]);
+    let documented: BTreeSet<_> = EXITS.iter().map(|exit| exit.number).collect();
+    assert_eq!(documented, occurring);
+}
+
+/// A Job tries again after a number exactly when the same run can succeed later without a change.
+#[test]
+fn a_job_retries_what_time_can_heal() {
+    let advised = |wanted| -> Vec<u8> {
+        EXITS.iter().filter(|exit| exit.job == wanted).map(|exit| exit.number).collect()
+    };
+    assert_eq!(advised(JobAdvice::Retry), [1, 23, 30, 31, 32, 130, 143]);
+    assert_eq!(advised(JobAdvice::Done), [0]);
+}
+
+#[test]
+fn every_message_is_readable_and_keeps_secrets() {
+    for error in examples() {
+        let (variant, _) = promised(&error);
+        let text = modelfetch::report::message::error(&error, false);
+        assert!(text.starts_with("error: "), "{variant}: {text}");
+        assert!(
+            !text.contains("signature") && !text.contains("secret=") && !text.contains('{'),
+            "{variant}: {text}"
+        );
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{variant}: {text}");
+    }
+}
+
+/// Every error but bad values, which say themselves what is right, tells what to do next.
+#[test]
+fn every_error_but_a_plain_refusal_has_a_hint() {
+    for error in examples() {
+        let (variant, _) = promised(&error);
+        let speaks_for_itself = matches!(error, Error::Invalid { .. } | Error::Interrupted { .. });
+        assert_eq!(error.hint().is_some(), !speaks_for_itself, "{variant}");
+    }
+}

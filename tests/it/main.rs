@@ -1,0 +1,8 @@
+//! Tests through the public interface: the library's and the binary's.
+
+mod cli;
+mod errors;
+mod help;
+mod readme;
+mod requests;
+mod snapshot;
