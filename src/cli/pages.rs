@@ -2,6 +2,7 @@
 
 use std::io;
 
+use clap::Command;
 use clap_complete::Shell;
 
 use super::command;
@@ -20,17 +21,20 @@ pub fn man_page() -> io::Result<Vec<u8>> {
 
 /// One page per command, with its file name.
 pub fn man_pages() -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = command();
-    command.build();
-    let mut pages = vec![("modelfetch.1".to_owned(), man_page()?)];
-    for subcommand in command.get_subcommands() {
-        let name = format!("modelfetch-{}", subcommand.get_name());
-        pages.push((format!("{name}.1"), render(subcommand.clone().name(name))?));
-    }
+    let mut pages = Vec::new();
+    add_pages(command(), "modelfetch".into(), &mut pages)?;
     Ok(pages)
 }
 
-fn render(command: clap::Command) -> io::Result<Vec<u8>> {
+fn add_pages(command: Command, name: String, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    for subcommand in command.get_subcommands() {
+        add_pages(subcommand.clone(), format!("{name}-{}", subcommand.get_name()), pages)?;
+    }
+    pages.push((format!("{name}.1"), render(command.name(name))?));
+    Ok(())
+}
+
+fn render(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     Ok(page)

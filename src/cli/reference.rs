@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 use super::{EXITS, VARIABLES, command};
 
 /// Every flag with its variable, default and meaning, as Markdown: one table for what `fetch`,
-/// `plan` and `smoke` share, one for what is special to `fetch` and `verify`.
+/// `plan` and `smoke` share, then one per command for what it has beside that.
 pub fn flags() -> String {
     let command = command();
     let plan = subcommand(&command, "plan");
@@ -16,9 +16,15 @@ pub fn flags() -> String {
         row(&mut text, argument);
     }
     let is_shared = |argument: &&Arg| plan.get_arguments().any(|shared| shared.get_id() == argument.get_id());
-    for name in ["fetch", "verify"] {
+    let cluster = subcommand(&command, "cluster");
+    for (name, special) in [
+        ("fetch", subcommand(&command, "fetch")),
+        ("verify", subcommand(&command, "verify")),
+        ("cluster ensure-claim", subcommand(cluster, "ensure-claim")),
+        ("cluster patch-service", subcommand(cluster, "patch-service")),
+    ] {
         let _ = writeln!(text, "\n| only `{name}` | variable | default | |\n|---|---|---|---|");
-        for argument in arguments(subcommand(&command, name)).filter(|argument| !is_shared(argument)) {
+        for argument in arguments(special).filter(|argument| !is_shared(argument)) {
             row(&mut text, argument);
         }
     }
@@ -82,6 +88,9 @@ fn split_default(help: &str) -> (&str, Option<&str>) {
 }
 
 fn default_value(argument: &Arg) -> String {
+    if argument.is_required_set() {
+        return "required".into();
+    }
     let values = argument.get_default_values().iter().filter(|_| !is_switch(argument));
     values.map(|value| value.display().to_string()).collect::<Vec<_>>().join(", ")
 }

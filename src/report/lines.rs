@@ -145,6 +145,7 @@ fn finished(summary: &Summary<'_>) -> Option<String> {
         Some(Findings::Verified { files }) => {
             format!("{} with {total} verified", count(files.len() as u64, "file"))
         }
+        Some(Findings::Cluster { did }) => did.into(),
         _ => format!("{fetched} fetched of {total}{retries}"),
     };
     (summary.exit == 0).then(|| format!("done in {}: {done}", Span(time)))

@@ -73,7 +73,7 @@ impl Findings<'_> {
     /// The sums, where the findings know them better than the events told.
     fn totals(self, told: Totals) -> Totals {
         match self {
-            Self::Fetched(_) | Self::Planned { .. } => told,
+            Self::Fetched(_) | Self::Planned { .. } | Self::Cluster { .. } => told,
             Self::Verified { files } => {
                 Totals { bytes_total: files.iter().map(|file| file.size).sum(), ..told }
             }
