@@ -164,7 +164,7 @@ impl Subject {
         }
         let (target, file, stop) = (self.target.clone(), self.file.clone(), context.stop.clone());
         let hashed = spawn_blocking(move || hashing::hash(&target, &file, &AtomicU64::new(0), &stop));
-        let hashed = hashed.await.map_err(|why| Error::Internal(format!("a thread failed: {why}")))??;
+        let hashed = hashed.await??;
         Ok(hashed
             .err()
             .map(|mismatch| format!("its digest is {}, should be {}", mismatch.computed, mismatch.expected)))

@@ -331,6 +331,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl From<tokio::task::JoinError> for Error {
+    /// A thread or task of this program that panicked.
+    fn from(why: tokio::task::JoinError) -> Self {
+        Self::Internal(format!("a thread failed: {why}"))
+    }
+}
+
 /// A signal that ends the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

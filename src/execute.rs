@@ -117,7 +117,7 @@ impl Outcomes {
             None => {}
             Some(Ok(Ok((index, outcome)))) => self.done[index] = Some(outcome),
             Some(Ok(Err(error))) => self.fail(error, halt),
-            Some(Err(why)) => self.fail(Error::Internal(format!("a task failed: {why}")), halt),
+            Some(Err(why)) => self.fail(why.into(), halt),
         }
     }
 
@@ -205,7 +205,7 @@ impl Hand {
         let mut ticks = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
-                result = &mut task => return result.map_err(panicked)?,
+                result = &mut task => return result?,
                 _ = ticks.tick() => self.reporter.report(&Event::Progress(&Progress {
                     path: &file.path,
                     size: file.size,
@@ -220,7 +220,7 @@ impl Hand {
 
     async fn record(&self, file: &RemoteFile) -> Result<(), Error> {
         let (place, file) = (self.place.clone(), file.clone());
-        spawn_blocking(move || place.record(&file)).await.map_err(panicked)?
+        spawn_blocking(move || place.record(&file)).await?
     }
 
     /// Fetches, verifies and publishes. Wrong bytes, and a server that changed the file under
@@ -247,7 +247,7 @@ impl Hand {
             {
                 Ok(verified) => {
                     let place = self.place.clone();
-                    spawn_blocking(move || place.publish(&verified)).await.map_err(panicked)??;
+                    spawn_blocking(move || place.publish(&verified)).await??;
                     let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
                     let fetched = outcome(file, &self.place, done, counts.received, started.elapsed());
                     self.reporter.report(&Event::Published(&fetched));
@@ -289,12 +289,12 @@ impl Hand {
     async fn open(&self, file: &RemoteFile) -> Result<Arc<Partial>, Error> {
         let (place, file) = (self.place.clone(), file.clone());
         let opened = spawn_blocking(move || Partial::open(&place.layout.partials(), &file, &place.repo));
-        opened.await.map_err(panicked)?.map(Arc::new)
+        opened.await?.map(Arc::new)
     }
 
     async fn drop_partial(&self, file: &RemoteFile) -> Result<(), Error> {
         let (partials, file) = (self.place.layout.partials(), file.clone());
-        spawn_blocking(move || discard(&partials, &file)).await.map_err(panicked)?
+        spawn_blocking(move || discard(&partials, &file)).await?
     }
 
     /// Makes a second name of content that this run has just brought, or found.
@@ -314,9 +314,9 @@ impl Hand {
                     _ => Error::Internal("a copy differs from its original".into()),
                 })
             });
-            let verified = verified.await.map_err(panicked)??;
+            let verified = verified.await??;
             let place = self.place.clone();
-            spawn_blocking(move || place.publish(&verified)).await.map_err(panicked)??;
+            spawn_blocking(move || place.publish(&verified)).await??;
         }
         let copied = outcome(file, &self.place, Done::Copied, 0, started.elapsed());
         self.reporter.report(&Event::Published(&copied));
@@ -336,8 +336,4 @@ fn copy_into(original: &Path, partial: &Partial) -> Result<(), Error> {
         }
         offset += buffer.len() as u64;
     }
-}
-
-fn panicked(why: tokio::task::JoinError) -> Error {
-    Error::Internal(format!("a thread failed: {why}"))
 }

@@ -12,6 +12,8 @@
 //!
 //! The library does all of it without a terminal, a process exit or a global.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "small known numbers"))]
+
 pub mod audit;
 pub mod cli;
 pub mod cluster;

@@ -24,7 +24,7 @@ use crate::stop::{Cause, Stop};
 /// Time between two looks at a lock that another process holds.
 const POLL: Duration = Duration::from_millis(200);
 /// Time between two messages that this process waits.
-const REMIND_EVERY: Duration = Duration::from_secs(60);
+const REMIND_EVERY: Duration = Duration::from_mins(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// An owner that has not shown life for this long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
@@ -237,9 +237,9 @@ fn flock_excludes(path: &Path) -> Result<bool, Error> {
 /// Whether all processes that can see this directory run under this kernel.
 fn is_local(dir: &Path) -> bool {
     /// Magic numbers of statfs(2): ext, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.
-    const LOCAL: [u64; 8] =
+    const LOCAL: [i64; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
-    rustix::fs::statfs(dir).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u64 & 0xffff_ffff)))
+    rustix::fs::statfs(dir).is_ok_and(|stat| LOCAL.contains(&(stat.f_type & 0xffff_ffff)))
 }
 
 /// Shows life until told to stop.

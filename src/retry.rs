@@ -1,6 +1,6 @@
 //! When to try again, after how long, and when to stop.
 //!
-//! Delays grow exponentially with full jitter; a server's own wish (Retry-After, RateLimit) wins.
+//! Delays grow exponentially with full jitter; a server's own wish (`Retry-After`, `RateLimit`) wins.
 //! There is one time budget per thing fetched, shared by all its connections, and every byte that
 //! arrives refills it: a slow link may take all day, a dead one ends the run.
 
@@ -16,7 +16,7 @@ use crate::http::HttpFailure;
 const DELAY_MIN: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// The Hub's windows are 5 minutes (protocol: rate limits); three of them are patience enough.
-const ORDERED_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+const ORDERED_WAIT_MAX: Duration = Duration::from_mins(15);
 
 /// The delays of one connection or question; begins anew after a success.
 #[derive(Debug)]

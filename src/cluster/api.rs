@@ -21,7 +21,7 @@ use crate::retry::{Backoff, Budget};
 const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// An API server that restarts is back within this time; the Job's own retries take it from there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where the API server is and who asks it.
 #[derive(Debug, Clone)]

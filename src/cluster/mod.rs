@@ -43,14 +43,14 @@ pub async fn run(
 /// What `cluster ensure-claim` is asked for.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
-    /// A file with the PersistentVolumeClaim as JSON.
+    /// A file with the `PersistentVolumeClaim` as JSON.
     pub manifest: PathBuf,
 }
 
 /// Creates the claim if it is absent; an existing one is never changed. Says what it found.
 ///
 /// The claim cannot be a hook itself: Argo CD deletes hooks before each sync, and the model with
-/// it (argo-cd#3846). Made here it is there for the PreSync download, and the chart's own
+/// it (`argo-cd#3846`). Made here it is there for the `PreSync` download, and the chart's own
 /// manifest, which is the same, adopts it in the sync.
 async fn ensure_claim(request: &ClaimRequest, api: &Api) -> Result<String, Error> {
     let claim = read_claim(&request.manifest)?;
@@ -94,7 +94,7 @@ fn describe_existing(name: &str, claim: &Value) -> Result<String, Error> {
 /// Which controller hands out the address, and so where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Provider {
-    /// MetalLB: annotation `metallb.io/loadBalancerIPs`.
+    /// `MetalLB`: annotation `metallb.io/loadBalancerIPs`.
     Metallb,
     /// kube-vip: annotation `kube-vip.io/loadbalancerIPs`.
     KubeVip,
@@ -146,7 +146,7 @@ fn annotation(request: &AddressRequest) -> Option<String> {
     Some(request.annotation.clone().unwrap_or_else(|| usual.into()))
 }
 
-/// One place is set and the others are cleared: MetalLB gives no address to a Service that has both
+/// One place is set and the others are cleared: `MetalLB` gives no address to a Service that has both
 /// its annotation and the field (metallb `controller/service.go`).
 fn patch(request: &AddressRequest, addresses: &str) -> Value {
     let places = [Provider::Metallb, Provider::KubeVip, Provider::Cilium];

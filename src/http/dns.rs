@@ -18,12 +18,11 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let cell = Arc::clone(&self.0);
         Box::pin(async move {
-            let resolver = match cell.get() {
-                Some(resolver) => resolver,
-                None => {
-                    let resolver = system_resolver()?;
-                    cell.get_or_init(|| resolver)
-                }
+            let resolver = if let Some(resolver) = cell.get() {
+                resolver
+            } else {
+                let resolver = system_resolver()?;
+                cell.get_or_init(|| resolver)
             };
             let found = resolver.lookup_ip(name.as_str()).await?;
             let addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();

@@ -206,7 +206,7 @@ async fn excerpt(mut response: Response) -> Option<String> {
     while body.len() < ERROR_BODY_MAX {
         match tokio::time::timeout(Duration::from_secs(2), response.chunk()).await {
             Ok(Ok(Some(chunk))) => {
-                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_MAX - body.len())])
+                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_MAX - body.len())]);
             }
             _ => break,
         }

@@ -70,7 +70,7 @@ macro_rules! hex_digest {
                 }
                 let mut bytes = [0; $bytes];
                 for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-                    let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
+                    let digit = |c: u8| (c as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
                     *byte = match (digit(pair[0]), digit(pair[1])) {
                         (Some(high), Some(low)) => high << 4 | low,
                         _ => return Err(invalid("only hex digits are allowed".into())),

@@ -105,7 +105,7 @@ impl Default for Limits {
             rate_max: None,
             deadline: None,
             stall_timeout: Duration::from_secs(10),
-            give_up_after: Duration::from_secs(300),
+            give_up_after: Duration::from_mins(5),
         }
     }
 }

@@ -291,7 +291,7 @@ impl RepoRef {
         let decode = |part: &str| {
             percent_encoding::percent_decode_str(part)
                 .decode_utf8()
-                .map(|text| text.into_owned())
+                .map(std::borrow::Cow::into_owned)
                 .map_err(|_| invalid("not UTF-8"))
         };
         let (kind, path) = split_kind(url.path().trim_matches('/'), kind);

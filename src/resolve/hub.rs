@@ -27,7 +27,7 @@ const REDIRECTS_MAX: usize = 20;
 /// Time for an answer's headers (`HF_HUB_ETAG_TIMEOUT`'s default).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for one page of JSON.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
 const PAGE_BYTES_MAX: usize = 32 << 20;
 /// Pages and bytes of one listing.
@@ -345,7 +345,7 @@ impl Facts {
         let commit = commit.parse().map_err(|_| format!("X-Repo-Commit is {commit:?}"))?;
         let etag = self.linked_etag.or(self.etag).unwrap_or_default();
         let size = self.linked_size.or(self.length).ok_or("the file's size is missing")?;
-        let size = size.parse().ok().filter(|size| *size <= i64::MAX as u64);
+        let size = size.parse().ok().filter(|size| i64::try_from(*size).is_ok());
         Ok(Head {
             commit,
             digest: Digest::from_etag(etag.trim_start_matches("W/").trim_matches('"')),

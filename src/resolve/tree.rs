@@ -54,7 +54,7 @@ fn entry(raw: RawEntry) -> Result<Entry, String> {
         (None, Some(blob)) => (raw.size, Digest::GitSha1(blob)),
         (None, None) => return Err(format!("its list of files gives no digest for `{path}`")),
     };
-    if size > i64::MAX as u64 {
+    if i64::try_from(size).is_err() {
         return Err(format!("its list of files gives an impossible size for `{path}`"));
     }
     Ok(Entry { file: RemoteFile { path, size, digest, pin: None }, blob, xet_hash: raw.xet_hash })

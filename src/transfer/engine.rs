@@ -45,6 +45,12 @@ pub enum Unfinished {
     Failed(Error),
 }
 
+impl From<JoinError> for Unfinished {
+    fn from(why: JoinError) -> Self {
+        Self::Failed(why.into())
+    }
+}
+
 impl From<Error> for Unfinished {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -188,11 +194,11 @@ impl Engine {
         };
         if let Some(flusher) = flusher {
             let closed = partial.close();
-            flusher.await.map_err(panicked)?;
+            flusher.await?;
             closed?;
         }
         if result.is_err() {
-            let saved = spawn_blocking(move || partial.save()).await.map_err(panicked)?;
+            let saved = spawn_blocking(move || partial.save()).await?;
             // The first failure is the one to tell; a full disk often makes saving fail too.
             if result.as_ref().is_err_and(|unfinished| !matches!(unfinished, Unfinished::Failed(_))) {
                 saved?;
@@ -276,7 +282,7 @@ async fn watch(
         // The connections let go of the channel; what is in it is still written.
         None => writer.await,
     };
-    written.map_err(panicked)??;
+    written??;
     active.stopped().map_or(Ok(()), Err)
 }
 
@@ -295,7 +301,7 @@ async fn verdict(
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     let verdict = loop {
         tokio::select! {
-            verdict = &mut hasher => break verdict.map_err(panicked)?,
+            verdict = &mut hasher => break verdict?,
             cause = stop.raised() => {
                 partial.close()?;
                 return Err(cause.error("verifying").into());
@@ -303,15 +309,11 @@ async fn verdict(
             _ = ticks.tick() => show(),
         }
     };
-    flush.await.map_err(panicked)??;
+    flush.await??;
     show();
     verdict.map_err(|why| match why {
         Unverified::Mismatch(mismatch) => Unfinished::Mismatch(mismatch),
         Unverified::Failed(error) => Unfinished::Failed(error),
         Unverified::Incomplete => Unfinished::Failed(Error::Internal("the file was closed too early".into())),
     })
-}
-
-fn panicked(why: JoinError) -> Error {
-    Error::Internal(format!("a thread failed: {why}"))
 }

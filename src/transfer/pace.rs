@@ -166,6 +166,7 @@ impl Shape {
     }
 
     /// Length of the next range when `remaining` bytes are left for `connections`.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped right after")]
     pub(super) fn segment_length(&self, remaining: u64, connections: u16) -> u64 {
         let by_latency = self.rate * self.latency.as_secs_f64() * LATENCIES_PER_SEGMENT;
         let fair = remaining / (2 * u64::from(connections.max(1)));

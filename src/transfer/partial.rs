@@ -103,13 +103,10 @@ impl Partial {
     /// already are never written again: they may have been hashed.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let end = offset + bytes.len() as u64;
-        let mut fresh = RangeSet::default();
-        fresh.insert(offset..end);
-        for written in self.lock().journal.written.iter() {
-            fresh.remove(written);
-        }
+        let fresh = self.lock().journal.written.gaps(offset..end);
+        let index = |position: u64| usize::try_from(position - offset).unwrap_or(bytes.len());
         for range in fresh.iter() {
-            let part = &bytes[(range.start - offset) as usize..(range.end - offset) as usize];
+            let part = &bytes[index(range.start)..index(range.end)];
             self.file.write_all_at(part, range.start).map_err(Error::io("write", &self.path))?;
         }
         let mut state = self.lock();

@@ -28,7 +28,7 @@ impl RangeSet {
         let touched = &self.0[first..last];
         let start = touched.first().map_or(new.start, |range| range.start.min(new.start));
         let end = touched.last().map_or(new.end, |range| range.end.max(new.end));
-        self.0.splice(first..last, [start..end]);
+        self.0.splice(first..last, std::iter::once(start..end));
     }
 
     /// Takes a range out.
@@ -45,12 +45,21 @@ impl RangeSet {
     }
 
     /// What a file of this size still lacks.
+    #[must_use]
     pub fn missing(&self, size: u64) -> Self {
-        let mut missing = Self::full(size);
-        for range in &self.0 {
-            missing.remove(range);
+        self.gaps(0..size)
+    }
+
+    /// What it lacks of a range.
+    #[must_use]
+    pub fn gaps(&self, within: Range<u64>) -> Self {
+        let mut gaps = Self::default();
+        gaps.insert(within.clone());
+        let first = self.0.partition_point(|range| range.end <= within.start);
+        for range in self.0[first..].iter().take_while(|range| range.start < within.end) {
+            gaps.remove(range);
         }
-        missing
+        gaps
     }
 
     /// How many bytes from the start of the file are there without a gap.
@@ -144,6 +153,9 @@ mod tests {
                 prop_assert_eq!(&bytes, &expected);
                 prop_assert_eq!(set.bytes(), expected.len() as u64);
                 prop_assert_eq!(set.missing(SIZE).bytes(), SIZE - set.bytes());
+                let gaps: Vec<u64> = set.gaps(10..40).iter().flat_map(Clone::clone).collect();
+                let expected: Vec<u64> = (10..40).filter(|byte| !model[*byte as usize]).collect();
+                prop_assert_eq!(&gaps, &expected);
                 prop_assert_eq!(set.prefix(), model.iter().take_while(|there| **there).count() as u64);
             }
         }

@@ -102,7 +102,7 @@ async fn pause(engine: &Engine, file: &Active, failure: HttpFailure, backoff: &m
     let attempt = backoff.attempts;
     engine.reporter.report(&Event::Retrying { what: file.path.as_str(), cause: &failure, delay, attempt });
     tokio::select! { () = tokio::time::sleep(delay) => {}, () = file.over() => return }
-    if attempt % FAILURES_BEFORE_FAILOVER == 0
+    if attempt.is_multiple_of(FAILURES_BEFORE_FAILOVER)
         && file.source.has_alternatives()
         && let Ok(location) = file.source.location().await
         && let Err(error) = file.source.renew(&location, true).await
@@ -212,7 +212,7 @@ async fn stream(
         }
         // From here to the channel nothing may be cancelled: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
-        bytes.truncate((claimed.end - claimed.start) as usize);
+        bytes.truncate(usize::try_from(claimed.end - claimed.start).unwrap_or(usize::MAX));
         if bytes.is_empty() {
             break;
         }
