@@ -1,6 +1,7 @@
 //! Tests through the public interface: the library's and the binary's.
 
 mod cli;
+mod cluster;
 mod errors;
 mod help;
 mod readme;
