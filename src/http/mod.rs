@@ -17,8 +17,9 @@ use crate::retry;
 
 /// Time for TCP and TLS to the server or proxy.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// As much of an error body as is worth showing.
-const ERROR_BODY_MAX: usize = 600;
+/// As much of an error body as is read, and as is worth showing.
+const ERROR_BODY_MAX: usize = 4096;
+const ERROR_TEXT_MAX: usize = 600;
 
 /// Certificate authorities beside the built-in ones.
 #[derive(Debug, Clone, Default)]
@@ -211,11 +212,18 @@ async fn excerpt(mut response: Response) -> Option<String> {
             _ => break,
         }
     }
-    Some(printable(&String::from_utf8_lossy(&body))).filter(|text| !text.is_empty())
+    let words = json_words(&body).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    Some(printable(&words)).filter(|text| !text.is_empty())
+}
+
+/// What a JSON error says in words: `error` from the Hub, `message` from Kubernetes.
+fn json_words(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    ["message", "error"].into_iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned))
 }
 
 fn printable(text: &str) -> String {
     let words: Vec<_> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(ERROR_BODY_MAX).collect()
+    words.join(" ").chars().take(ERROR_TEXT_MAX).collect()
 }
