@@ -1,5 +1,6 @@
 //! Tests through the public interface: the library's and the binary's.
 
+mod chart;
 mod cli;
 mod cluster;
 mod errors;
