@@ -203,7 +203,11 @@ impl Subject {
 fn state_folders(destination: &Destination) -> Result<Vec<PathBuf>, Error> {
     match destination {
         Destination::Dir(root) => Ok(vec![root.join(STATE)]),
-        Destination::Cache(root) => Ok(entries(root)?.into_iter().map(|repo| repo.join(STATE)).collect()),
+        // Beside the repositories there may be files: CACHEDIR.TAG, version.txt.
+        Destination::Cache(root) => {
+            let repos = entries(root)?.into_iter().filter(|path| path.is_dir());
+            Ok(repos.map(|repo| repo.join(STATE)).collect())
+        }
     }
 }
 
