@@ -60,13 +60,17 @@ pub struct Budget {
 struct BudgetState {
     last_progress: Instant,
     /// Pauses ordered by the server since the last progress; they do not count as failure.
+    /// What several connections were told at the same time counts once.
     ordered: Duration,
+    /// The end of the last ordered pause.
+    paused_until: Instant,
 }
 
 impl Budget {
     /// A full budget.
     pub fn new(give_up_after: Duration) -> Self {
-        let state = BudgetState { last_progress: Instant::now(), ordered: Duration::ZERO };
+        let now = Instant::now();
+        let state = BudgetState { last_progress: now, ordered: Duration::ZERO, paused_until: now };
         Self { give_up_after, state: Mutex::new(state) }
     }
 
@@ -89,10 +93,10 @@ impl Budget {
             return Err(Error::Refused { what: what.into(), answer: Box::new(failure) });
         }
         let mut state = self.lock();
-        if let Some(wait) = failure.ordered_wait() {
+        // "At once" is no pause: a server that says nothing else must not be asked for ever.
+        if let Some(wait) = failure.ordered_wait().filter(|wait| !wait.is_zero()) {
             backoff.attempts += 1;
-            state.ordered = state.ordered.saturating_add(wait);
-            if state.ordered > ORDERED_WAIT_MAX {
+            if !state.order(wait) {
                 return Err(Error::RateLimited { host: failure.host().into(), wait });
             }
             // A little later than asked, and not all clients at the same moment.
@@ -109,6 +113,17 @@ impl Budget {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BudgetState> {
         self.state.lock().expect("nothing panics while it holds the budget")
+    }
+}
+
+impl BudgetState {
+    /// Notes a pause that begins now; says whether it can be waited for.
+    fn order(&mut self, wait: Duration) -> bool {
+        let now = Instant::now();
+        let Some(until) = now.checked_add(wait) else { return false };
+        self.ordered += until.saturating_duration_since(self.paused_until.max(now));
+        self.paused_until = self.paused_until.max(until);
+        self.ordered <= ORDERED_WAIT_MAX
     }
 }
 
