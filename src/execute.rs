@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::plan::{Action, Item, Plan};
 use crate::publish::Place;
 use crate::report::{Done, Event, FileOutcome, Progress, Reporter};
-use crate::request::{Limits, RepoPath};
+use crate::request::{Limits, NetworkUse, RepoPath};
 use crate::resolve::{Hub, RemoteFile, Source};
 use crate::run::Context;
 use crate::stop::{self, Cause, Stop};
@@ -28,6 +28,7 @@ pub(crate) struct Job<'a> {
     /// Locations that are known already.
     pub(crate) urls: &'a HashMap<RepoPath, Url>,
     pub(crate) limits: &'a Limits,
+    pub(crate) network: NetworkUse,
 }
 
 /// Does it. One outcome per item of the plan, in its order. When a file fails the others are
@@ -42,6 +43,7 @@ pub(crate) async fn execute(
     let engine = Arc::new(engine);
     let hand = Arc::new(Hand {
         place: job.place.clone(),
+        network: job.network,
         engine: Arc::clone(&engine),
         reporter: Arc::clone(&context.reporter),
         stop,
@@ -148,6 +150,7 @@ fn outcome(file: &RemoteFile, place: &Place, done: Done, bytes_fetched: u64, tim
 /// Does the work on single files.
 struct Hand {
     place: Place,
+    network: NetworkUse,
     engine: Arc<Engine>,
     reporter: Arc<dyn Reporter>,
     stop: Stop,
@@ -163,6 +166,11 @@ impl Hand {
             }
             Action::Adopt => match self.adopt(item).await? {
                 Some(adopted) => Ok(adopted),
+                None if self.network == NetworkUse::Offline => Err(Error::Offline {
+                    repo: self.place.repo.clone(),
+                    wanted: item.file.path.to_string(),
+                    dir: self.place.layout.root().into(),
+                }),
                 None => self.fetch(item, source, demand).await,
             },
             Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source, demand).await,

@@ -70,7 +70,13 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
         plan.bytes_free = disk::free_bytes(layout.root())?;
         context.report(&Event::Planned(&plan));
         plan.check_space()?;
-        let job = Job { plan: &plan, place: &place, urls: &answer.resolution.urls, limits: &request.limits };
+        let job = Job {
+            plan: &plan,
+            place: &place,
+            urls: &answer.resolution.urls,
+            limits: &request.limits,
+            network: request.network,
+        };
         let files = execute::execute(&job, &hub, context).await?;
         place.record_snapshot(answer.resolution.listing.as_deref())?;
         files
