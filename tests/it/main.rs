@@ -1,5 +1,6 @@
 //! Tests through the public interface: the library's and the binary's.
 
+mod access;
 mod chart;
 mod cli;
 mod cluster;
@@ -7,4 +8,6 @@ mod errors;
 mod help;
 mod readme;
 mod requests;
+mod resolve;
 mod snapshot;
+mod support;

@@ -1,0 +1,251 @@
+//! Runs of the program: started, watched, stopped, judged.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// No run takes longer; one that does is killed and fails its test.
+const PATIENCE: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(2);
+
+/// A command line that is being put together.
+pub(crate) struct Modelfetch(Command);
+
+impl Modelfetch {
+    /// In a directory that has a `home`. Nothing of the test's own environment is passed on.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelfetch"));
+        command.env_clear().env("HOME", dir.join("home")).current_dir(dir);
+        Self(command)
+    }
+
+    /// As another user: through `setpriv`, which runs the program with no rights of root.
+    pub(crate) fn by_user(self, uid: u32) -> Self {
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"]);
+        command.arg(self.0.get_program()).args(self.0.get_args());
+        command.env_clear();
+        command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        if let Some(dir) = self.0.get_current_dir() {
+            command.current_dir(dir);
+        }
+        Self(command)
+    }
+
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn run(self) -> Run {
+        self.start().finish()
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub(crate) fn start(mut self) -> Running {
+        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.0.spawn().expect("the program starts");
+        let stdout = Stream::read(child.stdout.take().expect("a pipe"));
+        let stderr = Stream::read(child.stderr.take().expect("a pipe"));
+        Running { child, stdout, stderr, started: Instant::now() }
+    }
+}
+
+/// A run under way; killed when it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+    started: Instant,
+}
+
+impl Running {
+    /// Waits until stderr holds this text.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        self.wait_until(&format!("{text:?} on stderr"), |run| run.stderr.text().contains(text));
+    }
+
+    /// Waits until something is true; fails if the run ends first.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        loop {
+            let over = self.child.try_wait().expect("a child").is_some();
+            if condition(self) {
+                return;
+            }
+            assert!(
+                !over && self.started.elapsed() < PATIENCE,
+                "waited in vain for {what}; stderr:\n{}",
+                self.stderr.text()
+            );
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // It may have ended by itself, which its exit status will tell.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// Kills it as the kernel does when memory runs out.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("a child that was killed");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Run {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(
+                self.started.elapsed() < PATIENCE,
+                "still running after {PATIENCE:?}; stderr:\n{}",
+                self.stderr.text()
+            );
+            thread::sleep(POLL);
+        };
+        let time = self.started.elapsed();
+        Run { status: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all(), time }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came out of a pipe so far.
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn read(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                shared.lock().expect("readers do not panic").extend_from_slice(&buffer[..count]);
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("readers do not panic")).into_owned()
+    }
+
+    /// Everything, once the pipe is closed.
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("readers do not panic");
+        }
+        self.text()
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The exit number; `None` after a signal that was not caught.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) time: Duration,
+}
+
+impl Run {
+    /// It ended well.
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Self {
+        self.exits(0)
+    }
+
+    /// It ended with this number.
+    #[track_caller]
+    pub(crate) fn exits(self, number: i32) -> Self {
+        assert_eq!(self.status, Some(number), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// stderr holds this text.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in\n{}", self.stderr);
+        self
+    }
+
+    /// stderr does not hold this text.
+    #[track_caller]
+    pub(crate) fn does_not_say(self, text: &str) -> Self {
+        assert!(!self.stderr.contains(text), "{text:?} is in\n{}", self.stderr);
+        self
+    }
+
+    /// stdout holds this text.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "{text:?} is not in\n{}", self.stdout);
+        self
+    }
+
+    /// It took no longer than this.
+    #[track_caller]
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        assert!(self.time <= limit, "took {:?}; stderr:\n{}", self.time, self.stderr);
+        self
+    }
+
+    /// It took at least this long.
+    #[track_caller]
+    pub(crate) fn not_before(self, limit: Duration) -> Self {
+        assert!(self.time >= limit, "took only {:?}; stderr:\n{}", self.time, self.stderr);
+        self
+    }
+
+    /// What `--json` printed.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|why| {
+            panic!("stdout is no JSON ({why}):\n{}\nstderr:\n{}", self.stdout, self.stderr)
+        })
+    }
+}

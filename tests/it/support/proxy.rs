@@ -1,0 +1,82 @@
+//! A forward proxy for plain http and, by CONNECT, for anything.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Serves until the test's process ends.
+pub(crate) struct Proxy {
+    address: String,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = Arc::clone(&lines);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let log = Arc::clone(&log);
+                // A peer that leaves ends its own connection only.
+                thread::spawn(move || drop(serve(&client, &log)));
+            }
+        });
+        Self { address, lines }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The request lines that came through.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("nobody panics").clone()
+    }
+}
+
+/// One connection; one request, unless it is a tunnel.
+fn serve(client: &TcpStream, log: &Mutex<Vec<String>>) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push(line);
+    }
+    let Some(line) = head.first() else { return Ok(()) };
+    log.lock().expect("nobody panics").push(line.trim().to_owned());
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if method == "CONNECT" {
+        let server = TcpStream::connect(target)?;
+        (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+        return tunnel(reader, client, &server);
+    }
+    let rest = target.strip_prefix("http://").unwrap_or(target);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let server = TcpStream::connect(host)?;
+    let headers = head[1..].iter().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let headers: String = headers.map(String::as_str).collect();
+    write!(&server, "{method} /{path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")?;
+    tunnel(reader, client, &server)
+}
+
+fn tunnel(
+    mut from_client: impl Read + Send + 'static,
+    client: &TcpStream,
+    server: &TcpStream,
+) -> io::Result<()> {
+    let mut to_server = server.try_clone()?;
+    thread::spawn(move || {
+        let _ = io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(Shutdown::Write);
+    });
+    io::copy(&mut &*server, &mut &*client)?;
+    client.shutdown(Shutdown::Both)
+}
