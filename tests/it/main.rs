@@ -6,6 +6,8 @@ mod cli;
 mod cluster;
 mod errors;
 mod help;
+mod input;
+mod plan;
 mod readme;
 mod requests;
 mod resolve;
