@@ -1,0 +1,111 @@
+//! Proxies and certificates: what a company puts between a cluster and the Hub.
+
+use std::fs;
+use std::time::Duration;
+
+use fake_hub::{Certificate, FakeHub, Payload, Repo, Server};
+
+use crate::support::proxy::Proxy;
+use crate::support::{FILE, REPO, TestDir, built, hub, model};
+
+fn tls_hub(dir: &TestDir, certificate: Certificate, model: &Payload) -> FakeHub {
+    let repo = Repo::model(REPO).lfs(FILE, model.clone());
+    built(FakeHub::builder().repo(repo).tls(dir.path().join("tls")).certificate(certificate))
+}
+
+#[test]
+fn http_goes_through_the_proxy_of_the_environment() {
+    let model = model(1, 4);
+    let hub = hub(&model);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let proxy = Proxy::start();
+        let dir = TestDir::new();
+        dir.fetch(&hub, [REPO, FILE]).env(name, proxy.url()).run().succeeds();
+        dir.assert_done(FILE, &model);
+        let lines = proxy.lines();
+        assert!(lines.iter().any(|line| line.starts_with("HEAD http://")), "{name}: {lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("GET http://")), "{name}: {lines:?}");
+    }
+}
+
+#[test]
+fn no_proxy_is_respected() {
+    let hub = hub(&model(1, 1));
+    let proxy = Proxy::start();
+    let dir = TestDir::new();
+    let fetch = dir.fetch(&hub, [REPO, FILE]).env("HTTP_PROXY", proxy.url()).env("NO_PROXY", "127.0.0.1");
+    fetch.run().succeeds();
+    assert!(proxy.lines().is_empty());
+}
+
+#[test]
+fn https_goes_through_a_tunnel_that_sees_no_token() {
+    let model = model(1, 4);
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Sound, &model);
+    let proxy = Proxy::start();
+    dir.fetch(&hub, [REPO, FILE])
+        .env("HTTPS_PROXY", proxy.url())
+        .env("SSL_CERT_FILE", hub.ca_file().expect("TLS"))
+        .run()
+        .succeeds();
+    dir.assert_done(FILE, &model);
+    assert!(
+        !proxy.lines().is_empty() && proxy.lines().iter().all(|line| line.starts_with("CONNECT 127.0.0.1:"))
+    );
+}
+
+#[test]
+fn a_private_authority_is_trusted_when_it_is_named() {
+    let model = model(1, 4);
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Sound, &model);
+    let authority = hub.ca_file().expect("TLS");
+    dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_FILE", authority).run().succeeds();
+    dir.assert_done(FILE, &model);
+    let other = TestDir::new();
+    let folder = authority.parent().expect("a directory");
+    other.fetch(&hub, [REPO, FILE]).env("SSL_CERT_DIR", folder).run().succeeds();
+    other.assert_done(FILE, &model);
+}
+
+#[test]
+fn a_certificate_that_is_wrong_ends_the_run_at_once() {
+    for (certificate, reason) in [
+        (Certificate::Expired, "Expired"),
+        (Certificate::WrongName, "NotValidForName"),
+        (Certificate::UnknownAuthority, "UnknownIssuer"),
+    ] {
+        let dir = TestDir::new();
+        let hub = tls_hub(&dir, certificate, &model(1, 1));
+        let run =
+            dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_FILE", hub.ca_file().expect("TLS")).run().exits(30);
+        assert!(
+            run.stderr.contains("invalid peer certificate") && run.stderr.contains(reason)
+                || run.stderr.to_lowercase().contains("certificate"),
+            "{}",
+            run.stderr
+        );
+        run.does_not_say("retry").within(Duration::from_secs(3));
+        assert!(hub.requests_to(Server::Hub).is_empty());
+    }
+}
+
+#[test]
+fn without_the_authority_a_private_hub_is_not_trusted() {
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Sound, &model(1, 1));
+    dir.fetch(&hub, [REPO, FILE]).run().exits(30).says("UnknownIssuer").within(Duration::from_secs(3));
+}
+
+#[test]
+fn an_authority_file_that_cannot_be_used_is_named() {
+    let hub = hub(&model(1, 1));
+    let dir = TestDir::new();
+    let fetch = |path: &std::path::Path| dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_FILE", path).run();
+    fetch(&dir.path().join("absent.pem")).exits(22).says("SSL_CERT_FILE").says("absent.pem");
+    let empty = dir.path().join("empty.pem");
+    fs::write(&empty, "no certificate").expect("a file");
+    fetch(&empty).exits(2).says("SSL_CERT_FILE").says("holds no usable PEM certificate");
+    assert!(hub.requests().is_empty());
+}

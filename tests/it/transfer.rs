@@ -1,0 +1,155 @@
+//! How bytes move when all is well: in parallel, exactly, at the speed that was asked for.
+
+use std::time::Duration;
+
+use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
+
+use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
+
+fn slow_hub(model: &Payload, configure: impl FnOnce(fake_hub::Builder) -> fake_hub::Builder) -> FakeHub {
+    built(configure(FakeHub::builder()).repo(Repo::model(REPO).lfs(FILE, model.clone())))
+}
+
+#[test]
+fn eight_connections_work_at_the_same_time() {
+    let model = model(1, 32);
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(4_000_000));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--connections", "8"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    assert_eq!(hub.max_concurrent(Server::Cdn), 8);
+    // One connection alone would take more than 8 seconds.
+    run.within(Duration::from_secs(4));
+}
+
+#[test]
+fn one_connection_asks_for_every_byte_exactly_once() {
+    let model = model(1, 16);
+    let hub = hub(&model);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE, "--connections", "1"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    let mut position = 0;
+    for record in hub.requests_to(Server::Cdn) {
+        let (first, last) = record.request.range().expect("every request is ranged");
+        assert_eq!((record.status, first), (206, position));
+        assert_eq!(record.request.header("accept-encoding"), Some("identity"));
+        position = last.expect("an end") + 1;
+    }
+    assert_eq!(position, model.size());
+    assert_eq!(hub.max_concurrent(Server::Cdn), 1);
+    assert_eq!(hub.bytes_sent(Server::Cdn), model.size());
+}
+
+#[test]
+fn the_hub_is_asked_once_per_file_whatever_its_size() {
+    let model = model(1, 32);
+    let hub = hub(&model);
+    TestDir::new().fetch(&hub, [REPO, FILE]).run().succeeds();
+    assert_eq!(hub.requests_to(Server::Hub).len(), 1);
+    assert!(hub.requests_to(Server::Cdn).len() > 8);
+}
+
+#[test]
+fn a_slow_connection_does_not_delay_the_whole() {
+    let model = model(1, 32);
+    // At this rate one range of 1 MiB takes 20 seconds.
+    let hub = slow_hub(&model, |hub| hub.slow_connection_every(4, 50_000));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--connections", "8"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    run.within(Duration::from_secs(8));
+}
+
+#[test]
+fn a_server_that_punishes_a_crowd_is_served_by_fewer() {
+    let model = model(1, 64);
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(8_000_000).punish_above(4, 300_000));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    // With 8 punished connections it would take 28 seconds.
+    run.within(Duration::from_secs(14));
+}
+
+#[test]
+fn a_rate_limit_is_kept() {
+    let model = model(1, 16);
+    let hub = hub(&model);
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--limit-rate", "8MiB"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    run.not_before(Duration::from_millis(1600)).within(Duration::from_millis(2400));
+}
+
+#[test]
+fn a_deadline_ends_the_run_and_keeps_what_has_arrived() {
+    let model = model(1, 24);
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(2_000_000));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE, "--deadline", "1500ms", "--connections", "4"])
+        .run()
+        .exits(30)
+        .says("the deadline of 1.5 s passed while downloading")
+        .says("hint: what has arrived is kept")
+        .within(Duration::from_millis(2600));
+    let kept = dir.journaled();
+    assert!(kept > 2 * MIB, "{kept} bytes kept");
+    dir.assert_absent(FILE);
+    hub.clear();
+    dir.fetch(&hub, [REPO, FILE, "--connections", "16"]).run().succeeds().says("continuing at");
+    dir.assert_done(FILE, &model);
+}
+
+#[test]
+fn files_of_one_request_share_the_connections() {
+    let models = [1, 2, 3].map(|seed| model(seed, 4));
+    let repo = models
+        .iter()
+        .zip(1..)
+        .fold(Repo::model(REPO), |repo, (model, n)| repo.lfs(&format!("{n}.gguf"), model.clone()));
+    let hub = built(FakeHub::builder().repo(repo).rate_per_connection(4_000_000));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, "--connections", "8"]).run().succeeds();
+    models.iter().zip(1..).for_each(|(model, n)| dir.assert_done(&format!("{n}.gguf"), model));
+    assert!(hub.max_concurrent(Server::Cdn) <= 8);
+    run.within(Duration::from_secs(4));
+}
+
+#[test]
+fn content_with_two_names_is_fetched_once() {
+    let model = model(1, 4);
+    let repo = Repo::model(REPO).lfs("a.gguf", model.clone()).lfs("sub/b.gguf", model.clone());
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    dir.assert_done("a.gguf", &model);
+    dir.assert_done("sub/b.gguf", &model);
+    assert!(hub.bytes_sent(Server::Cdn) < 2 * model.size());
+}
+
+#[test]
+fn a_redirect_of_the_cdn_is_followed() {
+    let model = model(1, 4);
+    let [edge, origin] = [hub(&model), hub(&model)];
+    let signed = origin.signed_url(&model);
+    edge.fault(Rule::cdn().always().then(Fault::redirect(signed)));
+    let dir = TestDir::new();
+    dir.fetch(&edge, [REPO, FILE]).run().succeeds();
+    dir.assert_done(FILE, &model);
+}
+
+#[test]
+fn progress_is_shown_while_bytes_move() {
+    let model = model(1, 16);
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(2_000_000));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--progress", "json", "--connections", "4"]).run().succeeds();
+    let events: Vec<serde_json::Value> =
+        run.stderr.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    let far: Vec<_> = events.iter().filter(|event| event["event"] == "progress").collect();
+    assert!(far.len() >= 2, "{}", run.stderr);
+    assert!(far.iter().any(|event| event["connections"] == 4));
+    assert!(events.iter().all(|event| event["schema"] == 1));
+    assert_eq!(events.last().expect("events")["event"], "finished");
+}
