@@ -12,6 +12,7 @@ mod plan;
 mod readme;
 mod requests;
 mod resolve;
+mod resume;
 mod snapshot;
 mod support;
 mod transfer;
