@@ -1,0 +1,240 @@
+//! Nothing but the right bytes ever gets a file's final name.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fake_hub::{FakeHub, Fault, Gguf, Payload, Repo, Rule, Server};
+
+use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
+
+#[test]
+fn a_byte_that_flips_on_the_wire_is_caught_and_fetched_again() {
+    for offset in [0, 3_000_000, 8 * MIB - 1] {
+        let model = model(1, 8);
+        let hub = hub(&model);
+        let hits = hub.fault(Rule::cdn().covering(offset).then(Fault::FlipByte(offset)));
+        let dir = TestDir::new();
+        // One connection: of several, one may take over the byte before it has arrived.
+        dir.fetch(&hub, [REPO, FILE, "--connections", "1"])
+            .run()
+            .succeeds()
+            .says("starting again from zero, 8.39 MB dropped: its digest is");
+        dir.assert_done(FILE, &model);
+        assert_eq!(hits.count(), 1);
+        assert_eq!(hub.requests_to(Server::Hub).len(), 2, "the Hub is asked again what the file should be");
+    }
+}
+
+#[test]
+fn wrong_bytes_twice_are_exit_20_with_both_digests_and_no_file() {
+    let payload = model(1, 4);
+    let hub = hub(&payload);
+    hub.fault(Rule::cdn().covering(2_000_000).always().then(Fault::FlipByte(2_000_000)));
+    let mut wrong = payload.to_vec();
+    wrong[2_000_000] ^= 1;
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE])
+        .run()
+        .exits(20)
+        .says("digest mismatch for `model.gguf`")
+        .says(&format!("expected: {}", payload.sha256()))
+        .says(&format!("computed: {}", Payload::bytes(wrong).sha256()))
+        .says("hint: nothing was published");
+    dir.assert_absent(FILE);
+    dir.assert_no_leftovers();
+}
+
+#[test]
+fn a_page_of_html_with_status_200_is_never_data() {
+    let payload = Payload::random(1, 300);
+    let page = "<html>403 Forbidden</html>".repeat(12);
+    let page = page[..300].to_owned();
+    let repo = Repo::model(REPO).lfs("model.bin", payload.clone());
+    let hub = built(FakeHub::builder().repo(repo));
+    // Even one of exactly the file's length.
+    hub.fault(Rule::cdn().always().then(Fault::Reply(fake_hub::Reply::new(200).body(page.into_bytes()))));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, "model.bin"]).run().exits(20);
+    dir.assert_absent("model.bin");
+    hub.clear_faults();
+    hub.fault(Rule::cdn().then(Fault::html(200)));
+    dir.fetch(&hub, [REPO, "model.bin"]).run().succeeds();
+    dir.assert_done("model.bin", &payload);
+}
+
+/// Looks at the published file all the time: it must be the old or the new one, complete.
+fn watch(dir: &TestDir, old: &Payload, new: &Payload) -> impl FnOnce() -> (u64, u64) + use<> {
+    let over = Arc::new(AtomicBool::new(false));
+    let (path, old, new) = (dir.file(FILE), old.to_vec(), new.to_vec());
+    let watcher = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let (mut olds, mut news) = (0, 0);
+            while !over.load(Ordering::Relaxed) {
+                let content = fs::read(&path).expect("there is always a file");
+                assert!(content == old || content == new, "a mixture of {} bytes", content.len());
+                olds += u64::from(content == old);
+                news += u64::from(content == new);
+                thread::sleep(Duration::from_millis(5));
+            }
+            (olds, news)
+        }
+    });
+    move || {
+        over.store(true, Ordering::Relaxed);
+        watcher.join().expect("the file was complete all the time")
+    }
+}
+
+#[test]
+fn the_old_file_stays_until_the_new_one_is_verified() {
+    let (old, new) = (model(1, 2), model(2, 4));
+    let hub = built(
+        FakeHub::builder().rate_per_connection(4_000_000).repo(Repo::model(REPO).lfs(FILE, old.clone())),
+    );
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    hub.push(REPO, "main", |tree| {
+        tree.lfs(FILE, new.clone());
+    });
+    let watched = watch(&dir, &old, &new);
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    thread::sleep(Duration::from_millis(50));
+    let (olds, news) = watched();
+    assert!(olds > 5 && news > 0, "{olds} looks at the old file, {news} at the new one");
+    dir.assert_done(FILE, &new);
+}
+
+#[test]
+fn the_old_file_stays_when_the_new_one_is_wrong() {
+    let (old, new) = (model(1, 2), model(2, 4));
+    let hub = hub(&old);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    hub.push(REPO, "main", |tree| {
+        tree.lfs(FILE, new.clone());
+    });
+    hub.fault(Rule::cdn().covering(1000).always().then(Fault::FlipByte(1000)));
+    dir.fetch(&hub, [REPO, FILE]).run().exits(20);
+    dir.assert_done(FILE, &old);
+    hub.clear_faults();
+    hub.fault(Rule::cdn().always().then(Fault::status(503)));
+    dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s"]).run().exits(30);
+    dir.assert_published(FILE, &old);
+}
+
+#[test]
+fn a_wrong_file_of_somebody_else_is_replaced_by_a_verified_one_only() {
+    let payload = model(1, 2);
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    let mut other = payload.to_vec();
+    other[100_000] ^= 1;
+    for content in [other, b"short".to_vec()] {
+        dir.put(FILE, &content);
+        hub.clear_faults();
+        hub.fault(Rule::cdn().always().then(Fault::status(503)));
+        dir.fetch(&hub, [REPO, FILE, "--give-up-after", "300ms"]).run().exits(30);
+        assert_eq!(fs::read(dir.file(FILE)).expect("still there"), content);
+        hub.clear_faults();
+        dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+        dir.assert_done(FILE, &payload);
+    }
+}
+
+#[test]
+fn a_right_file_of_somebody_else_is_adopted_without_a_download() {
+    let payload = model(1, 8);
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    dir.put(FILE, &payload.to_vec());
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds().says("already there, checking").says("are right");
+    dir.assert_done(FILE, &payload);
+    assert!(hub.requests_to(Server::Cdn).is_empty());
+    dir.fetch(&hub, [REPO, FILE, "--offline"]).run().succeeds();
+}
+
+#[test]
+fn a_pin_that_contradicts_the_hub_fails_before_a_byte() {
+    let (right, wrong) = (model(1, 2), model(2, 2));
+    let hub = hub(&right);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE, "--sha256", wrong.sha256()])
+        .run()
+        .exits(12)
+        .says("the pinned SHA256 of `model.gguf` is not what the Hub has")
+        .says(&format!("pinned: {}", wrong.sha256()))
+        .says(&format!("Hub:    {}", right.sha256()))
+        .says("hint: nothing was fetched");
+    let glob = format!("model.gguf={}", wrong.sha256());
+    dir.fetch(&hub, [REPO, "*", "--sha256", &glob]).run().exits(12);
+    assert!(hub.requests_to(Server::Cdn).is_empty());
+    assert!(dir.all_files().is_empty());
+    dir.fetch(&hub, [REPO, FILE, "--sha256", &right.sha256().to_uppercase()]).run().succeeds();
+    dir.assert_done(FILE, &right);
+}
+
+#[test]
+fn a_pin_that_no_file_uses_is_a_mistake() {
+    let payload = model(1, 1);
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    let pin = format!("other.gguf={}", payload.sha256());
+    dir.fetch(&hub, [REPO, FILE, "--sha256", &pin]).run().exits(2).says("no such file is selected");
+    let repo = Repo::model(REPO).small("a.txt", "a").small("b.txt", "b");
+    let hub = built(FakeHub::builder().repo(repo));
+    dir.fetch(&hub, [REPO, "--sha256", payload.sha256()])
+        .run()
+        .exits(2)
+        .says("2 files are selected; write FILE=HEX");
+}
+
+#[test]
+fn a_pin_counts_for_a_small_file_too() {
+    let config = Payload::bytes(r#"{"model_type":"llama"}"#);
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).small("config.json", config.clone())));
+    let dir = TestDir::new();
+    let fetch = |pin: &str| dir.fetch(&hub, [REPO, "config.json", "--sha256", pin]).run();
+    fetch(Payload::bytes("else").sha256()).exits(20).says("expected: ").says(config.sha256());
+    dir.assert_absent("config.json");
+    dir.assert_no_leftovers();
+    fetch(config.sha256()).succeeds();
+    dir.assert_done("config.json", &config);
+    hub.clear();
+    fetch(config.sha256()).succeeds();
+    assert!(hub.requests().is_empty(), "a pinned file that is there needs no question");
+}
+
+#[test]
+fn what_is_no_gguf_gets_no_such_name() {
+    let text = Payload::bytes("version https://git-lfs.github.com/spec/v1\n".repeat(100));
+    let hub = built(
+        FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, text.clone()).lfs("notes.txt", text.clone())),
+    );
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE])
+        .run()
+        .exits(20)
+        .says("`model.gguf` is not a valid GGUF file")
+        .says("not GGUF");
+    dir.assert_absent(FILE);
+    dir.assert_no_leftovers();
+    dir.fetch(&hub, [REPO, "notes.txt"]).run().succeeds();
+}
+
+#[test]
+fn shards_that_do_not_belong_together_are_refused() {
+    let shard = |number, count| Payload::gguf_with(&Gguf::default().shard(number, count), 1, MIB);
+    let repo =
+        Repo::model(REPO).lfs("m-00001-of-00002.gguf", shard(0, 2)).lfs("m-00002-of-00002.gguf", shard(1, 5));
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, "m-00001-of-00002.gguf"])
+        .run()
+        .exits(20)
+        .says("its name says 2 shards, its header 5");
+    dir.assert_absent("m-00002-of-00002.gguf");
+}
