@@ -1,6 +1,7 @@
 //! Tests through the public interface: the library's and the binary's.
 
 mod access;
+mod cache;
 mod chart;
 mod cli;
 mod cluster;
@@ -15,7 +16,9 @@ mod readme;
 mod requests;
 mod resolve;
 mod resume;
+mod smoke;
 mod snapshot;
 mod support;
 mod transfer;
 mod trouble;
+mod verify;

@@ -1,0 +1,103 @@
+//! `smoke`: in seconds and a few MB, whether a fetch would work.
+
+use std::time::Duration;
+
+use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
+
+use crate::support::volume::Volume;
+use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
+
+#[test]
+fn it_passes_with_a_few_megabytes_and_publishes_nothing() {
+    let model = model(1, 64);
+    let hub = hub(&model);
+    let dir = TestDir::new();
+    let run = dir
+        .job("smoke", &hub, [REPO, FILE, "--sha256", model.sha256(), "--json"])
+        .run()
+        .succeeds()
+        .within(Duration::from_secs(5));
+    let json = run.json();
+    let checks = json["smoke"]["checks"].as_array().expect("checks");
+    let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
+    for part in [
+        "owner/name at main",
+        "pin of",
+        "range at the start",
+        "GGUF header",
+        "middle",
+        "end",
+        "room in",
+        "write",
+    ] {
+        assert!(names.iter().any(|name| name.contains(part)), "{part:?} is not in {names:?}");
+    }
+    assert!(hub.bytes_sent(Server::Cdn) < 3 * MIB, "{} bytes", hub.bytes_sent(Server::Cdn));
+    dir.assert_absent(FILE);
+    dir.assert_no_leftovers();
+    dir.job("smoke", &hub, [REPO, FILE]).run().succeeds().prints("a fetch would work");
+}
+
+#[test]
+fn what_is_wrong_has_the_number_a_fetch_would_have() {
+    let payload = model(1, 8);
+    let hub = built(
+        FakeHub::builder()
+            .repo(Repo::model(REPO).lfs(FILE, payload))
+            .repo(Repo::model("owner/gated").lfs(FILE, model(1, 1)).gated(&["hf_right"]))
+            .repo(Repo::model("owner/text").lfs(FILE, Payload::bytes("no model".repeat(1000)))),
+    );
+    let dir = TestDir::new();
+    let smoke = |arguments: &[&str]| dir.job("smoke", &hub, arguments.iter().copied());
+    smoke(&[REPO, "missing.gguf"]).run().exits(11).says("file `missing.gguf` not found");
+    smoke(&["owner/missing", FILE]).run().exits(11);
+    smoke(&["owner/name@v9", FILE]).run().exits(11);
+    smoke(&["owner/gated", FILE]).run().exits(10).says("accept the conditions at");
+    smoke(&[REPO, FILE]).env("HF_TOKEN", "hf_wrong").run().exits(10).says("Invalid credentials");
+    smoke(&[REPO, FILE, "--sha256", model(2, 8).sha256()]).run().exits(12);
+    smoke(&["owner/text", FILE]).run().exits(20).says("is not a valid GGUF file");
+    smoke(&[REPO, FILE, "--offline"]).run().exits(32);
+    smoke(&["owner/gated", FILE]).env("HF_TOKEN", "hf_right").run().succeeds();
+}
+
+#[test]
+fn a_server_without_ranges_or_without_bytes_is_found_out() {
+    let hub = built(FakeHub::builder().without_ranges().repo(Repo::model(REPO).lfs(FILE, model(1, 32))));
+    let dir = TestDir::new();
+    dir.job("smoke", &hub, [REPO, FILE, "--give-up-after", "1s"])
+        .run()
+        .exits(30)
+        .says("the whole file instead of a range")
+        .within(Duration::from_secs(8));
+    let hub = crate::support::hub(&model(1, 32));
+    hub.fault(Rule::cdn().always().then(Fault::html(403)));
+    dir.job("smoke", &hub, [REPO, FILE])
+        .run()
+        .exits(30)
+        .says("Access denied.")
+        .within(Duration::from_secs(8));
+    hub.down(Server::Cdn);
+    dir.job("smoke", &hub, [REPO, FILE, "--give-up-after", "1s"])
+        .run()
+        .exits(30)
+        .within(Duration::from_secs(8));
+}
+
+#[test]
+fn a_single_failure_does_not_fail_the_pipeline() {
+    let hub = hub(&model(1, 8));
+    hub.fault(Rule::cdn().nth(2).then(Fault::status(503)));
+    hub.fault(Rule::resolve().then(Fault::status(502)));
+    TestDir::new().job("smoke", &hub, [REPO, FILE]).run().succeeds().says("retry");
+}
+
+#[test]
+fn a_target_without_room_or_right_is_found_out() {
+    let Some(volume) = Volume::of_mib(8) else { return };
+    let hub = hub(&model(1, 16));
+    let dir = TestDir::with_models(volume.path());
+    dir.job("smoke", &hub, [REPO, FILE]).run().exits(21).says("not enough space");
+    volume.set_read_only(true);
+    let small = crate::support::hub(&model(1, 1));
+    dir.job("smoke", &small, [REPO, FILE]).run().exits(22).says("mounted read-only");
+}
