@@ -2,6 +2,7 @@
 
 mod access;
 mod cache;
+mod chaos;
 mod chart;
 mod cli;
 mod cluster;
