@@ -1,6 +1,10 @@
 //! The flags, as clap parses them. Nothing is looked up here but the `MODELFETCH_*` variables,
 //! which clap reads itself; what the flags mean together is decided in `request`.
 
+#![allow(
+    rustdoc::all,
+    reason = "as the next one; cargo doc shows this module only when asked for private items"
+)]
 #![expect(
     clippy::doc_markdown,
     reason = "the comments on the fields are the help text, which is no Markdown"

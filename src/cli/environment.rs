@@ -57,7 +57,7 @@ impl Environment {
     }
 
     /// Where `huggingface_hub` keeps its cache (`constants.py`): `HF_HUB_CACHE`, else
-    /// `HUGGINGFACE_HUB_CACHE`, else `hub` in [`Environment::hf_home`].
+    /// `HUGGINGFACE_HUB_CACHE`, else `hub` in `HF_HOME` or its default.
     pub fn hub_cache(&self) -> Result<PathBuf, Error> {
         let named = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(|name| self.text(name));
         match named {
@@ -73,7 +73,7 @@ impl Environment {
     }
 
     /// The token file of `huggingface_hub` (`constants.py`): `HF_TOKEN_PATH`, else `token` in
-    /// [`Environment::hf_home`].
+    /// `HF_HOME` or its default.
     pub fn token_path(&self) -> Option<PathBuf> {
         match self.text("HF_TOKEN_PATH") {
             Some(path) => Some(self.expand(path)),

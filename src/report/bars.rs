@@ -89,7 +89,11 @@ impl Reporter for Bars {
         let now = Instant::now();
         match event {
             Event::Asking { .. } | Event::Waiting { .. } => {
-                return self.wait(state, sentence(event).unwrap_or_default());
+                // Bars show life enough.
+                if state.active.is_empty() {
+                    self.wait(state, sentence(event).unwrap_or_default());
+                }
+                return;
             }
             Event::Planned(plan) => self.plan(state, plan),
             Event::Started { path, size, resumed, hash_only } => {
@@ -247,7 +251,14 @@ mod tests {
 
     #[test]
     fn a_question_is_shown_until_it_is_answered() {
-        let question = Event::Asking { what: "model.gguf", host: "huggingface.co" };
-        assert_eq!(screen(&[question]), "asking huggingface.co for model.gguf");
+        let question = || Event::Asking { what: "model.gguf", host: "huggingface.co" };
+        assert_eq!(screen(&[question()]), "asking huggingface.co for model.gguf");
+        let outcome = fixture::outcome(1);
+        let path = &outcome.files[0].path;
+        let started = || Event::Started { path, size: 1_000, resumed: 0, hash_only: false };
+        for events in [[question(), started()], [started(), question()]] {
+            let shown = screen(&events);
+            assert!(shown.starts_with("0.gguf ") && !shown.contains("asking"), "{shown}");
+        }
     }
 }

@@ -12,6 +12,7 @@ mod idempotent;
 mod input;
 mod integrity;
 mod network;
+mod output;
 mod plan;
 mod readme;
 mod requests;
