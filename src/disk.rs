@@ -74,7 +74,8 @@ fn existing_ancestor(path: &Path) -> PathBuf {
 
 /// Creates a directory with its parents, and makes the new entries durable.
 pub fn create_dir(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
+    // The parent of a bare file name is empty, and is the current directory.
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
