@@ -1,7 +1,6 @@
 //! `modelfetch verify`: hashes what is on disk against receipts or pins, says which file is wrong,
 //! and changes nothing unless it is told to repair.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
@@ -205,7 +204,7 @@ fn state_folders(destination: &Destination) -> Result<Vec<PathBuf>, Error> {
         Destination::Dir(root) => Ok(vec![root.join(STATE)]),
         // Beside the repositories there may be files: CACHEDIR.TAG, version.txt.
         Destination::Cache(root) => {
-            let repos = entries(root)?.into_iter().filter(|path| path.is_dir());
+            let repos = disk::entries(root)?.into_iter().filter(|path| path.is_dir());
             Ok(repos.map(|repo| repo.join(STATE)).collect())
         }
     }
@@ -213,7 +212,7 @@ fn state_folders(destination: &Destination) -> Result<Vec<PathBuf>, Error> {
 
 fn receipts(dir: &Path) -> Result<Vec<Receipt>, Error> {
     let mut found = Vec::new();
-    for path in entries(dir)? {
+    for path in disk::entries(dir)? {
         if path.is_dir() {
             found.extend(receipts(&path)?);
         } else if path.extension().is_some_and(|extension| extension == "json") {
@@ -221,13 +220,4 @@ fn receipts(dir: &Path) -> Result<Vec<Receipt>, Error> {
         }
     }
     Ok(found)
-}
-
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::io("list", dir))?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    paths.collect::<std::io::Result<_>>().map_err(Error::io("list", dir))
 }

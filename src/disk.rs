@@ -126,6 +126,16 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> Result<()
     if durability == Durability::Power { sync_dir(dir) } else { Ok(()) }
 }
 
+/// The paths of what is in a directory; none if it is not there.
+pub fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(dir) {
+        Err(cause) if is_absent(&cause) => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", dir))?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<std::io::Result<_>>().map_err(Error::io("list", dir))
+}
+
 /// Removes a file that may already be gone.
 pub fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {

@@ -1,7 +1,6 @@
 //! Cleans up what earlier runs left and no run can use: only under the lock.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk;
 use crate::error::Error;
@@ -43,10 +42,6 @@ fn is_wanted(partials: &Path, name: &str, plan: &Plan) -> Result<bool, Error> {
 }
 
 fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::io("list", dir))?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    names.collect::<std::io::Result<_>>().map_err(Error::io("list", dir))
+    let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(disk::entries(dir)?.into_iter().map(name).collect())
 }

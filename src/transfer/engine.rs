@@ -194,8 +194,11 @@ impl Engine {
         };
         if let Some(flusher) = flusher {
             let closed = partial.close();
-            flusher.await?;
-            closed?;
+            // A slow disk may take seconds for a flush; a run that is told to stop has one.
+            if self.stop.cause().is_none() {
+                flusher.await?;
+                closed?;
+            }
         }
         if result.is_err() {
             let saved = spawn_blocking(move || partial.save()).await?;
