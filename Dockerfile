@@ -1,0 +1,30 @@
+# Two ways to the same image:
+#
+#   docker build -t modelfetch .                        builds the binary in a container
+#   docker build -t modelfetch --target prebuilt DIR    takes `modelfetch` and `ca-certificates.crt` from DIR
+
+# What is in the image beside the program, which is static and needs nothing else.
+FROM scratch AS image
+LABEL org.opencontainers.image.title="modelfetch" \
+      org.opencontainers.image.description="Fetches model files from the Hugging Face Hub: parallel, resumable, verified, atomic." \
+      org.opencontainers.image.licenses="Apache-2.0"
+# The Mozilla roots are built in. This is the place where a mounted bundle of a company's own is looked for.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+WORKDIR /models
+ENTRYPOINT ["/modelfetch"]
+
+FROM image AS prebuilt
+COPY ca-certificates.crt /etc/ssl/certs/
+COPY modelfetch /
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /source
+COPY . .
+RUN cargo build --release --locked --bin modelfetch \
+    && cp "target/$(rustc -vV | sed -n 's/^host: //p')/release/modelfetch" /modelfetch
+
+FROM image
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /modelfetch /
