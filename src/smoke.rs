@@ -191,8 +191,9 @@ impl Probe<'_> {
     ) -> Result<Result<Sample, HttpFailure>, Error> {
         let location = source.location().await?;
         let host = location.host();
+        let waited = self.request.limits.stall_timeout;
         let judged = async {
-            let response = source.get(&location, Some((range.start, range.end - 1))).await?;
+            let response = source.get(&location, Some((range.start, range.end - 1)), waited).await?;
             answer::judge(location.url(), response, range, file.size).await
         };
         let mut response = match judged.await {
@@ -213,7 +214,6 @@ impl Probe<'_> {
         let mut bytes = Vec::new();
         let wanted = range.end - range.start;
         while (bytes.len() as u64) < wanted {
-            let waited = self.request.limits.stall_timeout;
             match tokio::time::timeout(waited, response.chunk()).await {
                 Err(_) => return Ok(Err(HttpFailure::Stalled { host, waited })),
                 Ok(Err(cause)) => return Ok(Err(HttpFailure::transport(location.url(), cause))),

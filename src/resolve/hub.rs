@@ -135,11 +135,17 @@ impl Hub {
         self.ask(0, what, |endpoint| Box::pin(self.tree_at(endpoint, &place, &subject))).await
     }
 
-    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
-    pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, HttpFailure> {
+    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
+    /// has `timeout` for its headers.
+    pub async fn get(
+        &self,
+        url: &Url,
+        range: Option<(u64, u64)>,
+        timeout: Duration,
+    ) -> Result<Response, HttpFailure> {
         let mut url = url.clone();
         for _ in 0..REDIRECTS_MAX {
-            let response = self.send(Method::GET, &url, range).await?;
+            let response = self.send(Method::GET, &url, range, timeout).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -234,7 +240,7 @@ impl Hub {
         let mut url = parse_url(&endpoint.join(place))?;
         let mut facts = Facts::default();
         for _ in 0..REDIRECTS_MAX {
-            let response = self.send(Method::HEAD, &url, None).await?;
+            let response = self.send(Method::HEAD, &url, None, HEAD_TIMEOUT).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers(), false);
                 let target = redirect_target(&url, response.headers())?;
@@ -262,7 +268,7 @@ impl Hub {
     async fn page(&self, url: &Url, subject: &refusal::Subject<'_>) -> Result<(Vec<u8>, HeaderMap), Attempt> {
         let mut url = url.clone();
         for _ in 0..REDIRECTS_MAX {
-            let response = self.send(Method::GET, &url, None).await?;
+            let response = self.send(Method::GET, &url, None, HEAD_TIMEOUT).await?;
             if response.status().is_redirection() {
                 // A renamed repository; JSON is never on another origin.
                 let target = redirect_target(&url, response.headers())?;
@@ -291,6 +297,7 @@ impl Hub {
         method: Method,
         url: &Url,
         range: Option<(u64, u64)>,
+        timeout: Duration,
     ) -> Result<Response, HttpFailure> {
         let mut request = self.http.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some(token) = self.endpoints.token_for(url) {
@@ -300,9 +307,9 @@ impl Hub {
             request = request.header(RANGE, format!("bytes={first}-{last}"));
         }
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(HEAD_TIMEOUT, request.send()).await {
+        let answer = match tokio::time::timeout(timeout, request.send()).await {
             Ok(answer) => answer.map_err(|cause| HttpFailure::transport(url, cause)),
-            Err(_) => Err(stalled(url, HEAD_TIMEOUT)),
+            Err(_) => Err(stalled(url, timeout)),
         };
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (endpoint_host(url), asked.elapsed().as_millis());

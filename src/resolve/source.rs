@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::{Response, Url};
 use tokio::sync::Mutex;
@@ -82,9 +83,14 @@ impl Source {
         }
     }
 
-    /// Sends a GET for an inclusive range of bytes, or for all.
-    pub async fn get(&self, location: &Location, range: Option<(u64, u64)>) -> Result<Response, HttpFailure> {
-        self.hub.get(&location.url, range).await
+    /// Sends a GET for an inclusive range of bytes, or for all; `timeout` is for the headers.
+    pub async fn get(
+        &self,
+        location: &Location,
+        range: Option<(u64, u64)>,
+        timeout: Duration,
+    ) -> Result<Response, HttpFailure> {
+        self.hub.get(&location.url, range, timeout).await
     }
 
     async fn ask(&self) -> Result<Url, Error> {

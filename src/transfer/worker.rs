@@ -148,10 +148,7 @@ async fn open(engine: &Engine, file: &Active, segment: &Segment) -> Result<(Loca
     let whole = file.is_whole();
     let range = &segment.range;
     let bounds = (!whole).then(|| (range.start, range.end - 1));
-    let waited = engine.limits.stall_timeout;
-    let response = tokio::time::timeout(waited, file.source.get(&location, bounds)).await;
-    let response =
-        response.unwrap_or_else(|_| Err(HttpFailure::Stalled { host: location.host(), waited }))?;
+    let response = file.source.get(&location, bounds, engine.limits.stall_timeout).await?;
     match answer::judge(location.url(), response, range, file.size).await? {
         Answer::Part(_) if whole => {
             Err(HttpFailure::wrong(location.url(), "a part of a file that was asked for as a whole").into())
