@@ -2,10 +2,8 @@
 //! and changes nothing unless it is told to repair.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
 use crate::disk;
 use crate::error::Error;
@@ -16,7 +14,7 @@ use crate::request::{
 };
 use crate::resolve::RemoteFile;
 use crate::run::{self, Context};
-use crate::verify as hashing;
+use crate::verify::hash_shown;
 
 /// What `modelfetch verify` is asked for.
 #[derive(Debug, Clone)]
@@ -161,9 +159,7 @@ impl Subject {
         if metadata.len() != self.file.size {
             return Ok(Some(format!("it has {} bytes, should have {}", metadata.len(), self.file.size)));
         }
-        let (target, file, stop) = (self.target.clone(), self.file.clone(), context.stop.clone());
-        let hashed = spawn_blocking(move || hashing::hash(&target, &file, &AtomicU64::new(0), &stop));
-        let hashed = hashed.await??;
+        let hashed = hash_shown(&self.target, &self.file, &*context.reporter, &context.stop).await?;
         Ok(hashed
             .err()
             .map(|mismatch| format!("its digest is {}, should be {}", mismatch.computed, mismatch.expected)))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::error::Error;
 use crate::plan::{Action, Item, Plan};
 use crate::publish::Place;
-use crate::report::{Done, Event, FileOutcome, Progress, Reporter};
+use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Limits, NetworkUse, RepoPath};
 use crate::resolve::{Hub, RemoteFile, Source};
 use crate::run::Context;
@@ -181,13 +181,7 @@ impl Hand {
     async fn adopt(&self, item: &Item) -> Result<Option<FileOutcome>, Error> {
         let started = Instant::now();
         let file = &item.file;
-        self.reporter.report(&Event::Started {
-            path: &file.path,
-            size: file.size,
-            resumed: 0,
-            hash_only: true,
-        });
-        let hashed = self.hash(&item.target, file).await?;
+        let hashed = verify::hash_shown(&item.target, file, &*self.reporter, &self.stop).await?;
         if let Err(mismatch) = hashed {
             let text = format!(
                 "`{}` is not what the Hub has (its digest is {}); it stays until its replacement is verified",
@@ -201,29 +195,6 @@ impl Hand {
         let adopted = outcome(file, &self.place, Done::Adopted, 0, started.elapsed());
         self.reporter.report(&Event::Published(&adopted));
         Ok(Some(adopted))
-    }
-
-    async fn hash(&self, path: &Path, file: &RemoteFile) -> Result<Result<(), verify::Mismatch>, Error> {
-        let hashed = Arc::new(AtomicU64::new(0));
-        let mut task = spawn_blocking({
-            let (path, file, hashed, stop) =
-                (path.to_owned(), file.clone(), Arc::clone(&hashed), self.stop.clone());
-            move || verify::hash(&path, &file, &hashed, &stop)
-        });
-        let mut ticks = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            tokio::select! {
-                result = &mut task => return result?,
-                _ = ticks.tick() => self.reporter.report(&Event::Progress(&Progress {
-                    path: &file.path,
-                    size: file.size,
-                    on_disk: file.size,
-                    hashed: hashed.load(Ordering::Relaxed),
-                    received: 0,
-                    connections: 0,
-                })),
-            }
-        }
     }
 
     async fn record(&self, file: &RemoteFile) -> Result<(), Error> {

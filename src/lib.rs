@@ -4,9 +4,9 @@
 //!
 //! 1. [`request`]: what the user asked for, validated
 //! 2. [`resolve`]: commit, size and digest of every file, from the Hub
-//! 3. [`plan`]: what is on disk already, what is missing, whether there is room
+//! 3. [`mod@plan`]: what is on disk already, what is missing, whether there is room
 //! 4. [`transfer`]: byte ranges into a partial file
-//! 5. [`verify`]: the digest of the bytes on disk
+//! 5. [`mod@verify`]: the digest of the bytes on disk
 //! 6. [`publish`]: flush, rename, receipt
 //! 7. [`report`]: progress, results, exit status
 //!

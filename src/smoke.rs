@@ -14,7 +14,7 @@ use crate::http::HttpFailure;
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::report::Event;
-use crate::report::units::Bytes;
+use crate::report::units::{Bytes, count};
 use crate::request::{NetworkUse, Request};
 use crate::resolve::{self, Hub, RemoteFile, Source};
 use crate::retry::{Backoff, Budget};
@@ -83,7 +83,7 @@ async fn smoke_unstopped(
     let files = resolution.files.len();
     checks.pass(
         format!("{} at {}", request.repo, request.revision),
-        format!("commit {commit}, {files} file(s), {}", Bytes(bytes)),
+        format!("commit {commit}, {}, {}", count(files as u64, "file"), Bytes(bytes)),
     );
     for file in &resolution.files {
         if let Some(pin) = request.pins.for_file(&file.path, files) {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::Digest as _;
+use tokio::task::spawn_blocking;
 
 use crate::error::Error;
 use crate::gguf;
+use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::{Digest, GitSha1, Sha256};
 use crate::resolve::RemoteFile;
 use crate::stop::Stop;
@@ -82,8 +84,38 @@ pub fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unv
     Ok(Verified(partial))
 }
 
-/// Hashes a file that is already at its final name.
-pub fn hash(
+/// Hashes a file that is already at its final name, and shows how far it is.
+pub async fn hash_shown(
+    path: &Path,
+    remote: &RemoteFile,
+    reporter: &dyn Reporter,
+    stop: &Stop,
+) -> Result<Result<(), Mismatch>, Error> {
+    let size = remote.size;
+    reporter.report(&Event::Started { path: &remote.path, size, resumed: 0, hash_only: true });
+    let hashed = Arc::new(AtomicU64::new(0));
+    let mut task = spawn_blocking({
+        let (path, remote) = (path.to_owned(), remote.clone());
+        let (hashed, stop) = (Arc::clone(&hashed), stop.clone());
+        move || hash(&path, &remote, &hashed, &stop)
+    });
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    loop {
+        tokio::select! {
+            result = &mut task => return result?,
+            _ = ticks.tick() => reporter.report(&Event::Progress(&Progress {
+                path: &remote.path,
+                size,
+                on_disk: size,
+                hashed: hashed.load(Ordering::Relaxed),
+                received: 0,
+                connections: 0,
+            })),
+        }
+    }
+}
+
+fn hash(
     path: &Path,
     remote: &RemoteFile,
     hashed: &AtomicU64,

@@ -8,8 +8,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::rate::Rate;
 use super::sentence::sentence;
-use super::track::{Phase, Track, count, percent, speed};
+use super::track::{Phase, Track, percent, speed};
 use super::units::Bytes;
+use super::units::count;
 use super::{Event, Progress, Reporter};
 use crate::plan::Plan;
 use crate::request::RepoPath;

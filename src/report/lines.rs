@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sentence::sentence;
-use super::track::{Phase, Track, count};
+use super::track::{Phase, Track};
+use super::units::count;
 use super::units::{Bytes, Span};
 use super::{Event, Findings, Progress, Reporter, Summary};
 use crate::request::RepoPath;

@@ -186,6 +186,9 @@ impl Reporter for Warnings {
     }
 }
 
+/// Time between two progress events of a file.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
 /// How far one file is. All sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {

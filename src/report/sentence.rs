@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rate::per_second;
-use super::track::count;
+use super::units::count;
 use super::units::{Bytes, Span};
 use super::{Done, Event, FileOutcome, chain};
 use crate::plan::{Action, Plan};

@@ -92,8 +92,3 @@ pub(super) fn speed(rate: Option<u64>, left: Option<Duration>) -> String {
 pub(super) fn percent(done: u64, size: u64) -> u64 {
     if done >= size { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(size)).unwrap_or(100) }
 }
-
-/// `1 file`, `2 files`.
-pub(super) fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}

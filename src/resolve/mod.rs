@@ -47,15 +47,11 @@ pub struct RemoteFile {
     /// Bytes.
     pub size: u64,
     /// What its bytes must hash to.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "crate::report::as_text")]
     pub digest: Digest,
     /// The user's SHA-256, where the Hub's digest is another kind of hash: both must match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<Sha256>,
-}
-
-fn as_text<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(digest)
 }
 
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one

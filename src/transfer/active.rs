@@ -91,7 +91,7 @@ impl Active {
             return segments.take_whole(now);
         }
         if steal {
-            return segments.steal(shape.rate, shape.latency, now);
+            return segments.steal(shape, now);
         }
         let length = shape.segment_length(segments.remaining(), connections);
         segments.take(length, now)

@@ -13,7 +13,7 @@ use super::partial::Partial;
 use super::segments::Segment;
 use super::worker;
 use crate::error::Error;
-use crate::report::{Event, Progress, Reporter};
+use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
 use crate::resolve::Source;
 use crate::stop::Stop;
@@ -24,8 +24,6 @@ use crate::verify::{self, Mismatch, Unverified, Verified};
 const BUFFER: usize = 3 << 20;
 /// The largest share of it one chunk takes, so that no chunk can wait for ever.
 pub(super) const BUFFER_SHARE_MAX: u32 = 512 << 10;
-/// Time between two progress events of a file.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Time after which an idle connection looks again whether another one needs help.
 const HELP_EVERY: Duration = Duration::from_millis(100);
 

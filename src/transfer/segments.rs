@@ -6,14 +6,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::pace::Shape;
 use super::ranges::RangeSet;
 
 /// Less than this is not worth a request of its own.
 const SPLIT_MIN: u64 = 512 << 10;
+/// Seconds after which a connection has shown its pace.
+const PACE_SHOWN_AFTER: f64 = 0.2;
+/// Seconds that a range must still take for a part of it to be worth a request of its own.
+const WORTH_IT: f64 = 0.1;
+/// Seconds beyond four times what another connection needs: all of the range changes hands.
+const HOPELESS: f64 = 1.0;
 /// How far ahead of the first gap ranges are handed out, so that what is still to be hashed
 /// stays in the page cache.
 const WINDOW: u64 = 512 << 20;
@@ -52,10 +59,16 @@ impl Flight {
         self.end - self.position
     }
 
-    /// Time to the end at the pace so far. Infinite for one that has not brought a byte.
-    fn time_left(&self, now: Instant) -> f64 {
-        let done = (self.position - self.begun_at) as f64;
-        self.remaining() as f64 * now.duration_since(self.started).as_secs_f64() / done
+    /// Seconds to the end at the pace so far. One that is too young to have shown a pace is taken
+    /// to be as quick as `peer`.
+    fn time_left(&self, peer: &Shape, now: Instant) -> f64 {
+        let age = now.duration_since(self.started).as_secs_f64();
+        let pace = if age < 4.0 * peer.latency.as_secs_f64() + PACE_SHOWN_AFTER {
+            peer.rate
+        } else {
+            (self.position - self.begun_at) as f64 / age
+        };
+        self.remaining() as f64 / pace.max(1.0)
     }
 }
 
@@ -97,19 +110,21 @@ impl Segments {
         Some(self.assign(0..size, now))
     }
 
-    /// A part of what the slowest connection still has to do, for one that brings `rate` bytes
-    /// per second and needs `latency` for the first one.
-    pub(super) fn steal(&mut self, rate: f64, latency: Duration, now: Instant) -> Option<Segment> {
+    /// A part of what the slowest connection still has to do, for one of this shape. A cut
+    /// connection has bytes on the way that nobody reads: it must be worth them.
+    pub(super) fn steal(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
         let slowest = self
             .flights
             .iter_mut()
             .filter(|flight| flight.remaining() > 0)
-            .max_by(|a, b| a.time_left(now).total_cmp(&b.time_left(now)))?;
-        let own_time = latency.as_secs_f64() + slowest.remaining() as f64 / rate.max(1.0);
-        let waited = now.duration_since(slowest.started).as_secs_f64();
-        let range = if slowest.time_left(now) > 4.0 * own_time + 1.0 && waited > 4.0 * own_time + 1.0 {
+            .max_by(|a, b| a.time_left(thief, now).total_cmp(&b.time_left(thief, now)))?;
+        let own_time = thief.latency.as_secs_f64() + slowest.remaining() as f64 / thief.rate.max(1.0);
+        let time_left = slowest.time_left(thief, now);
+        let range = if time_left > 4.0 * own_time + HOPELESS {
             slowest.position..slowest.end
-        } else if slowest.remaining() >= 2 * SPLIT_MIN {
+        } else if slowest.remaining() >= 2 * SPLIT_MIN
+            && time_left > 2.0 * thief.latency.as_secs_f64() + WORTH_IT
+        {
             slowest.position + slowest.remaining() / 2..slowest.end
         } else {
             return None;
@@ -168,8 +183,14 @@ impl Segments {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
+
+    fn shape(rate: f64, milliseconds: u64) -> Shape {
+        Shape { rate, latency: Duration::from_millis(milliseconds) }
+    }
 
     /// What random connections do: take, bring some bytes, fail, steal.
     fn step() -> impl Strategy<Value = (u8, usize, usize)> {
@@ -189,7 +210,7 @@ mod tests {
                 let now = now + Duration::from_millis(n as u64);
                 match what {
                     0 if open.len() < 8 => open.extend(segments.take(amount as u64, now)),
-                    3 if open.len() < 8 => open.extend(segments.steal(1e6, Duration::from_millis(1), now)),
+                    3 if open.len() < 8 => open.extend(segments.steal(&shape(1e6, 1), now)),
                     1 if !open.is_empty() => {
                         let segment = &open[which % open.len()];
                         let claimed = segments.advance(segment, amount);
@@ -218,8 +239,7 @@ mod tests {
         let mut segments = Segments::new(1 << 20, RangeSet::full(1 << 20));
         let slow = segments.take(1 << 20, start).expect("a segment");
         segments.advance(&slow, 10);
-        let thief =
-            segments.steal(50e6, Duration::from_millis(40), start + Duration::from_secs(5)).expect("a part");
+        let thief = segments.steal(&shape(50e6, 40), start + Duration::from_secs(5)).expect("a part");
         assert_eq!(thief.range, 10..1 << 20);
         assert!(segments.is_done(&slow));
     }
@@ -230,7 +250,15 @@ mod tests {
         let mut segments = Segments::new(8 << 20, RangeSet::full(8 << 20));
         let other = segments.take(8 << 20, start).expect("a segment");
         segments.advance(&other, 4 << 20);
-        let thief = segments.steal(4e6, Duration::ZERO, start + Duration::from_secs(1)).expect("a part");
+        let thief = segments.steal(&shape(4e6, 0), start + Duration::from_secs(1)).expect("a part");
         assert_eq!(thief.range, 6 << 20..8 << 20);
+    }
+
+    #[test]
+    fn what_is_about_to_be_done_is_left_alone() {
+        let start = Instant::now();
+        let mut segments = Segments::new(4 << 20, RangeSet::full(4 << 20));
+        let _young = segments.take(4 << 20, start).expect("a segment");
+        assert!(segments.steal(&shape(200e6, 1), start + Duration::from_millis(1)).is_none());
     }
 }
