@@ -181,12 +181,13 @@ impl Partial {
         state.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Records what is there, for the next run.
+    /// Records what is there, for the next run. With nothing in it the file goes: it would only
+    /// keep disk space from others.
     pub fn save(&self) -> Result<(), Error> {
         let mut state = self.lock();
         state.unjournaled = 0;
         if state.journal.written.is_empty() {
-            return Ok(());
+            return self.discard();
         }
         state.journal.write(&self.partials, &self.remote, Durability::Process)
     }
