@@ -222,6 +222,24 @@ fn a_mirror_helps_out_and_does_not_see_the_token() {
 }
 
 #[test]
+fn a_mirror_gets_the_token_when_it_is_named_for_it() {
+    let payload = model(1, 1);
+    let private = || FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, payload.clone()).private(&[TOKEN]));
+    let [first, mirror] = [built(FakeHub::builder()), built(private())];
+    first.fault(Rule::hub().always().then(Fault::status(503)));
+    let dir = TestDir::new();
+    dir.fetch(&first, [REPO, FILE, "--endpoint", &first.endpoint(), "--endpoint", &mirror.endpoint()])
+        .args(["--token-endpoint", &mirror.endpoint()])
+        .env("HF_TOKEN", TOKEN)
+        .run()
+        .succeeds();
+    dir.assert_done(FILE, &payload);
+    assert!(first.requests().iter().all(|request| request.authorization().is_none()));
+    assert!(mirror.requests_to(Server::Hub).iter().all(|request| request.authorization().is_some()));
+    assert!(mirror.requests_to(Server::Cdn).iter().all(|request| request.authorization().is_none()));
+}
+
+#[test]
 fn a_mirror_helps_out_when_the_bytes_do_not_come() {
     let model = model(1, 8);
     let [first, mirror] = [hub(&model), hub(&model)];

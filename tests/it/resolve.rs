@@ -275,6 +275,28 @@ fn an_announced_size_that_no_file_can_have_is_refused() {
 }
 
 #[test]
+fn a_listing_that_contradicts_the_file_itself_is_caught() {
+    let payload = model(1, 1);
+    let hub = hub(&payload);
+    let other = model(2, 1);
+    for (size, sha256) in [(MIB - 1, payload.sha256()), (0, payload.sha256()), (MIB, other.sha256())] {
+        hub.clear_faults();
+        let oid = "cd".repeat(20);
+        let json = format!(
+            r#"[{{"type":"file","path":"{FILE}","size":134,"oid":"{oid}","lfs":{{"oid":"{sha256}","size":{size}}}}}]"#
+        );
+        hub.fault(
+            Rule::tree().always().then(Fault::Reply(fake_hub::Reply::new(200).body(json.into_bytes()))),
+        );
+        let dir = TestDir::new();
+        let run = dir.fetch(&hub, [REPO, "*"]).run();
+        assert!(matches!(run.status, Some(20 | 30)), "{run:?}");
+        dir.assert_absent(FILE);
+        dir.assert_no_leftovers();
+    }
+}
+
+#[test]
 fn names_from_the_hub_cannot_leave_the_directory() {
     let hub = hub(&model(1, 1));
     let oid = "cd".repeat(20);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fake_hub::{FakeHub, Payload, Repo, Server};
+use fake_hub::{Ending, FakeHub, Fault, Payload, Repo, Rule, Server};
 use rustix::process::Signal;
 
 use crate::support::command::Running;
@@ -121,6 +121,52 @@ fn a_signal_before_the_first_byte_leaves_nothing_that_matters() {
 }
 
 #[test]
+fn a_signal_ends_a_run_that_waits_for_a_server() {
+    let waits = [
+        (Rule::cdn(), Fault::stall(0), "fetching"),
+        (Rule::cdn(), Fault::stall(1000), "fetching"),
+        (Rule::cdn(), Fault::retry_after(429, "60"), "retry 1 in"),
+        (Rule::resolve(), Fault::retry_after(429, "60"), "retry 1 in"),
+        (Rule::resolve(), Fault::NoAnswer(Ending::Reset), "retry 3 in"),
+    ];
+    for (rule, fault, waiting) in waits {
+        let hub = slow_hub(&model(1, 4), 8_000_000);
+        hub.fault(rule.always().then(fault));
+        let dir = TestDir::new();
+        let mut run = dir.fetch(&hub, [REPO, FILE]).start();
+        run.wait_for(waiting);
+        let signalled = Instant::now();
+        run.signal(Signal::TERM);
+        run.finish().exits(143);
+        if dir.journaled() == 0 {
+            // Not even the disk space that was taken beforehand.
+            dir.assert_no_leftovers();
+        }
+        assert!(signalled.elapsed() < Duration::from_secs(1), "{waiting}: {:?}", signalled.elapsed());
+        hub.clear_faults();
+        dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+        dir.assert_done(FILE, &model(1, 4));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_run_that_hashes() {
+    let model = model(1, 512);
+    let hub = slow_hub(&model, 100_000_000);
+    let dir = TestDir::new();
+    fs::create_dir(dir.models()).expect("a directory");
+    model.write_to(&dir.file(FILE)).expect("a file");
+    let mut run = dir.fetch(&hub, [REPO, FILE]).start();
+    run.wait_for("already there, checking");
+    let signalled = Instant::now();
+    run.signal(Signal::INT);
+    run.finish().exits(130);
+    assert!(signalled.elapsed() < Duration::from_secs(1), "{:?}", signalled.elapsed());
+    assert!(dir.file(FILE).is_file());
+    dir.assert_no_leftovers();
+}
+
+#[test]
 fn a_new_revision_with_the_same_content_continues_the_download() {
     let model = model(1, 24);
     let hub = slow_hub(&model, 4_000_000);
@@ -198,7 +244,7 @@ fn a_byte_that_changed_on_disk_is_caught_and_all_is_fetched_again() {
 fn a_journal_that_is_damaged_or_lies_costs_bytes_and_never_the_file() {
     let model = model(1, 16);
     let journal = |dir: &TestDir| dir.partial().with_extension("json");
-    let damages: [fn(&Path); 4] = [
+    let damages: [fn(&Path); 5] = [
         |journal| fs::write(journal, b"{").expect("damaged"),
         |journal| fs::remove_file(journal).expect("removed"),
         |journal| {
@@ -207,6 +253,13 @@ fn a_journal_that_is_damaged_or_lies_costs_bytes_and_never_the_file() {
             let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             value["written"] = serde_json::json!([[0, value["size"]]]);
             fs::write(journal, value.to_string()).expect("lying");
+        },
+        |journal| {
+            // As after a reboot: what was not flushed is gone.
+            let text = fs::read_to_string(journal).expect("a journal");
+            let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            value["boot_id"] = "an earlier boot".into();
+            fs::write(journal, value.to_string()).expect("of another boot");
         },
         |journal| {
             let partial =
