@@ -309,10 +309,11 @@ fn copy_into(original: &Path, partial: &Partial) -> Result<(), Error> {
     let mut buffer = vec![0; 1 << 20];
     let mut offset = 0;
     loop {
-        match source.read(&mut buffer).map_err(Error::io("read", original))? {
-            0 => return Ok(()),
-            length => partial.write(offset, &buffer[..length])?,
+        let length = source.read(&mut buffer).map_err(Error::io("read", original))?;
+        if length == 0 {
+            return Ok(());
         }
-        offset += buffer.len() as u64;
+        partial.write(offset, &buffer[..length])?;
+        offset += length as u64;
     }
 }
