@@ -5,7 +5,8 @@
 //! plain    DIR/<path>                                      state in DIR/.modelfetch
 //! cache    ROOT/models--o--n/blobs/<digest>                state in ROOT/models--o--n/.modelfetch
 //!          ROOT/models--o--n/snapshots/<commit>/<path> -> ../../blobs/<digest>
-//! state    partial/<digest>, partial/<digest>.json         bytes so far and their journal
+//! state    partial/<digest>                                bytes so far
+//!          partial/<digest>.json, ….flushed.json           which of them can be believed
 //!          receipts/….json                                 proof that a final file was verified
 //!          lock, owner.json                                one writer at a time
 //! ```

@@ -6,7 +6,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::plan::Plan;
-use crate::transfer::Journal;
+use crate::transfer::{Journal, Record};
 
 /// Removes temporary files, partial files without a journal that can be believed, journals
 /// without a partial file, and partial files of an older content of a file of this plan.
@@ -15,14 +15,17 @@ pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
     let partials = layout.partials();
     for name in names(&partials)? {
         let path = partials.join(&name);
-        let useless = match name.strip_suffix(".json") {
+        let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));
+        let useless = match recorded {
             Some(partial) => !partials.join(partial).exists(),
             None if name.ends_with(".tmp") => true,
             None => !is_wanted(&partials, &name, plan)?,
         };
         if useless {
             disk::remove(&path)?;
-            disk::remove(&partials.join(name + ".json"))?;
+            for record in Record::ALL {
+                disk::remove(&partials.join(format!("{name}{}", record.suffix())))?;
+            }
         }
     }
     for name in names(layout.state())?.into_iter().filter(|name| name.ends_with(".tmp")) {
@@ -32,8 +35,11 @@ pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
 }
 
 fn is_wanted(partials: &Path, name: &str, plan: &Plan) -> Result<bool, Error> {
-    let bytes = disk::read_if_present(&partials.join(format!("{name}.json")))?;
-    let Some(journal) = bytes.and_then(|bytes| Journal::parse(&bytes)) else { return Ok(false) };
+    let mut journal = None;
+    for record in Record::ALL {
+        journal = Journal::read_record(partials, name, record)?.or(journal);
+    }
+    let Some(journal) = journal else { return Ok(false) };
     let same_name = plan.items.iter().find(|item| item.file.path == journal.path);
     let outdated =
         journal.repo == plan.repo && same_name.is_some_and(|item| item.file.digest.to_string() != name);

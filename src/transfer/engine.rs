@@ -176,7 +176,7 @@ impl Engine {
             demand.set(active.remaining());
             self.show(&active, &partial, &hashed);
         };
-        let written = watch(&active, &mut writer, &self.stop, &show).await;
+        let written = watch(&active, &partial, &mut writer, &self.stop, &show).await;
         self.files().retain(|file| !Arc::ptr_eq(file, &active));
         demand.set(0);
         self.satisfied.notify_one();
@@ -262,6 +262,7 @@ type Task<T> = tokio::task::JoinHandle<T>;
 /// Waits until every byte is written, and tells of the progress meanwhile.
 async fn watch(
     active: &Active,
+    partial: &Partial,
     writer: &mut Task<Result<(), Error>>,
     stop: &Stop,
     show: &impl Fn(),
@@ -271,7 +272,11 @@ async fn watch(
         tokio::select! {
             () = active.over() => break None,
             written = &mut *writer => break Some(written),
-            cause = stop.raised() => active.fail(cause.error("downloading")),
+            cause = stop.raised() => {
+                active.fail(cause.error("downloading"));
+                // A writer that waits for a slow disk need not do so any more.
+                partial.close()?;
+            }
             _ = ticks.tick() => show(),
         }
     };

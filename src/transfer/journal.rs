@@ -1,7 +1,9 @@
 //! The journal beside a partial file: which bytes of it can be believed after a crash.
 //!
-//! Ranges are journaled after their bytes were written, so after a killed process they count:
-//! the page cache outlives it. After a reboot only ranges that an fdatasync had covered count.
+//! There are two records. `<digest>.json` has the ranges whose bytes were written: after a killed
+//! process they count, the page cache outlives it. `<digest>.flushed.json` has the ranges that an
+//! fdatasync had covered, and is itself flushed: only these count after a reboot. They are two
+//! files because a power cut may leave nothing of one that was replaced without a flush.
 //! A wrong journal may cost bytes, never a wrong file: the digest decides in the end.
 
 use std::path::{Path, PathBuf};
@@ -26,12 +28,32 @@ pub struct Journal {
     pub repo: RepoId,
     /// Path in the repository.
     pub path: RepoPath,
-    /// Ranges whose bytes were written.
+    /// The ranges.
     pub written: RangeSet,
-    /// Ranges whose bytes were flushed to the device.
-    pub durable: RangeSet,
-    /// The boot in which `written` is true.
+    /// The boot in which they were written.
     pub boot_id: String,
+}
+
+/// Which of the two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// What was written.
+    Written,
+    /// What was flushed to the device.
+    Flushed,
+}
+
+impl Record {
+    /// Both of them, the one that says less first.
+    pub const ALL: [Self; 2] = [Self::Flushed, Self::Written];
+
+    /// How the name of its file ends, after the digest.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Written => ".json",
+            Self::Flushed => ".flushed.json",
+        }
+    }
 }
 
 /// What an earlier run left.
@@ -52,7 +74,6 @@ impl Journal {
             repo: repo.clone(),
             path: file.path.clone(),
             written: RangeSet::default(),
-            durable: RangeSet::default(),
             boot_id: disk::boot_id(),
         }
     }
@@ -60,38 +81,47 @@ impl Journal {
     /// Understands the content of a journal file; `None` if it is damaged or of another version.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let journal: Self = serde_json::from_slice(bytes).ok()?;
-        let fits = journal.written.end() <= journal.size && journal.durable.end() <= journal.size;
-        (journal.version == VERSION && fits).then_some(journal)
+        (journal.version == VERSION && journal.written.end() <= journal.size).then_some(journal)
     }
 
     /// Reads the journal of a partial file of `file`, reduced to what can be believed now, given
     /// that the partial file is `length` bytes long.
     pub fn read(partials: &Path, file: &RemoteFile, length: u64) -> Result<Option<Self>, Error> {
-        let Some(bytes) = disk::read_if_present(&Self::path(partials, file))? else { return Ok(None) };
-        let Some(mut journal) = Self::parse(&bytes).filter(|journal| journal.size == file.size) else {
-            return Ok(None);
-        };
         let boot_id = disk::boot_id();
-        if boot_id.is_empty() || journal.boot_id != boot_id {
-            journal.written = journal.durable.clone();
+        let name = file.digest.to_string();
+        let written = Self::read_record(partials, &name, Record::Written)?
+            .filter(|journal| !boot_id.is_empty() && journal.boot_id == boot_id);
+        let believed = match written {
+            Some(journal) => Some(journal),
+            None => Self::read_record(partials, &name, Record::Flushed)?,
+        };
+        Ok(believed.filter(|journal| journal.size == file.size).map(|mut journal| {
+            // What lies beyond the end of the file was lost, whatever the journal says.
+            journal.written.remove(&(length..u64::MAX));
             journal.boot_id = boot_id;
-        }
-        // What lies beyond the end of the file was lost, whatever the journal says.
-        let beyond = length..u64::MAX;
-        journal.written.remove(&beyond);
-        journal.durable.remove(&beyond);
-        Ok(Some(journal))
+            journal
+        }))
+    }
+
+    /// Reads a record of the partial file called `name`.
+    pub fn read_record(partials: &Path, name: &str, record: Record) -> Result<Option<Self>, Error> {
+        let bytes = disk::read_if_present(&partials.join(format!("{name}{}", record.suffix())))?;
+        Ok(bytes.and_then(|bytes| Self::parse(&bytes)))
     }
 
     /// Writes it beside the partial file.
-    pub fn write(&self, partials: &Path, file: &RemoteFile, durability: Durability) -> Result<(), Error> {
+    pub fn write(&self, partials: &Path, file: &RemoteFile, record: Record) -> Result<(), Error> {
         let json = serde_json::to_vec(self).map_err(|why| Error::Internal(format!("journal: {why}")))?;
-        disk::replace(&Self::path(partials, file), &json, durability)
+        let durability = match record {
+            Record::Written => Durability::Process,
+            Record::Flushed => Durability::Power,
+        };
+        disk::replace(&Self::path(partials, file, record), &json, durability)
     }
 
-    /// Where the journal of a file lies.
-    pub fn path(partials: &Path, file: &RemoteFile) -> PathBuf {
-        partials.join(format!("{}.json", file.digest))
+    /// Where a record of a file lies.
+    pub fn path(partials: &Path, file: &RemoteFile, record: Record) -> PathBuf {
+        partials.join(format!("{}{}", file.digest, record.suffix()))
     }
 
     /// Where the bytes of a file are collected. The name is the digest: a new revision with the
@@ -131,34 +161,40 @@ mod tests {
         RepoId::new(crate::request::RepoKind::Model, "o/n").expect("repo")
     }
 
+    fn journal(range: std::ops::Range<u64>, boot_id: &str) -> Journal {
+        let mut journal = Journal::new(&file(), &repo());
+        journal.written.insert(range);
+        Journal { boot_id: boot_id.into(), ..journal }
+    }
+
     #[test]
     fn after_a_reboot_only_flushed_ranges_count() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::new(&file(), &repo());
-        journal.written.insert(0..60);
-        journal.durable.insert(0..20);
-        journal.write(dir.path(), &file(), Durability::Process).expect("written");
+        let write = |journal: &Journal, record| journal.write(dir.path(), &file(), record).expect("written");
         let usable =
             || Journal::read(dir.path(), &file(), 100).expect("read").map(|journal| journal.written.bytes());
+        assert_eq!(usable(), None);
+        write(&journal(0..20, "an earlier boot"), Record::Flushed);
+        write(&journal(0..60, &disk::boot_id()), Record::Written);
         assert_eq!(usable(), Some(60));
-        journal.boot_id = "another boot".into();
-        journal.write(dir.path(), &file(), Durability::Process).expect("written");
+        write(&journal(0..60, "an earlier boot"), Record::Written);
+        assert_eq!(usable(), Some(20));
+        // What a power cut may leave of a file that was not flushed.
+        std::fs::write(Journal::path(dir.path(), &file(), Record::Written), "").expect("emptied");
         assert_eq!(usable(), Some(20));
     }
 
     #[test]
     fn a_partial_file_that_is_shorter_than_its_journal_says_is_not_believed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::new(&file(), &repo());
-        journal.written.insert(10..90);
-        journal.write(dir.path(), &file(), Durability::Process).expect("written");
+        journal(10..90, &disk::boot_id()).write(dir.path(), &file(), Record::Written).expect("written");
         let read = Journal::read(dir.path(), &file(), 30).expect("read").expect("a journal");
         assert_eq!(read.written.bytes(), 20);
     }
 
     #[test]
     fn a_damaged_journal_counts_as_none() {
-        for bytes in [&b""[..], b"{}", b"null", b"[1]", br#"{"version":1,"size":1,"repo":{"kind":"model","owner":"o","name":"n"},"path":"p","written":[[0,2]],"durable":[],"boot_id":""}"#] {
+        for bytes in [&b""[..], b"{}", b"null", b"[1]", br#"{"version":1,"size":1,"repo":{"kind":"model","owner":"o","name":"n"},"path":"p","written":[[0,2]],"boot_id":""}"#] {
             assert_eq!(Journal::parse(bytes), None);
         }
     }

@@ -15,5 +15,5 @@ mod segments;
 mod worker;
 
 pub use engine::{Counts, Demand, Engine, Unfinished};
-pub use journal::{Journal, Survey};
+pub use journal::{Journal, Record, Survey};
 pub use partial::{Partial, discard};

@@ -11,9 +11,9 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 
 use rustix::fs::FallocateFlags;
 
-use super::journal::Journal;
+use super::journal::{Journal, Record};
 use super::ranges::RangeSet;
-use crate::disk::{self, Durability};
+use crate::disk;
 use crate::error::Error;
 use crate::request::RepoId;
 use crate::resolve::RemoteFile;
@@ -116,9 +116,10 @@ impl Partial {
         self.changed.notify_all();
         if state.unjournaled >= JOURNAL_EVERY {
             state.unjournaled = 0;
-            state.journal.write(&self.partials, &self.remote, Durability::Process)?;
+            state.journal.write(&self.partials, &self.remote, Record::Written)?;
         }
-        while state.dirty >= DIRTY_MAX && state.failure.is_none() && self.is_flushed_meanwhile() {
+        let must_wait = |state: &State| state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none();
+        while self.is_flushed_meanwhile() && must_wait(&state) {
             state = self.changed.wait(state).expect("nothing panics while it holds the state");
         }
         Ok(())
@@ -139,15 +140,12 @@ impl Partial {
             if state.closed {
                 return;
             }
-            let (covered, bytes) = (state.journal.written.clone(), state.dirty);
+            let (covered, bytes) = (state.journal.clone(), state.dirty);
             drop(state);
             let flushed = self.file.sync_data().map_err(Error::io("flush", &self.path));
+            let recorded =
+                flushed.and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
             state = self.lock();
-            let recorded = flushed.and_then(|()| {
-                state.journal.durable = covered;
-                state.unjournaled = 0;
-                state.journal.write(&self.partials, &self.remote, Durability::Power)
-            });
             state.dirty -= bytes;
             self.changed.notify_all();
             if let Err(error) = recorded {
@@ -173,7 +171,8 @@ impl Partial {
         }
     }
 
-    /// Tells the threads behind the writer that nothing more comes. Fails if a flush had failed.
+    /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for
+    /// them. Fails if a flush had failed.
     pub fn close(&self) -> Result<(), Error> {
         let mut state = self.lock();
         state.closed = true;
@@ -189,7 +188,7 @@ impl Partial {
         if state.journal.written.is_empty() {
             return self.discard();
         }
-        state.journal.write(&self.partials, &self.remote, Durability::Process)
+        state.journal.write(&self.partials, &self.remote, Record::Written)
     }
 
     /// Removes the file with its journal.
@@ -202,10 +201,12 @@ impl Partial {
     }
 }
 
-/// Removes the partial file of `remote` with its journal. The journal goes first: a partial file
+/// Removes the partial file of `remote` with its journal. The records go first: a partial file
 /// without one is not believed.
 pub fn discard(partials: &Path, remote: &RemoteFile) -> Result<(), Error> {
-    disk::remove(&Journal::path(partials, remote))?;
+    for record in Record::ALL {
+        disk::remove(&Journal::path(partials, remote, record))?;
+    }
     disk::remove(&Journal::partial_path(partials, remote))
 }
 
