@@ -38,7 +38,7 @@ pub(crate) async fn execute(
     hub: &Arc<Hub>,
     context: &Context,
 ) -> Result<Vec<FileOutcome>, Error> {
-    let (halt, stop) = stop::channel();
+    let (halt, stop) = stop::channel(context.stop.deadline());
     let engine = Engine::new(job.limits.clone(), Arc::clone(&context.reporter), stop.clone());
     let engine = Arc::new(engine);
     let hand = Arc::new(Hand {

@@ -43,7 +43,8 @@ pub(crate) fn run(work: Work) -> u8 {
     }
     let mut found = None;
     let context = http::client(&roots).map(|http| {
-        let (sender, stop) = stop::channel();
+        let deadline = job.deadline().and_then(|deadline| begin.checked_add(deadline));
+        let (sender, stop) = stop::channel(deadline);
         (Context { http, reporter: tally.clone(), stop }, sender)
     });
     let result = match (context, runtime()) {

@@ -53,6 +53,7 @@ impl Backoff {
 #[derive(Debug)]
 pub struct Budget {
     give_up_after: Duration,
+    deadline: Option<Instant>,
     state: Mutex<BudgetState>,
 }
 
@@ -67,11 +68,11 @@ struct BudgetState {
 }
 
 impl Budget {
-    /// A full budget.
-    pub fn new(give_up_after: Duration) -> Self {
+    /// A full budget. No pause beyond `deadline`, the end of the run, is begun.
+    pub fn new(give_up_after: Duration, deadline: Option<Instant>) -> Self {
         let now = Instant::now();
         let state = BudgetState { last_progress: now, ordered: Duration::ZERO, paused_until: now };
-        Self { give_up_after, state: Mutex::new(state) }
+        Self { give_up_after, deadline, state: Mutex::new(state) }
     }
 
     /// Fills it again.
@@ -96,7 +97,7 @@ impl Budget {
         // "At once" is no pause: a server that says nothing else must not be asked for ever.
         if let Some(wait) = failure.ordered_wait().filter(|wait| !wait.is_zero()) {
             backoff.attempts += 1;
-            if !state.order(wait) {
+            if !state.order(wait, self.deadline) {
                 return Err(Error::RateLimited { host: failure.host().into(), wait });
             }
             // A little later than asked, and not all clients at the same moment.
@@ -118,9 +119,12 @@ impl Budget {
 
 impl BudgetState {
     /// Notes a pause that begins now; says whether it can be waited for.
-    fn order(&mut self, wait: Duration) -> bool {
+    fn order(&mut self, wait: Duration, deadline: Option<Instant>) -> bool {
         let now = Instant::now();
         let Some(until) = now.checked_add(wait) else { return false };
+        if deadline.is_some_and(|deadline| until > deadline) {
+            return false;
+        }
         self.ordered += until.saturating_duration_since(self.paused_until.max(now));
         self.paused_until = self.paused_until.max(until);
         self.ordered <= ORDERED_WAIT_MAX

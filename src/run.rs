@@ -36,7 +36,8 @@ pub struct Context {
 impl Context {
     /// A client of these Hubs.
     pub fn hub(&self, endpoints: &Endpoints, limits: &Limits) -> Hub {
-        Hub::new(self.http.clone(), endpoints.clone(), limits.give_up_after, Arc::clone(&self.reporter))
+        let (http, reporter) = (self.http.clone(), Arc::clone(&self.reporter));
+        Hub::new(http, endpoints.clone(), limits.give_up_after, self.stop.deadline(), reporter)
     }
 
     fn report(&self, event: &Event<'_>) {
@@ -66,8 +67,9 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
         let _lock = lock::acquire(layout.state(), layout.root(), &*context.reporter, &context.stop).await?;
         // Another process may have done the work while this one waited.
         plan = Plan::new(&answer.resolution, &layout, request.recheck)?;
-        sweep::sweep(&layout, &plan)?;
-        plan.bytes_free = disk::free_bytes(layout.root())?;
+        if sweep::sweep(&layout, &plan)? {
+            plan = Plan::new(&answer.resolution, &layout, request.recheck)?;
+        }
         context.report(&Event::Planned(&plan));
         plan.check_space()?;
         let job = Job {

@@ -167,7 +167,7 @@ impl Probe<'_> {
     }
 
     async fn read(&self, source: &Source, file: &RemoteFile, range: &Range<u64>) -> Result<Sample, Error> {
-        let budget = Budget::new(self.patience);
+        let budget = Budget::new(self.patience, self.context.stop.deadline());
         let mut backoff = Backoff::default();
         loop {
             let failure = match self.try_read(source, file, range).await? {

@@ -1,6 +1,6 @@
 //! The order to stop: a signal, or the deadline. State is saved before the run ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -34,12 +34,16 @@ pub struct StopSender(watch::Sender<Option<Cause>>);
 
 /// Receives the order; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<Option<Cause>>);
+pub struct Stop {
+    order: watch::Receiver<Option<Cause>>,
+    deadline: Option<Instant>,
+}
 
-/// A new pair. A run whose sender is gone is never stopped.
-pub fn channel() -> (StopSender, Stop) {
-    let (sender, receiver) = watch::channel(None);
-    (StopSender(sender), Stop(receiver))
+/// A new pair. A run whose sender is gone is never stopped. `deadline` says when the order will
+/// come at the latest: nobody need wait for something beyond it.
+pub fn channel(deadline: Option<Instant>) -> (StopSender, Stop) {
+    let (sender, order) = watch::channel(None);
+    (StopSender(sender), Stop { order, deadline })
 }
 
 impl StopSender {
@@ -56,7 +60,12 @@ impl StopSender {
 impl Stop {
     /// The cause, once the order was given.
     pub fn cause(&self) -> Option<Cause> {
-        *self.0.borrow()
+        *self.order.borrow()
+    }
+
+    /// When the order will come at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Fails once the order was given: for loops that block.
@@ -66,7 +75,7 @@ impl Stop {
 
     /// Waits for the order, for ever if it never comes.
     pub async fn raised(&self) -> Cause {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.order.clone();
         let cause = receiver.wait_for(Option::is_some).await.ok().and_then(|cause| *cause);
         match cause {
             Some(cause) => cause,

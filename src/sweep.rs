@@ -11,7 +11,9 @@ use crate::transfer::{Journal, Record};
 /// Removes temporary files, partial files without a journal that can be believed, journals
 /// without a partial file, and partial files of an older content of a file of this plan.
 /// Partial files of other requests stay: someone may want to resume them.
-pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
+/// Says whether there was anything to remove: then the plan is out of date.
+pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<bool, Error> {
+    let mut swept = false;
     let partials = layout.partials();
     for name in names(&partials)? {
         let path = partials.join(&name);
@@ -22,6 +24,7 @@ pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
             None => !is_wanted(&partials, &name, plan)?,
         };
         if useless {
+            swept = true;
             disk::remove(&path)?;
             for record in Record::ALL {
                 disk::remove(&partials.join(format!("{name}{}", record.suffix())))?;
@@ -31,7 +34,7 @@ pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<(), Error> {
     for name in names(layout.state())?.into_iter().filter(|name| name.ends_with(".tmp")) {
         disk::remove(&layout.state().join(name))?;
     }
-    Ok(())
+    Ok(swept)
 }
 
 fn is_wanted(partials: &Path, name: &str, plan: &Plan) -> Result<bool, Error> {

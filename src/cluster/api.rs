@@ -146,7 +146,7 @@ impl Api {
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Option<Value>, Error> {
-        let budget = Budget::new(PATIENCE);
+        let budget = Budget::new(PATIENCE, None);
         let mut backoff = Backoff::default();
         let what = format!("{} {}", question.verb, question.object());
         loop {

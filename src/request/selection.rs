@@ -81,7 +81,7 @@ impl Patterns {
         let exclude = glob_set(&self.exclude).unwrap_or_default();
         let mut picked: Vec<_> = listing
             .iter()
-            .filter(|path| self.include.is_empty() || include.is_match(path.as_str()))
+            .filter(|path| self.include.is_empty() || include.is_match(path.as_str()) || self.names(path))
             .filter(|path| !exclude.is_match(path.as_str()))
             .cloned()
             .collect();
@@ -92,6 +92,11 @@ impl Patterns {
             return Err(Nothing { quants: quants(listing) });
         }
         Ok(picked)
+    }
+
+    /// Whether a file is called exactly as a pattern is written: `a[1].gguf` is a name too.
+    fn names(&self, path: &RepoPath) -> bool {
+        self.include.iter().any(|pattern| pattern == path.as_str())
     }
 
     fn describe(&self) -> String {
@@ -214,6 +219,13 @@ mod tests {
             paths(&["m-Q4_K_M.gguf", "m-Q4_K_M-00001-of-00002.gguf"])
         );
         assert_eq!(pick("Q2_K").expect_err("none").quants, ["IQ4_K_M", "Q4_K_M", "Q8_0"]);
+    }
+
+    #[test]
+    fn a_file_whose_name_looks_like_a_glob_can_be_named() {
+        let listing = paths(&["a[1].gguf", "a1.gguf"]);
+        let patterns = Patterns { include: vec!["a[1].gguf".into()], ..Patterns::default() };
+        assert_eq!(patterns.pick(&listing).expect("picked"), listing);
     }
 
     #[test]

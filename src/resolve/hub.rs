@@ -59,6 +59,7 @@ pub struct Hub {
     http: Client,
     endpoints: Endpoints,
     give_up_after: Duration,
+    deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -84,9 +85,10 @@ impl Hub {
         http: Client,
         endpoints: Endpoints,
         give_up_after: Duration,
+        deadline: Option<Instant>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
-        Self { http, endpoints, give_up_after, reporter }
+        Self { http, endpoints, give_up_after, deadline, reporter }
     }
 
     /// Commit, digest, size and location of one file.
@@ -161,7 +163,7 @@ impl Hub {
         what: &str,
         attempt: impl Fn(&'a Endpoint) -> BoxFuture<'a, Result<T, Attempt>> + Sync,
     ) -> Result<T, Error> {
-        let budget = Budget::new(self.give_up_after);
+        let budget = Budget::new(self.give_up_after, self.deadline);
         let mut backoff = Backoff::default();
         loop {
             let mut failed = None;

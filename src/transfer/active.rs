@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -57,7 +57,7 @@ impl Active {
     pub(super) fn new(
         partial: &Partial,
         source: Arc<Source>,
-        give_up_after: Duration,
+        budget: Budget,
         chunks: mpsc::Sender<Chunk>,
     ) -> Self {
         let remote = partial.remote();
@@ -67,7 +67,7 @@ impl Active {
             path: remote.path.clone(),
             size: remote.size,
             source,
-            budget: Budget::new(give_up_after),
+            budget,
             received: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
 use crate::resolve::Source;
+use crate::retry::Budget;
 use crate::stop::Stop;
 use crate::verify::{self, Mismatch, Unverified, Verified};
 
@@ -155,7 +156,8 @@ impl Engine {
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
         let (chunks, received) = mpsc::channel(64);
-        let active = Arc::new(Active::new(&partial, source, self.limits.give_up_after, chunks));
+        let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
+        let active = Arc::new(Active::new(&partial, source, budget, chunks));
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({
             let partial = Arc::clone(&partial);
