@@ -20,11 +20,11 @@ pub fn recall(request: &Request, layout: &Layout) -> Result<Option<Resolution>, 
     }
 }
 
-/// Whether what is known needs no confirmation: a commit never changes, and neither does what has
-/// a pinned digest.
+/// Whether what is known needs no confirmation: a commit never changes, neither does what has a
+/// pinned digest, and the user may want none.
 pub fn is_certain(request: &Request, known: &Resolution) -> bool {
     let pinned = |file: &RemoteFile| request.pins.for_file(&file.path, known.files.len()).is_some();
-    request.network == NetworkUse::Offline
+    matches!(request.network, NetworkUse::Offline | NetworkUse::PreferOffline)
         || request.revision.commit().is_some()
         || known.files.iter().all(pinned)
 }

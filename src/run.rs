@@ -132,7 +132,7 @@ async fn look_up(request: &Request, layout: &Layout, hub: &Hub, context: &Contex
         return Err(offline(request, layout));
     }
     let question = resolve::resolve(hub, request, known.as_ref());
-    let may_fall_back = satisfied && request.network == NetworkUse::Allowed;
+    let may_fall_back = satisfied && request.network != NetworkUse::RequireFresh;
     let answer = context.stop.or("asking the Hub", async {
         if !may_fall_back {
             return question.await;

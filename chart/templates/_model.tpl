@@ -60,6 +60,11 @@ env:
     value: {{ .Values.model.path | quote }}
   - name: MODELFETCH_PROGRESS
     value: {{ .Values.fetch.progress | quote }}
+  {{- if .isGuard }}
+  # A restarted server must not wait for the Hub, nor change its model because a branch moved.
+  - name: MODELFETCH_PREFER_OFFLINE
+    value: "true"
+  {{- end }}
   {{- with .Values.fetch.connections }}
   - name: MODELFETCH_CONNECTIONS
     value: {{ . | int | quote }}

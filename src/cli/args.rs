@@ -243,6 +243,10 @@ pub(super) struct FreshnessArgs {
     #[arg(long, env = "MODELFETCH_OFFLINE", value_parser = BoolishValueParser::new())]
     pub(super) offline: bool,
 
+    /// Ask the Hub only if a file is missing; verified files will do even if a branch has moved
+    #[arg(long, env = "MODELFETCH_PREFER_OFFLINE", value_parser = BoolishValueParser::new())]
+    pub(super) prefer_offline: bool,
+
     /// Fail if the Hub cannot be reached, even when verified files are on disk
     #[arg(long, env = "MODELFETCH_REQUIRE_FRESH", value_parser = BoolishValueParser::new())]
     pub(super) require_fresh: bool,

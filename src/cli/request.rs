@@ -149,10 +149,11 @@ fn switch(place: Option<PathBuf>) -> Cache {
 }
 
 fn network(args: &FreshnessArgs, given: &Given<'_>, environment: &Environment) -> Result<NetworkUse, Error> {
-    let (offline, fresh) = given.at_most_one(
-        &Side { id: "offline", label: "--offline", set: args.offline },
-        &Side { id: "require_fresh", label: "--require-fresh", set: args.require_fresh },
-    )?;
+    let fresh = Side { id: "require_fresh", label: "--require-fresh", set: args.require_fresh };
+    let prefer = Side { id: "prefer_offline", label: "--prefer-offline", set: args.prefer_offline };
+    let (prefer, set) = given.at_most_one(&prefer, &fresh)?;
+    let offline = Side { id: "offline", label: "--offline", set: args.offline };
+    let (offline, fresh) = given.at_most_one(&offline, &Side { set, ..fresh })?;
     if offline {
         return Ok(NetworkUse::Offline);
     }
@@ -163,6 +164,7 @@ fn network(args: &FreshnessArgs, given: &Given<'_>, environment: &Environment) -
         Some(name) if fresh => Err(contradiction(name, "--require-fresh")),
         Some(_) => Ok(NetworkUse::Offline),
         None if fresh => Ok(NetworkUse::RequireFresh),
+        None if prefer => Ok(NetworkUse::PreferOffline),
         None => Ok(NetworkUse::Allowed),
     }
 }

@@ -67,6 +67,9 @@ pub enum NetworkUse {
     /// Ask the Hub; if it cannot be reached, verified files on disk will do.
     #[default]
     Allowed,
+    /// Ask the Hub only if a file is missing: verified ones will do, even if a branch has moved
+    /// (`--prefer-offline`).
+    PreferOffline,
     /// Ask the Hub, and fail if it cannot be reached (`--require-fresh`).
     RequireFresh,
     /// No request at all (`--offline`, `HF_HUB_OFFLINE`).

@@ -91,8 +91,16 @@ def test_helpers_run_where_the_local_image_is():
 def test_the_guard_is_the_download_itself():
     r = render({"model": {"hfTokenSecret": {"name": "hf"}}})
     (download,) = r.job("download-model")["spec"]["template"]["spec"]["containers"]
-    assert r.guard == download
+    # A restarted server asks nobody about a model that is there and verified.
+    guard = dict(r.guard, env=[entry for entry in r.guard["env"] if entry["name"] != "MODELFETCH_PREFER_OFFLINE"])
+    assert guard == download
+    assert environment(r.guard)["MODELFETCH_PREFER_OFFLINE"] == "true"
     assert environment(r.guard)["MODELFETCH_REPO"] == "ggml-org/gpt-oss-20b-GGUF"
+
+
+def test_without_a_job_the_init_container_asks_the_hub():
+    r = render({"fetch": {"mode": "initContainer"}})
+    assert "MODELFETCH_PREFER_OFFLINE" not in environment(r.guard)
 
 
 def test_the_server_reads_the_volume_and_writes_only_to_tmp():

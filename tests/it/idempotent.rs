@@ -88,6 +88,25 @@ fn the_branch_of_many_files_costs_one_question_too() {
 }
 
 #[test]
+fn who_prefers_offline_keeps_what_is_verified_and_fetches_what_is_missing() {
+    let (old, new) = (model(1, 2), model(2, 2));
+    let hub = hub(&old);
+    let dir = TestDir::new();
+    let fetch = || dir.fetch(&hub, [REPO, FILE, "--prefer-offline"]).run().succeeds();
+    fetch();
+    hub.push(REPO, "main", |tree| {
+        tree.lfs(FILE, new.clone());
+    });
+    hub.clear();
+    fetch();
+    assert!(hub.requests().is_empty());
+    dir.assert_done(FILE, &old);
+    fs::remove_file(dir.file(FILE)).expect("the file was there");
+    fetch();
+    dir.assert_done(FILE, &new);
+}
+
+#[test]
 fn a_branch_that_moved_brings_the_new_file_and_nothing_else() {
     let (old, new, same) = (model(1, 2), model(2, 2), model(3, 2));
     let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, old).lfs("same.gguf", same.clone())));
