@@ -1,0 +1,86 @@
+"""Runs a command and says what it took."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass
+class Sample:
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of user and system time, of the command and its children."""
+    peak: float
+    """MiB resident, of the largest process."""
+    wire: float
+    """MiB that passed the loopback interface."""
+
+
+class Bench:
+    """Runs commands in directories of their own under `work`."""
+
+    def __init__(self, work, environment):
+        self.work = pathlib.Path(work)
+        self.environment = environment
+
+    def empty(self):
+        target = self.work / "target"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        os.sync()
+        return target
+
+    def run(self, command, target):
+        """To its end, which must be a success."""
+        with tempfile.NamedTemporaryFile("r", dir=self.work) as peak:
+            before, begin = loopback_bytes(), time.perf_counter()
+            # GNU time in between: a child of this process would inherit the peak of an interpreter.
+            process = self.start(["time", "-f", "%M", "-o", peak.name, "sh", "-c", command], target)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            wall, wire = time.perf_counter() - begin, loopback_bytes() - before
+            if process.returncode != 0:
+                raise SystemExit(f"exit status {process.returncode}: {command}")
+            kib = int(peak.read().split()[-1])
+        return Sample(wall, usage.ru_utime + usage.ru_stime, kib * 1024 / MIB, wire / MIB)
+
+    def kill_at(self, command, target, wire):
+        """SIGKILL for the whole process group when so many MiB have passed; returns the MiB then."""
+        before = loopback_bytes()
+        process = self.start(["sh", "-c", command], target)
+        while (loopback_bytes() - before) / MIB < wire:
+            if process.poll() is not None:
+                raise SystemExit(f"ended with {process.returncode} before it was killed: {command}")
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        # What the servers had given to the kernel still drains.
+        time.sleep(0.2)
+        return (loopback_bytes() - before) / MIB
+
+    def start(self, command, target):
+        return subprocess.Popen(command, cwd=target, env=self.environment, start_new_session=True)
+
+
+def flush(path):
+    """Seconds until a finished file is on the disk."""
+    begin = time.perf_counter()
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    return time.perf_counter() - begin
+
+
+def loopback_bytes():
+    for line in pathlib.Path("/proc/net/dev").read_text().splitlines():
+        name, _, counts = line.partition(":")
+        if name.strip() == "lo":
+            return int(counts.split()[0])
+    raise LookupError("no loopback interface")
