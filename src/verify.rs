@@ -17,7 +17,7 @@ use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::{Digest, GitSha1, Sha256};
 use crate::resolve::RemoteFile;
 use crate::stop::Stop;
-use crate::transfer::Partial;
+use crate::transfer::{Partial, Piece};
 
 /// Small enough for the CPU's cache, large enough that system calls do not count.
 const READ_SIZE: usize = 256 << 10;
@@ -70,16 +70,29 @@ pub fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unv
     let mut hashes = Hashes::new(remote);
     let mut position = 0;
     let mut buffer = vec![0; READ_SIZE];
+    let hashing = partial.hashing();
     while position < remote.size {
-        let prefix = partial.wait_for_prefix(position).ok_or(Unverified::Incomplete)?;
-        let length = READ_SIZE.min(usize::try_from(prefix - position).unwrap_or(READ_SIZE));
-        let read = partial.file().read_exact_at(&mut buffer[..length], position);
-        read.map_err(|cause| Unverified::Failed(Error::io("read", partial.path())(cause)))?;
-        hashes.update(&buffer[..length]);
-        position += length as u64;
+        match partial.next_to_hash(READ_SIZE as u64).ok_or(Unverified::Incomplete)? {
+            Piece::Memory(block) => {
+                hashes.update(block.bytes());
+                position = block.end();
+            }
+            Piece::Disk(range) => {
+                let bytes = &mut buffer[..usize::try_from(range.end - range.start).unwrap_or(READ_SIZE)];
+                let read = partial.file().read_exact_at(bytes, range.start);
+                read.map_err(|cause| Unverified::Failed(Error::io("read", partial.path())(cause)))?;
+                hashes.update(bytes);
+                position = range.end;
+            }
+        }
         hashed.store(position, Ordering::Relaxed);
     }
+    drop(hashing);
     hashes.compare(remote).map_err(Unverified::Mismatch)?;
+    // What was hashed from memory may still be on its way to the disk.
+    if !partial.wait_until_written() {
+        return Err(Unverified::Incomplete);
+    }
     check_content(partial.file(), partial.path(), remote).map_err(Unverified::Failed)?;
     Ok(Verified(partial))
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::engine::Unfinished;
+use super::gate::Pass;
 use super::pace::Shape;
 use super::partial::Partial;
 use super::segments::{Segment, Segments};
@@ -16,11 +17,11 @@ use crate::request::RepoPath;
 use crate::resolve::{Location, Source};
 use crate::retry::Budget;
 
-/// Bytes on their way to the writer, with their share of the buffer memory.
+/// Bytes on their way to the writer.
 pub(super) struct Chunk {
     pub(super) offset: u64,
     pub(super) bytes: Bytes,
-    pub(super) _memory: OwnedSemaphorePermit,
+    pub(super) _pass: Pass,
 }
 
 /// A file under way.
@@ -109,6 +110,11 @@ impl Active {
 
     pub(super) fn is_done(&self, segment: &Segment) -> bool {
         self.segments().is_done(segment)
+    }
+
+    /// Whether nobody has to bring lower bytes than this segment.
+    pub(super) fn is_frontier(&self, segment: &Segment) -> bool {
+        self.segments().is_frontier(segment)
     }
 
     pub(super) fn missing_of(&self, segment: &Segment) -> u64 {

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
-use super::active::{Active, Chunk};
+use super::active::Active;
+use super::gate::Gate;
 use super::pace::{Pace, SEGMENT_MIN, Shape, Throttle};
 use super::partial::Partial;
 use super::segments::Segment;
-use super::worker;
+use super::{worker, writer};
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
@@ -20,11 +21,6 @@ use crate::retry::Budget;
 use crate::stop::Stop;
 use crate::verify::{self, Mismatch, Unverified, Verified};
 
-/// Bytes between the sockets and the writers, over all files. With the HTTP stack's own buffers
-/// this bounds the memory of a run, whatever the size of its files.
-const BUFFER: usize = 3 << 20;
-/// The largest share of it one chunk takes, so that no chunk can wait for ever.
-pub(super) const BUFFER_SHARE_MAX: u32 = 512 << 10;
 /// Time after which an idle connection looks again whether another one needs help.
 const HELP_EVERY: Duration = Duration::from_millis(100);
 
@@ -79,7 +75,7 @@ pub struct Engine {
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) pace: Pace,
     pub(super) throttle: Option<Throttle>,
-    pub(super) memory: Arc<Semaphore>,
+    pub(super) gate: Arc<Gate>,
     stop: Stop,
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
@@ -98,7 +94,7 @@ impl Engine {
             throttle: limits.rate_max.map(Throttle::new),
             limits,
             reporter,
-            memory: Arc::new(Semaphore::new(BUFFER)),
+            gate: Arc::default(),
             stop,
             files: Mutex::default(),
             work: Notify::new(),
@@ -161,7 +157,7 @@ impl Engine {
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({
             let partial = Arc::clone(&partial);
-            move || write(&partial, received)
+            move || writer::write(&partial, received)
         });
         let hasher = spawn_blocking({
             let (partial, hashed) = (Arc::clone(&partial), Arc::clone(&hashed));
@@ -233,6 +229,7 @@ impl Engine {
     /// There may be ranges to take again.
     pub(super) fn offer(&self) {
         self.work.notify_waiters();
+        self.gate.frontier_moved();
     }
 
     fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {
@@ -249,14 +246,6 @@ impl Engine {
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Active>>> {
         self.files.lock().expect("nothing panics while it holds the list of files")
     }
-}
-
-/// The writer thread.
-fn write(partial: &Partial, mut chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
-    while let Some(chunk) = chunks.blocking_recv() {
-        partial.write(chunk.offset, &chunk.bytes)?;
-    }
-    Ok(())
 }
 
 type Task<T> = tokio::task::JoinHandle<T>;

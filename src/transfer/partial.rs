@@ -1,16 +1,20 @@
 //! The partial file: bytes so far, at their final offsets, with the journal beside them.
 //!
-//! One thread writes (parallel writes to one file only queue up at its inode), one follows behind
-//! and hashes, one flushes, so that never much is dirty: a pod with a small memory limit would be
-//! killed for page cache that cannot be dropped.
+//! One thread writes through the page cache (parallel writes to one file only queue up at its
+//! inode), some write past it, one hashes, one flushes, so that never much is dirty: a pod with a
+//! small memory limit would be killed for page cache that cannot be dropped.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
+use super::block::Block;
 use super::journal::{Journal, Record};
 use super::ranges::RangeSet;
 use crate::disk;
@@ -24,27 +28,82 @@ const JOURNAL_EVERY: u64 = 8 << 20;
 const FLUSH_AT: u64 = 32 << 20;
 /// Dirty bytes at which writing waits for the flush.
 const DIRTY_MAX: u64 = 64 << 20;
+/// Smaller files are better left in the page cache.
+const DIRECT_MIN: u64 = 16 << 20;
+/// Bytes that a power cut may cost: written, dirty or not, but not recorded as flushed.
+const UNRECORDED_MAX: u64 = 256 << 20;
 
 /// A file that is being filled.
 #[derive(Debug)]
 pub struct Partial {
     file: File,
+    /// The same file past the page cache, where that pays.
+    direct: Option<File>,
+    /// The file system refused a write past the page cache.
+    direct_refused: AtomicBool,
     path: PathBuf,
     partials: PathBuf,
     remote: RemoteFile,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Rung when there is more to hash.
+    hashable: Condvar,
+    /// Rung when a flush is due, or done.
+    flushing: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     journal: Journal,
+    to_hash: VecDeque<Piece>,
+    /// Up to where the hash has bytes, or will find them in `to_hash`.
+    handed: u64,
+    /// Nobody hashes any more.
+    hash_is_over: bool,
     unjournaled: u64,
+    /// Bytes in the page cache that may not be on the device.
     dirty: u64,
+    /// Bytes that the record of what was flushed does not have.
+    unrecorded: u64,
     /// Nothing more will be written.
     closed: bool,
     /// Why writing or flushing is over.
     failure: Option<Error>,
+}
+
+impl State {
+    fn hand(&mut self, piece: Piece) {
+        self.handed = match &piece {
+            Piece::Memory(block) => block.end(),
+            Piece::Disk(range) => range.end,
+        };
+        self.to_hash.push_back(piece);
+    }
+
+    fn flush_is_due(&self) -> bool {
+        self.dirty >= FLUSH_AT || self.unrecorded >= UNRECORDED_MAX
+    }
+}
+
+/// The next bytes to hash, in file order.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// In memory, on their way to the disk.
+    Memory(Arc<Block>),
+    /// To be read from the file.
+    Disk(Range<u64>),
+}
+
+/// Hashing goes on while this exists.
+#[derive(Debug)]
+pub struct Hashing<'a>(&'a Partial);
+
+impl Drop for Hashing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.hash_is_over = true;
+        // The writer waits for the memory of blocks.
+        state.to_hash.clear();
+    }
 }
 
 impl Partial {
@@ -63,14 +122,30 @@ impl Partial {
         }
         allocate(&file, remote.size).map_err(io("take disk space for"))?;
         let journal = journal.filter(|_| length <= remote.size).unwrap_or_else(|| Journal::new(remote, repo));
-        let state = State { journal, unjournaled: 0, dirty: 0, closed: false, failure: None };
+        let direct = (remote.size >= DIRECT_MIN && disk::does_direct_io_well(&file)).then(|| {
+            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(&path)
+        });
+        let state = State {
+            journal,
+            to_hash: VecDeque::new(),
+            handed: 0,
+            hash_is_over: false,
+            unjournaled: 0,
+            dirty: 0,
+            unrecorded: 0,
+            closed: false,
+            failure: None,
+        };
         Ok(Self {
             file,
+            direct: direct.and_then(Result::ok),
+            direct_refused: AtomicBool::new(false),
             path,
             partials: partials.into(),
             remote: remote.clone(),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            hashable: Condvar::new(),
+            flushing: Condvar::new(),
         })
     }
 
@@ -99,30 +174,68 @@ impl Partial {
         self.lock().journal.written.missing(self.remote.size)
     }
 
-    /// Writes bytes at their place, and every now and then the journal. Bytes that are there
-    /// already are never written again: they may have been hashed.
+    /// The ranges that are there.
+    pub fn ranges(&self) -> RangeSet {
+        self.lock().journal.written.clone()
+    }
+
+    /// Whether blocks go past the page cache.
+    pub fn takes_direct_io(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Writes bytes at their place, through the page cache. Waits for a flush when much is dirty.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        let end = offset + bytes.len() as u64;
-        let fresh = self.lock().journal.written.gaps(offset..end);
-        let index = |position: u64| usize::try_from(position - offset).unwrap_or(bytes.len());
-        for range in fresh.iter() {
-            let part = &bytes[index(range.start)..index(range.end)];
-            self.file.write_all_at(part, range.start).map_err(Error::io("write", &self.path))?;
+        self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))?;
+        let mut state = self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
+        let must_wait = |state: &State| state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none();
+        while self.is_flushed_meanwhile() && must_wait(&state) {
+            state = self.flushing.wait(state).expect("nothing panics while it holds the state");
         }
+        Ok(())
+    }
+
+    /// Writes a block at its place, past the page cache if that is possible.
+    pub(super) fn write_block(&self, block: &Block) -> Result<(), Error> {
+        if self.write_directly(block)? {
+            return self.note(block.offset()..block.end(), 0).map(drop);
+        }
+        self.write(block.offset(), block.bytes())
+    }
+
+    fn write_directly(&self, block: &Block) -> Result<bool, Error> {
+        let Some(direct) = self.direct.as_ref().filter(|_| block.is_aligned()) else { return Ok(false) };
+        if self.direct_refused.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match direct.write_all_at(block.bytes(), block.offset()) {
+            Ok(()) => Ok(true),
+            // A device with larger sectors than any known, or a short write that ended off a boundary.
+            Err(cause) if cause.kind() == std::io::ErrorKind::InvalidInput => {
+                self.direct_refused.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(cause) => Err(Error::io("write", &self.path)(cause)),
+        }
+    }
+
+    /// Notes that bytes were written, and every now and then writes the journal.
+    fn note(&self, range: Range<u64>, dirty: u64) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.lock();
-        state.journal.written.insert(offset..end);
-        state.unjournaled += fresh.bytes();
-        state.dirty += fresh.bytes();
-        self.changed.notify_all();
+        let bytes = range.end - range.start;
+        state.journal.written.insert(range);
+        state.unjournaled += bytes;
+        state.unrecorded += bytes;
+        state.dirty += dirty;
+        self.hashable.notify_one();
+        if state.flush_is_due() {
+            self.flushing.notify_all();
+        }
         if state.unjournaled >= JOURNAL_EVERY {
             state.unjournaled = 0;
             state.journal.write(&self.partials, &self.remote, Record::Written)?;
         }
-        let must_wait = |state: &State| state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none();
-        while self.is_flushed_meanwhile() && must_wait(&state) {
-            state = self.changed.wait(state).expect("nothing panics while it holds the state");
-        }
-        Ok(())
+        Ok(state)
     }
 
     /// Whether a file of this size has a thread in [`Partial::flush_behind`].
@@ -134,20 +247,21 @@ impl Partial {
     pub fn flush_behind(&self) {
         let mut state = self.lock();
         loop {
-            while state.dirty < FLUSH_AT && !state.closed {
-                state = self.changed.wait(state).expect("nothing panics while it holds the state");
+            while !state.flush_is_due() && !state.closed {
+                state = self.flushing.wait(state).expect("nothing panics while it holds the state");
             }
             if state.closed {
                 return;
             }
-            let (covered, bytes) = (state.journal.clone(), state.dirty);
+            let (covered, dirty, unrecorded) = (state.journal.clone(), state.dirty, state.unrecorded);
             drop(state);
             let flushed = self.file.sync_data().map_err(Error::io("flush", &self.path));
             let recorded =
                 flushed.and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
             state = self.lock();
-            state.dirty -= bytes;
-            self.changed.notify_all();
+            state.dirty -= dirty;
+            state.unrecorded -= unrecorded;
+            self.flushing.notify_all();
             if let Err(error) = recorded {
                 state.failure = Some(error);
                 return;
@@ -155,20 +269,61 @@ impl Partial {
         }
     }
 
-    /// Waits until there are bytes without a gap beyond `hashed`; says up to where.
+    /// To be held while [`Partial::next_to_hash`] is called.
+    pub fn hashing(&self) -> Hashing<'_> {
+        Hashing(self)
+    }
+
+    /// Waits for the next bytes in file order, at most `length` of them from the disk.
     /// `None` once the file is closed.
-    pub fn wait_for_prefix(&self, hashed: u64) -> Option<u64> {
+    pub fn next_to_hash(&self, length: u64) -> Option<Piece> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            let prefix = state.journal.written.prefix();
-            if prefix > hashed {
-                return Some(prefix);
+            let written = state.journal.written.prefix();
+            if state.to_hash.is_empty() && written > state.handed {
+                let range = state.handed..written;
+                state.hand(Piece::Disk(range));
             }
-            state = self.changed.wait(state).expect("nothing panics while it holds the state");
+            match state.to_hash.pop_front() {
+                Some(Piece::Disk(range)) if range.end - range.start > length => {
+                    let split = range.start + length;
+                    state.to_hash.push_front(Piece::Disk(split..range.end));
+                    return Some(Piece::Disk(range.start..split));
+                }
+                Some(piece) => return Some(piece),
+                None => state = self.hashable.wait(state).expect("nothing panics while it holds the state"),
+            }
         }
+    }
+
+    /// Waits until every byte of the file is written; `false` if it is closed before.
+    pub fn wait_until_written(&self) -> bool {
+        let mut state = self.lock();
+        while state.journal.written.prefix() < self.remote.size {
+            if state.closed {
+                return false;
+            }
+            state = self.hashable.wait(state).expect("nothing panics while it holds the state");
+        }
+        true
+    }
+
+    /// Lets the hash have a block from memory, and what lies below it and nobody handed over yet
+    /// from the disk.
+    pub(super) fn hand_to_hash(&self, block: &Arc<Block>) {
+        let mut state = self.lock();
+        if state.hash_is_over {
+            return;
+        }
+        if state.handed < block.offset() {
+            let range = state.handed..block.offset();
+            state.hand(Piece::Disk(range));
+        }
+        state.hand(Piece::Memory(Arc::clone(block)));
+        self.hashable.notify_one();
     }
 
     /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for
@@ -176,7 +331,8 @@ impl Partial {
     pub fn close(&self) -> Result<(), Error> {
         let mut state = self.lock();
         state.closed = true;
-        self.changed.notify_all();
+        self.hashable.notify_all();
+        self.flushing.notify_all();
         state.failure.take().map_or(Ok(()), Err)
     }
 

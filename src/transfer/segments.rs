@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::block::{ALIGNMENT, BLOCK};
 use super::pace::Shape;
 use super::ranges::RangeSet;
 
@@ -95,7 +96,9 @@ impl Segments {
         if oldest.is_some_and(|oldest| first.start > oldest.saturating_add(WINDOW)) {
             return None;
         }
-        let range = first.start..first.end.min(first.start.saturating_add(length.max(1)));
+        // Ends at boundaries of blocks: these are the quickest to write.
+        let end = first.start.saturating_add(length.max(1)).checked_next_multiple_of(BLOCK);
+        let range = first.start..first.end.min(end.unwrap_or(first.end));
         self.unassigned.remove(&range);
         Some(self.assign(range, now))
     }
@@ -125,7 +128,7 @@ impl Segments {
         } else if slowest.remaining() >= 2 * SPLIT_MIN
             && time_left > 2.0 * thief.latency.as_secs_f64() + WORTH_IT
         {
-            slowest.position + slowest.remaining() / 2..slowest.end
+            (slowest.position + slowest.remaining() / 2).next_multiple_of(ALIGNMENT)..slowest.end
         } else {
             return None;
         };
@@ -150,6 +153,14 @@ impl Segments {
     /// Whether a segment has all its bytes.
     pub(super) fn is_done(&self, segment: &Segment) -> bool {
         self.missing_of(segment) == 0
+    }
+
+    /// Whether no other segment has lower bytes to bring, and none is to be handed out.
+    pub(super) fn is_frontier(&self, segment: &Segment) -> bool {
+        let Some(own) = self.flights.iter().find(|flight| flight.id == segment.id) else { return true };
+        let lower = |flight: &&Flight| flight.position < own.begun_at && flight.remaining() > 0;
+        !self.flights.iter().any(|flight| lower(&flight))
+            && self.unassigned.first().is_none_or(|first| first.start > own.begun_at)
     }
 
     /// Bytes a segment has still to bring.

@@ -214,10 +214,9 @@ async fn stream(
         if let Some(throttle) = &engine.throttle {
             tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
         }
-        let share = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(super::engine::BUFFER_SHARE_MAX);
-        let memory = Arc::clone(&engine.memory).acquire_many_owned(share).await;
-        let memory = memory.map_err(|_| Trouble::Gone)?;
-        let chunk = Chunk { offset: claimed.start, bytes, _memory: memory };
+        let entered = engine.gate.enter(bytes.len(), || file.is_frontier(segment));
+        let pass = tokio::select! { pass = entered => pass, () = file.over() => return Err(Trouble::Gone) };
+        let chunk = Chunk { offset: claimed.start, bytes, _pass: pass };
         // The writer is gone only when it failed, and its error ends the file.
         chunks.send(chunk).await.map_err(|_| Trouble::Gone)?;
     }
