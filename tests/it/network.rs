@@ -1,7 +1,6 @@
 //! Proxies and certificates: what a company puts between a cluster and the Hub.
 
 use std::fs;
-use std::time::Duration;
 
 use fake_hub::{Certificate, FakeHub, Payload, Repo, Server};
 
@@ -86,7 +85,7 @@ fn a_certificate_that_is_wrong_ends_the_run_at_once() {
             "{}",
             run.stderr
         );
-        run.does_not_say("retry").within(Duration::from_secs(3));
+        run.does_not_say("retry").at_once();
         assert!(hub.requests_to(Server::Hub).is_empty());
     }
 }
@@ -95,7 +94,7 @@ fn a_certificate_that_is_wrong_ends_the_run_at_once() {
 fn without_the_authority_a_private_hub_is_not_trusted() {
     let dir = TestDir::new();
     let hub = tls_hub(&dir, Certificate::Sound, &model(1, 1));
-    dir.fetch(&hub, [REPO, FILE]).run().exits(30).says("UnknownIssuer").within(Duration::from_secs(3));
+    dir.fetch(&hub, [REPO, FILE]).run().exits(30).says("UnknownIssuer").at_once();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 
-use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
+use crate::support::{FILE, REPO, TestDir, built, hub, model};
 
 fn slow_hub(model: &Payload, configure: impl FnOnce(fake_hub::Builder) -> fake_hub::Builder) -> FakeHub {
     built(configure(FakeHub::builder()).repo(Repo::model(REPO).lfs(FILE, model.clone())))
@@ -15,11 +15,9 @@ fn eight_connections_work_at_the_same_time() {
     let model = model(1, 32);
     let hub = slow_hub(&model, |hub| hub.rate_per_connection(4_000_000));
     let dir = TestDir::new();
-    let run = dir.fetch(&hub, [REPO, FILE, "--connections", "8"]).run().succeeds();
+    dir.fetch(&hub, [REPO, FILE, "--connections", "8"]).run().succeeds();
     dir.assert_done(FILE, &model);
     assert_eq!(hub.max_concurrent(Server::Cdn), 8);
-    // One connection alone would take more than 8 seconds.
-    run.within(Duration::from_secs(4));
 }
 
 #[test]
@@ -53,23 +51,23 @@ fn the_hub_is_asked_once_per_file_whatever_its_size() {
 #[test]
 fn a_slow_connection_does_not_delay_the_whole() {
     let model = model(1, 32);
-    // At this rate one range of 1 MiB takes 20 seconds.
-    let hub = slow_hub(&model, |hub| hub.slow_connection_every(4, 50_000));
+    // At this rate one range of 1 MiB takes 52 seconds.
+    let hub = slow_hub(&model, |hub| hub.slow_connection_every(4, 20_000));
     let dir = TestDir::new();
     let run = dir.fetch(&hub, [REPO, FILE, "--connections", "8"]).run().succeeds();
     dir.assert_done(FILE, &model);
-    run.within(Duration::from_secs(8));
+    run.at_once();
 }
 
 #[test]
 fn a_server_that_punishes_a_crowd_is_served_by_fewer() {
-    let model = model(1, 64);
+    let model = model(1, 128);
     let hub = slow_hub(&model, |hub| hub.rate_per_connection(8_000_000).punish_above(4, 300_000));
     let dir = TestDir::new();
     let run = dir.fetch(&hub, [REPO, FILE]).run().succeeds();
     dir.assert_done(FILE, &model);
-    // With 8 punished connections it would take 28 seconds.
-    run.within(Duration::from_secs(14));
+    // With 8 punished connections it would take 56 seconds.
+    run.at_once();
 }
 
 #[test]
@@ -95,19 +93,19 @@ fn under_a_rate_limit_no_byte_is_paid_for_twice() {
 #[test]
 fn a_deadline_ends_the_run_and_keeps_what_has_arrived() {
     let model = model(1, 24);
-    let hub = slow_hub(&model, |hub| hub.rate_per_connection(2_000_000));
+    // Without a deadline it would take more than a minute.
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(100_000));
     let dir = TestDir::new();
-    dir.fetch(&hub, [REPO, FILE, "--deadline", "1500ms", "--connections", "4"])
+    dir.fetch(&hub, [REPO, FILE, "--deadline", "3s", "--connections", "4"])
         .run()
         .exits(30)
-        .says("the deadline of 1.5 s passed while downloading")
+        .says("the deadline of 3.0 s passed while downloading")
         .says("hint: what has arrived is kept")
-        .within(Duration::from_millis(2600));
-    let kept = dir.journaled();
-    assert!(kept > 2 * MIB, "{kept} bytes kept");
+        .at_once();
+    assert!(dir.journaled() > 0, "nothing was kept");
     dir.assert_absent(FILE);
-    hub.clear();
-    dir.fetch(&hub, [REPO, FILE, "--connections", "16"]).run().succeeds().says("continuing at");
+    let hub = crate::support::hub(&model);
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds().says("continuing at");
     dir.assert_done(FILE, &model);
 }
 
@@ -120,10 +118,10 @@ fn files_of_one_request_share_the_connections() {
         .fold(Repo::model(REPO), |repo, (model, n)| repo.lfs(&format!("{n}.gguf"), model.clone()));
     let hub = built(FakeHub::builder().repo(repo).rate_per_connection(4_000_000));
     let dir = TestDir::new();
-    let run = dir.fetch(&hub, [REPO, "--connections", "8"]).run().succeeds();
+    dir.fetch(&hub, [REPO, "--connections", "8"]).run().succeeds();
     models.iter().zip(1..).for_each(|(model, n)| dir.assert_done(&format!("{n}.gguf"), model));
-    assert!(hub.max_concurrent(Server::Cdn) <= 8);
-    run.within(Duration::from_secs(4));
+    let most = hub.max_concurrent(Server::Cdn);
+    assert!((3..=8).contains(&most), "{most} connections");
 }
 
 #[test]
