@@ -290,10 +290,10 @@ async fn verdict(
     stop: &Stop,
     show: &impl Fn(),
 ) -> Result<Verified, Unfinished> {
-    // The flush needs no digest and the hash no disk: they run side by side.
-    let flush = spawn_blocking({
+    // The flush needs no digest and the hash no disk: where both take time they run side by side.
+    let flush = partial.is_flushed_meanwhile().then(|| {
         let partial = Arc::clone(partial);
-        move || partial.file().sync_data().map_err(Error::io("flush", partial.path()))
+        spawn_blocking(move || partial.file().sync_data().map_err(Error::io("flush", partial.path())))
     });
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     let verdict = loop {
@@ -306,7 +306,9 @@ async fn verdict(
             _ = ticks.tick() => show(),
         }
     };
-    flush.await??;
+    if let Some(flush) = flush {
+        flush.await??;
+    }
     show();
     verdict.map_err(|why| match why {
         Unverified::Mismatch(mismatch) => Unfinished::Mismatch(mismatch),

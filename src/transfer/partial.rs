@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rustix::fs::{FallocateFlags, OFlags};
 
-use super::block::Block;
+use super::block::{Block, WORTH_IT_FROM};
 use super::journal::{Journal, Record};
 use super::ranges::RangeSet;
 use crate::disk;
@@ -28,8 +28,6 @@ const JOURNAL_EVERY: u64 = 8 << 20;
 const FLUSH_AT: u64 = 32 << 20;
 /// Dirty bytes at which writing waits for the flush.
 const DIRTY_MAX: u64 = 64 << 20;
-/// Smaller files are better left in the page cache.
-const DIRECT_MIN: u64 = 16 << 20;
 /// Bytes that a power cut may cost: written, dirty or not, but not recorded as flushed.
 const UNRECORDED_MAX: u64 = 256 << 20;
 
@@ -122,7 +120,7 @@ impl Partial {
         }
         allocate(&file, remote.size).map_err(io("take disk space for"))?;
         let journal = journal.filter(|_| length <= remote.size).unwrap_or_else(|| Journal::new(remote, repo));
-        let direct = (remote.size >= DIRECT_MIN && disk::does_direct_io_well(&file)).then(|| {
+        let direct = (remote.size >= WORTH_IT_FROM && disk::does_direct_io_well(&file)).then(|| {
             OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(&path)
         });
         let state = State {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::mpsc;
 
 use super::active::Chunk;
-use super::block::{Block, Pool};
+use super::block::{Block, Pool, WORTH_IT_FROM};
 use super::partial::Partial;
 use super::ranges::RangeSet;
 use crate::error::Error;
@@ -21,7 +21,8 @@ const LANES: usize = 2;
 
 /// Writes all that comes, to the end of the channel. Blocks the thread.
 pub(super) fn write(partial: &Partial, chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
-    let lanes = if partial.takes_direct_io() { LANES } else { 0 };
+    let in_blocks = partial.remote().size >= WORTH_IT_FROM;
+    let lanes = if in_blocks && partial.takes_direct_io() { LANES } else { 0 };
     std::thread::scope(|scope| {
         let (lanes, threads): (Vec<_>, Vec<_>) = (0..lanes)
             .map(|_| {
@@ -29,7 +30,7 @@ pub(super) fn write(partial: &Partial, chunks: mpsc::Receiver<Chunk>) -> Result<
                 (lane, scope.spawn(move || write_blocks(partial, &blocks)))
             })
             .unzip();
-        let fed = Writer::new(partial, lanes).feed(chunks);
+        let fed = Writer::new(partial, in_blocks, lanes).feed(chunks);
         for thread in threads {
             thread.join().expect("a panic ends the process")?;
         }
@@ -46,6 +47,7 @@ struct Writer<'a> {
     /// Bytes that are on the disk or on their way there. They are never accepted again, whatever
     /// a server sends twice: they may have been hashed.
     accepted: RangeSet,
+    in_blocks: bool,
     pool: Pool,
     /// Bytes at the frontier, if there are any that no block took yet.
     block: Option<Block>,
@@ -55,9 +57,9 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(partial: &'a Partial, lanes: Vec<SyncSender<Arc<Block>>>) -> Self {
+    fn new(partial: &'a Partial, in_blocks: bool, lanes: Vec<SyncSender<Arc<Block>>>) -> Self {
         let accepted = partial.ranges();
-        Self { partial, accepted, pool: Pool::new(), block: None, lanes, turn: 0 }
+        Self { partial, accepted, in_blocks, pool: Pool::new(), block: None, lanes, turn: 0 }
     }
 
     fn feed(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
@@ -73,7 +75,7 @@ impl<'a> Writer<'a> {
             let fresh = &bytes[index(range.start)..index(range.end)];
             let is_at_frontier = range.start == self.accepted.prefix();
             self.accepted.insert(range.clone());
-            if is_at_frontier {
+            if self.in_blocks && is_at_frontier {
                 self.collect(range.start, fresh)?;
             } else {
                 self.partial.write(range.start, fresh)?;
@@ -141,6 +143,7 @@ mod tests {
             size in 1..3_000_000usize,
             cuts in proptest::collection::vec(0..3_000_000usize, 0..24),
             repeated in proptest::collection::vec((0..3_000_000usize, 1..400_000usize), 0..4),
+            in_blocks: bool,
             seed: u64,
         ) {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -166,7 +169,7 @@ mod tests {
                 let partial = Arc::clone(&partial);
                 move || verify::follow(partial, &AtomicU64::new(0))
             });
-            write(&partial, received).expect("written");
+            Writer::new(&partial, in_blocks, Vec::new()).feed(received).expect("written");
             prop_assert!(hasher.join().expect("no panic").is_ok());
             prop_assert_eq!(std::fs::read(partial.path()).expect("read"), content);
         }
