@@ -28,11 +28,15 @@ fn survives(name: &str, rule: Rule, arguments: &[&str]) -> Run {
 /// Every range meets the fault, so that the run must end with this number and no file.
 #[track_caller]
 fn fails(fault: Fault, number: i32) -> Run {
+    fails_when_asked_with(fault, number, &[])
+}
+
+#[track_caller]
+fn fails_when_asked_with(fault: Fault, number: i32, arguments: &[&str]) -> Run {
     let hub = hub(&model(1, 8));
     hub.fault(Rule::cdn().always().then(fault));
     let dir = TestDir::new();
-    let run =
-        dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s", "--stall-timeout", "1s"]).run().exits(number);
+    let run = dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s"]).args(arguments).run().exits(number);
     dir.assert_absent(FILE);
     run.at_once().says("hint:")
 }
@@ -118,7 +122,9 @@ fn a_stalled_connection_is_replaced() {
 
 #[test]
 fn a_silent_server_is_given_up() {
-    fails(Fault::stall(0), 30).says("gave up on fetching `model.gguf`").says("no data from");
+    fails_when_asked_with(Fault::stall(0), 30, &["--stall-timeout", "1s"])
+        .says("gave up on fetching `model.gguf`")
+        .says("no data from");
 }
 
 #[test]
