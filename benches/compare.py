@@ -13,16 +13,27 @@ import contenders
 import limits
 import servers
 from loopback import loopback_up
-from measure import Bench, flush
+from measure import flush
+from surroundings import bench
+
+LINKS = {
+    "uncapped": "no cap on the link (nginx)",
+    "capped": "25 MB/s for each connection",
+    "far": "25 MB/s for each connection, 40 ms before each answer, TLS",
+    "punishing": "25 MB/s for each connection, 2 MB/s while there are more than 4",
+    "uneven": "25 MB/s for each connection, 2 MB/s for every eighth",
+    "many": "500 files of 1 MB, no cap on the link",
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="benches/compare", description=__doc__.partition(": ")[2])
     parser.add_argument("--size", default="1GiB", help="of the file [1GiB]")
     parser.add_argument("--runs", type=int, default=3, help="of which the median is shown [3]")
-    parser.add_argument("--rate", default="25MB", help="per second and connection, where it is capped [25MB]")
     parser.add_argument("--only", default="", help="contenders whose name contains this")
-    parser.add_argument("--links", default="uncapped,capped,limits", help="parts to run [all: %(default)s]")
+    parser.add_argument("--links", default=",".join([*LINKS, "limits"]), help="parts to run [%(default)s]")
+    parser.add_argument("--cold", action="store_true", help="also drop the page cache before each run")
+    parser.add_argument("--no-resume", action="store_true", help="leave out the runs after SIGKILL")
     parser.add_argument("--work", help="directory on the disk to measure [a temporary one]")
     return parser.parse_args()
 
@@ -31,40 +42,38 @@ def main():
     options = arguments()
     loopback_up()
     work = pathlib.Path(tempfile.mkdtemp(prefix="compare-", dir=options.work))
-    chosen = [contender for contender in contenders.ALL if options.only in contender.name]
     try:
         describe_machine(work, options)
-        parts = options.links.split(",")
-        if "uncapped" in parts or "limits" in parts:
-            with servers.uncapped(str(work), options.size) as hub:
-                if "uncapped" in parts:
-                    table("No cap on the link (nginx)", bench(hub, work), chosen, options, hub)
-                if "limits" in parts:
+        for link in options.links.split(","):
+            if link == "limits":
+                with servers.uncapped(work, "--file", servers.FILE, "--size", options.size) as hub:
                     limits.show(bench(hub, work), hub)
-        if "capped" in parts:
-            with servers.capped(options.size, options.rate) as hub:
-                title = f"{options.rate}/s for each connection (the fake Hub's CDN, paced by the kernel)"
-                table(title, bench(hub, work), chosen, options, hub)
+            else:
+                with serve(link, work, options.size) as hub:
+                    table(link, bench(hub, work), options, hub)
     finally:
         shutil.rmtree(work)
 
 
-def bench(hub, work):
-    """The same surroundings for all: a private home, no colours, no telemetry."""
-    home = work / "home"
-    home.mkdir(exist_ok=True)
-    return Bench(work, {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "MODELFETCH": os.environ["MODELFETCH"],
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "REPO": servers.REPO,
-        "FILE": servers.FILE,
-        "SHA": hub.files[servers.FILE]["sha256"],
-        "URL": f"{hub.endpoint}/{servers.REPO}/resolve/main/{servers.FILE}",
-    })
+def serve(link, work, size):
+    """The servers of a link; where a connection is slow, the kernel paces it."""
+    one_file = ["--file", servers.FILE, "--size", size]
+    capped = [*one_file, "--rate-per-connection", "25MB"]
+    match link:
+        case "uncapped":
+            return servers.uncapped(work, *one_file)
+        case "many":
+            names = [argument for n in range(500) for argument in ("--file", f"{n:03}.bin")]
+            return servers.uncapped(work, *names, "--size", "1MB")
+        case "capped":
+            return servers.cdn(*capped)
+        case "far":
+            return servers.cdn(*capped, "--latency-ms", "40", "--tls", work)
+        case "punishing":
+            return servers.cdn(*capped, "--punish-above", "4")
+        case "uneven":
+            return servers.cdn(*capped, "--slow-connection-every", "8")
+    raise SystemExit(f"no such part: {link}")
 
 
 class Results:
@@ -73,28 +82,40 @@ class Results:
     def __init__(self):
         self.cold, self.flushed, self.second, self.resumed, self.wasted = [], [], [], [], []
 
-    def measure(self, bench, command, size):
-        target = bench.empty()
+    def measure(self, bench, command, options):
+        target = bench.empty(options.cold)
         self.cold.append(bench.run(command, target))
-        self.flushed.append(flush(target / servers.FILE))
+        self.flushed.append(flush(target))
         self.second.append(bench.run(command, target))
-        target = bench.empty()
+
+    def interrupt(self, bench, command, options, size):
+        target = bench.empty(options.cold)
         # Framing and the questions to the Hub make up the difference to the file's size.
         at_kill = bench.kill_at(command, target, size / 2)
         self.resumed.append(bench.run(command, target))
         self.wasted.append(at_kill + self.resumed[-1].wire - self.cold[-1].wire)
 
 
-def table(title, bench, chosen, options, hub):
+def table(link, bench, options, hub):
+    is_one_file = link != "many"
+    all_contenders = contenders.ONE_FILE if is_one_file else contenders.MANY_FILES
+    chosen = [contender for contender in all_contenders if options.only in contender.name]
+    # Of many files most alternatives would take the cut ones for complete.
+    interrupts = is_one_file and not options.no_resume
     results = {contender.name: Results() for contender in chosen}
-    size = hub.files[servers.FILE]["size"] / (1 << 20)
+    size = sum(file["size"] for file in hub.files.values()) / (1 << 20)
     # All in turn, again and again: what disturbs the machine disturbs everybody.
     for _ in range(options.runs):
         for contender in chosen:
-            results[contender.name].measure(bench, contender.command, size)
-    print(f"\n### {title}, {options.size}\n")
-    print("| | wall s | with fsync s | CPU s | peak MiB | ratio | second run s | after SIGKILL s | MiB fetched again |")
-    print("|---|---|---|---|---|---|---|---|---|")
+            results[contender.name].measure(bench, contender.command, options)
+            if interrupts:
+                results[contender.name].interrupt(bench, contender.command, options, size)
+    cache = ", page cache dropped before each run" if options.cold else ""
+    print(f"\n### {size:.0f} MiB, {LINKS[link]}{cache}\n")
+    header = ["", "wall s", "with fsync s", "CPU s", "peak MiB", "ratio", "second run s"]
+    header += ["after SIGKILL s", "MiB fetched again"] if interrupts else []
+    print("| " + " | ".join(header) + " |")
+    print("|---" * len(header) + "|")
     first = durable(results[chosen[0].name])
     for contender in chosen:
         result = results[contender.name]
@@ -106,9 +127,9 @@ def table(title, bench, chosen, options, hub):
             median([sample.peak for sample in result.cold], "{:.0f}"),
             f"{statistics.median(durable(result)) / statistics.median(first):.2f}",
             median([sample.wall for sample in result.second], "{:.3f}"),
-            median([sample.wall for sample in result.resumed]),
-            median(result.wasted, "{:.0f}"),
         ]
+        if interrupts:
+            cells += [median([sample.wall for sample in result.resumed]), median(result.wasted, "{:.0f}")]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,4 +1,6 @@
-"""What is measured: shell commands that leave a verified file at its name, and can be run again."""
+"""What is measured: shell commands that leave verified files at their names, and can be run again.
+
+They run in an empty directory, with what `surroundings.py` sets in the environment."""
 
 from dataclasses import dataclass
 
@@ -7,9 +9,6 @@ from dataclasses import dataclass
 class Contender:
     name: str
     command: str
-    """Run by sh in an empty directory, with URL, FILE and SHA in its environment."""
-
-    connections: int = 1
 
 
 def curl(verify):
@@ -20,23 +19,30 @@ def wget(verify):
     return 'test -e "$FILE" || { wget -q -c -O "$FILE.part" "$URL" && mv "$FILE.part" "$FILE"; }; ' + verify
 
 
-SHA256SUM = 'echo "$SHA  $FILE" | sha256sum -c --quiet'
+SHA256SUM = 'sha256sum -c --quiet "$LISTS/SHA256SUMS"'
 # Debian's sha256sum does not use the CPU's SHA instructions; this does.
-OPENSSL = 'test "$(openssl dgst -sha256 -r "$FILE" | cut -d" " -f1)" = "$SHA"'
-MODELFETCH = '"$MODELFETCH" fetch "$REPO" "$FILE" --dir . --progress none'
-ARIA2 = (
-    'aria2c -q -c -x16 -s16 -k1M --file-allocation=falloc --auto-file-renaming=false '
-    '--checksum=sha-256="$SHA" -o "$FILE" "$URL"'
-)
-HF = 'hf download "$REPO" "$FILE" --local-dir . --quiet >/dev/null'
+OPENSSL = 'openssl dgst -sha256 -r $(cat "$LISTS/names") | cmp - "$LISTS/openssl"'
+MODELFETCH = '"$MODELFETCH" fetch "$REPO" --dir . --progress none >/dev/null'
+ARIA2 = 'aria2c -q -c --file-allocation=falloc --auto-file-renaming=false ${CA:+--ca-certificate="$CA"} '
+HF = 'hf download "$REPO" --local-dir . --quiet >/dev/null'
 
-ALL = [
-    Contender("modelfetch", MODELFETCH, 8),
-    Contender("modelfetch --connections 16", f"{MODELFETCH} --connections 16", 16),
+ONE_FILE = [
+    Contender("modelfetch", MODELFETCH),
+    Contender("modelfetch --connections 16", f"{MODELFETCH} --connections 16"),
     Contender("curl, sha256sum", curl(SHA256SUM)),
     Contender("curl, openssl dgst", curl(OPENSSL)),
-    Contender("wget, sha256sum", wget(SHA256SUM)),
-    Contender("aria2c -x16 --checksum", ARIA2, 16),
+    Contender("wget, openssl dgst", wget(OPENSSL)),
+    Contender("aria2c -x16 --checksum", f'{ARIA2} -x16 -s16 -k1M --checksum=sha-256="$SHA" -o "$FILE" "$URL"'),
+    Contender("hf download (size only)", HF),
+    Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
+]
+
+MANY_FILES = [
+    Contender("modelfetch", MODELFETCH),
+    Contender("curl -Z --parallel-max 8, openssl dgst",
+              f'test -e "$FILE" || curl -fsSLZ --no-progress-meter --parallel-max 8 -K "$LISTS/curl"; {OPENSSL}'),
+    Contender("wget, openssl dgst", f'wget -q -nc -i "$LISTS/urls"; {OPENSSL}'),
+    Contender("aria2c -j16, checksums", f'{ARIA2} -j16 -x1 -i "$LISTS/aria2"'),
     Contender("hf download (size only)", HF),
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]

@@ -2,6 +2,7 @@
 
 import subprocess
 
+import contenders
 import servers
 from measure import MIB
 
@@ -16,7 +17,7 @@ def show(bench, hub):
     """Everything in MiB of the file per second, best of three."""
     size = hub.files[servers.FILE]["size"]
     target = bench.empty()
-    bench.run(f'"$MODELFETCH" fetch "$REPO" "$FILE" --dir . --progress none', target)
+    bench.run(contenders.MODELFETCH, target)
     blob = bench.work / "blobs" / hub.files[servers.FILE]["sha256"]
     probes = VERIFIERS | {
         "write and fsync, buffered": f'dd if="{blob}" of=copy bs=4M conv=fsync status=none; rm copy',

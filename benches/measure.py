@@ -31,11 +31,13 @@ class Bench:
         self.work = pathlib.Path(work)
         self.environment = environment
 
-    def empty(self):
+    def empty(self, drop_caches=False):
         target = self.work / "target"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         os.sync()
+        if drop_caches:
+            pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
         return target
 
     def run(self, command, target):
@@ -70,11 +72,13 @@ class Bench:
         return subprocess.Popen(command, cwd=target, env=self.environment, start_new_session=True)
 
 
-def flush(path):
-    """Seconds until a finished file is on the disk."""
+def flush(target):
+    """Seconds until finished files are on the disk."""
     begin = time.perf_counter()
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    for path in target.iterdir():
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
     return time.perf_counter() - begin
 
 

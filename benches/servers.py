@@ -14,20 +14,18 @@ NGINX_PORT = 8080
 
 
 @contextlib.contextmanager
-def uncapped(directory, size):
-    """nginx serves the file as fast as it can."""
+def uncapped(directory, *arguments):
+    """nginx serves the files as fast as it can."""
     blobs = pathlib.Path(directory, "blobs")
     # Serving from the cache of the file system: a bench of the clients, not of the server's disk.
-    arguments = ["--blobs", blobs, "--cdn-base", f"http://127.0.0.1:{NGINX_PORT}"]
-    with FakeHub("--repo", REPO, "--file", FILE, "--size", size, *arguments) as hub, nginx(directory, blobs):
+    elsewhere = ["--blobs", blobs, "--cdn-base", f"http://127.0.0.1:{NGINX_PORT}"]
+    with FakeHub("--repo", REPO, *arguments, *elsewhere) as hub, nginx(str(directory), blobs):
         yield hub
 
 
-@contextlib.contextmanager
-def capped(size, rate):
-    """The fake Hub's own CDN: the kernel paces each connection."""
-    with FakeHub("--repo", REPO, "--file", FILE, "--size", size, "--rate-per-connection", rate) as hub:
-        yield hub
+def cdn(*arguments):
+    """The fake Hub's own CDN."""
+    return FakeHub("--repo", REPO, *arguments)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ class FakeHub:
         self.cdn = announcement["cdn"]
         self.repo = announcement["repo"]
         self.commit = announcement["commit"]
+        self.authority = announcement["ca_file"]
         self.files = {file["path"]: file for file in announcement["files"]}
 
     def __enter__(self):

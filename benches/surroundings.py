@@ -1,0 +1,47 @@
+"""Where the contenders run: one environment for all, and what they need to know of the files."""
+
+import os
+
+from measure import Bench
+from servers import REPO
+
+
+def bench(hub, work):
+    """A private home, no colours, no telemetry."""
+    home, lists = work / "home", work / "lists"
+    home.mkdir(exist_ok=True)
+    lists.mkdir(exist_ok=True)
+    urls = {name: f"{hub.endpoint}/{REPO}/resolve/main/{name}" for name in sorted(hub.files)}
+    digests = {name: hub.files[name]["sha256"] for name in urls}
+    write_lists(lists, urls, digests)
+    first = next(iter(urls))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "MODELFETCH": os.environ["MODELFETCH"],
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "REPO": REPO,
+        "LISTS": str(lists),
+        "FILE": first,
+        "SHA": digests[first],
+        "URL": urls[first],
+    }
+    if hub.authority:
+        (home / ".wgetrc").write_text(f"ca_certificate = {hub.authority}\n")
+        names = ["CA", "SSL_CERT_FILE", "CURL_CA_BUNDLE"]
+        environment |= dict.fromkeys(names, hub.authority)
+    return Bench(work, environment)
+
+
+def write_lists(lists, urls, digests):
+    def write(name, form):
+        (lists / name).write_text("".join(form.format(file=file, url=urls[file], sha=digests[file]) for file in urls))
+
+    write("names", "{file}\n")
+    write("urls", "{url}\n")
+    write("SHA256SUMS", "{sha}  {file}\n")
+    write("openssl", "{sha} *{file}\n")
+    write("curl", 'url = "{url}"\noutput = "{file}"\n')
+    write("aria2", "{url}\n  out={file}\n  checksum=sha-256={sha}\n")
