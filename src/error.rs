@@ -455,7 +455,7 @@ impl Error {
             Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
             Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
             Self::Io { cause, .. } => return io_hint(cause),
-            Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner.json there and run again".into(),
+            Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
             Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
             Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
             Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),

@@ -8,7 +8,7 @@
 //! state    partial/<digest>                                bytes so far
 //!          partial/<digest>.json, ….flushed.json           which of them can be believed
 //!          receipts/….json                                 proof that a final file was verified
-//!          lock, owner.json                                one writer at a time
+//!          lock, owner….json                               one writer at a time
 //! ```
 //! The cache layout is `huggingface_hub`'s (`file_download.py`); its scanner ignores the state folder.
 

@@ -2,11 +2,11 @@
 //!
 //! The lock is an flock, and a record of its owner beside it. On a local file system the flock
 //! alone decides: the kernel drops it when its holder dies. On NFS, FUSE and their like an flock
-//! may be missing, or succeed for everyone (`huggingface_hub#4306`); there the record decides,
-//! kept fresh by a heartbeat, and an owner whose heart has stopped is taken over.
+//! may be missing, or succeed for everyone (`huggingface_hub#4306`); there the records decide:
+//! each process has its own, kept fresh by a heartbeat, and one whose heart has stopped is dead.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -28,6 +28,10 @@ const REMIND_EVERY: Duration = Duration::from_mins(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// An owner that has not shown life for this long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// How the name of a record begins.
+const RECORD: &str = "owner";
+const SOMEONE: &str = "another process";
 
 /// Holds the directory until it is dropped.
 #[derive(Debug)]
@@ -85,14 +89,15 @@ pub async fn acquire(state: &Path, root: &Path, reporter: &dyn Reporter, stop: &
     loop {
         let holder = match attempt.try_take()? {
             Taken::Mine(lock) => return Ok(lock),
-            Taken::Others(holder) => holder.map_or("another process".into(), |owner| owner.describe()),
+            Taken::Others(holder) => holder,
         };
         if reminded.is_none_or(|last| last.elapsed() >= REMIND_EVERY) {
             reporter.report(&Event::Waiting { owner: &holder, dir: root });
             reminded = Some(Instant::now());
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            // Not all at the same moment: then none of them would find itself alone.
+            () = tokio::time::sleep(POLL.mul_f64(0.5 + fastrand::f64())) => {}
             cause = stop.raised() => return Err(match cause {
                 Cause::Deadline(_) => Error::Locked { dir: root.into(), owner: holder, waited: started.elapsed() },
                 Cause::Signal(_) | Cause::Abandoned => cause.error("waiting for another process"),
@@ -103,16 +108,18 @@ pub async fn acquire(state: &Path, root: &Path, reporter: &dyn Reporter, stop: &
 
 enum Taken {
     Mine(Lock),
-    Others(Option<Owner>),
+    /// Held, by whom in words.
+    Others(String),
 }
 
 struct Attempt {
+    state: PathBuf,
     path: PathBuf,
     record: PathBuf,
     owner: Owner,
     trustworthy: bool,
-    /// The last record seen, and since when it has not changed.
-    seen: Option<(Owner, Instant)>,
+    /// Records of others as they were last seen, and since when they have not changed.
+    seen: HashMap<PathBuf, (Vec<u8>, Instant)>,
 }
 
 impl Attempt {
@@ -120,85 +127,108 @@ impl Attempt {
         let path = state.join("lock");
         let trustworthy = is_local(state) && flock_excludes(&path)?;
         debug!(trustworthy, path = %path.display(), "lock");
-        Ok(Self { path, record: state.join("owner.json"), owner: Owner::this(), trustworthy, seen: None })
+        let owner = Owner::this();
+        // Where records decide, each process has one of its own name, which nobody else writes.
+        let name =
+            if trustworthy { format!("{RECORD}.json") } else { format!("{RECORD}-{:x}.json", owner.token) };
+        Ok(Self {
+            record: state.join(name),
+            state: state.into(),
+            path,
+            owner,
+            trustworthy,
+            seen: HashMap::new(),
+        })
     }
 
     fn try_take(&mut self) -> Result<Taken, Error> {
         let file = open(&self.path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Taken::Others(self.holder()?)),
-            // No flock here at all; the record decides.
+            // No flock here at all; the records decide.
             Err(_) if !self.trustworthy => {}
             Err(why) => return Err(Error::io("lock", &self.path)(why.into())),
         }
-        if self.trustworthy {
-            self.write_record()?;
-            return Ok(Taken::Mine(self.lock(file, None)));
-        }
-        if let Some(holder) = self.holder()? {
-            if !self.is_dead(&holder) {
-                return Ok(Taken::Others(Some(holder)));
+        let heart = if self.trustworthy {
+            disk::replace(&self.record, &self.owner.to_json(), Durability::Process)?;
+            None
+        } else {
+            if let Some(other) = self.take_by_record()? {
+                return Ok(Taken::Others(other));
             }
-            self.take_over(&holder)?;
-        }
-        if !self.create_record()? {
-            return Ok(Taken::Others(self.holder()?));
-        }
-        let heart = beat(self.record.clone(), self.owner.clone());
-        Ok(Taken::Mine(self.lock(file, Some(heart))))
+            Some(beat(self.record.clone(), self.owner.clone()))
+        };
+        Ok(Taken::Mine(Lock { _file: file, record: self.record.clone(), owner: self.owner.clone(), heart }))
     }
 
-    fn lock(&self, file: File, heart: Option<(mpsc::Sender<()>, JoinHandle<()>)>) -> Lock {
-        Lock { _file: file, record: self.record.clone(), owner: self.owner.clone(), heart }
-    }
-
-    fn holder(&self) -> Result<Option<Owner>, Error> {
-        read_record(&self.record)
-    }
-
-    /// Whether the holder of a record is dead: its process is gone, or its record did not change
-    /// for [`DEAD_AFTER`] of this process's own time (clocks of two machines may differ).
-    fn is_dead(&mut self, holder: &Owner) -> bool {
-        if holder.is_gone() {
-            return true;
+    /// Takes the directory if no living process has a record in it; else says who has.
+    ///
+    /// A process first leaves its own record and then looks at the others': of two that do so at
+    /// the same time, the later one at least sees the other, and withdraws. However long one of
+    /// them is held up between two steps, both never find themselves alone.
+    fn take_by_record(&mut self) -> Result<Option<String>, Error> {
+        if let Some(other) = self.living_other()? {
+            return Ok(Some(other));
         }
-        match &self.seen {
-            Some((seen, since)) if seen == holder => since.elapsed() >= DEAD_AFTER,
+        if let Err(cause) = fs::write(&self.record, self.owner.to_json()) {
+            // Half a record would hold others up until its silence tells that it is dead.
+            let _ = fs::remove_file(&self.record);
+            return Err(Error::io("write", &self.record)(cause));
+        }
+        let other = self.living_other();
+        if matches!(other, Ok(None)) {
+            for dead in self.others()? {
+                disk::remove(&dead)?;
+            }
+            return Ok(None);
+        }
+        disk::remove(&self.record)?;
+        other
+    }
+
+    fn records(&self) -> Result<Vec<PathBuf>, Error> {
+        let is_record = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(RECORD) && name.ends_with(".json")
+        };
+        Ok(disk::entries(&self.state)?.into_iter().filter(is_record).collect())
+    }
+
+    fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        Ok(self.records()?.into_iter().filter(|record| *record != self.record).collect())
+    }
+
+    /// Who has a record, as far as one can be read.
+    fn holder(&self) -> Result<String, Error> {
+        for record in self.records()? {
+            if let Some(owner) = read_record(&record)?.filter(|owner| !owner.is_gone()) {
+                return Ok(owner.describe());
+            }
+        }
+        Ok(SOMEONE.into())
+    }
+
+    fn living_other(&mut self) -> Result<Option<String>, Error> {
+        for record in self.others()? {
+            let Some(bytes) = disk::read_if_present(&record)? else { continue };
+            let owner: Option<Owner> = serde_json::from_slice(&bytes).ok();
+            if !owner.as_ref().is_some_and(Owner::is_gone) && self.shows_life(record, bytes) {
+                return Ok(Some(owner.map_or(SOMEONE.into(), |owner| owner.describe())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a record changed within [`DEAD_AFTER`] of this process's own time (clocks of two
+    /// machines may differ). One that is half written counts too: its writer may be dead or not.
+    fn shows_life(&mut self, record: PathBuf, bytes: Vec<u8>) -> bool {
+        match self.seen.get(&record) {
+            Some((seen, since)) if *seen == bytes => since.elapsed() < DEAD_AFTER,
             _ => {
-                self.seen = Some((holder.clone(), Instant::now()));
-                false
+                self.seen.insert(record, (bytes, Instant::now()));
+                true
             }
-        }
-    }
-
-    /// Moves a dead owner's record away. Of several that try, one finds the record it looked at.
-    fn take_over(&self, dead: &Owner) -> Result<(), Error> {
-        let grave = self.record.with_extension(format!("{:x}.tmp", self.owner.token));
-        match fs::rename(&self.record, &grave) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(Error::io("take over", &self.record))?,
-        }
-        if read_record(&grave)?.is_some_and(|owner| owner.token != dead.token) {
-            // A new owner was quicker: it gets its record back.
-            return fs::rename(&grave, &self.record).map_err(Error::io("give back", &self.record));
-        }
-        disk::remove(&grave)
-    }
-
-    fn write_record(&self) -> Result<(), Error> {
-        disk::replace(&self.record, &self.owner.to_json(), Durability::Process)
-    }
-
-    fn create_record(&self) -> Result<bool, Error> {
-        let created = OpenOptions::new().write(true).create_new(true).open(&self.record);
-        match created {
-            Ok(mut file) => {
-                file.write_all(&self.owner.to_json()).map_err(Error::io("write", &self.record))?;
-                Ok(true)
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(cause) => Err(Error::io("write", &self.record)(cause)),
         }
     }
 }
@@ -209,7 +239,7 @@ impl Owner {
     }
 }
 
-/// `None` for no record; also for one half written, whose owner is about to finish it.
+/// `None` for no record, or one half written.
 fn read_record(path: &Path) -> Result<Option<Owner>, Error> {
     Ok(disk::read_if_present(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
@@ -219,16 +249,16 @@ fn open(path: &Path) -> Result<File, Error> {
     opened.map_err(Error::io("open", path))
 }
 
+fn flock(file: &File) -> rustix::io::Result<()> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive))
+}
+
 /// Whether a second open of the same file is refused the lock, as it must be.
 fn flock_excludes(path: &Path) -> Result<bool, Error> {
     let first = open(path)?;
     let second = open(path)?;
-    let taken = rustix::fs::flock(&first, FlockOperation::NonBlockingLockExclusive);
-    match taken {
-        Ok(()) => {
-            let again = rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive);
-            Ok(again == Err(rustix::io::Errno::WOULDBLOCK))
-        }
+    match flock(&first) {
+        Ok(()) => Ok(flock(&second) == Err(rustix::io::Errno::WOULDBLOCK)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         Err(_) => Ok(false),
     }
@@ -248,6 +278,10 @@ fn beat(record: PathBuf, mut owner: Owner) -> (mpsc::Sender<()>, JoinHandle<()>)
     let heart = std::thread::spawn(move || {
         while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
             owner.beat += 1;
+            // Taken over while this machine stood still: a new record would only hold others up.
+            if !record.exists() {
+                return;
+            }
             // A beat that cannot be written is one that others do not see: nothing else to do.
             let _ = disk::replace(&record, &owner.to_json(), Durability::Process);
         }
@@ -261,7 +295,7 @@ impl Drop for Lock {
             drop(stop);
             let _ = heart.join();
         }
-        // Removed before the flock goes with the file, unless someone else took over.
+        // Removed before the flock goes with the file, unless it is someone else's.
         if read_record(&self.record).ok().flatten().is_some_and(|owner| owner.token == self.owner.token) {
             let _ = fs::remove_file(&self.record);
         }

@@ -106,7 +106,7 @@ impl TestDir {
                 let text = path.to_string_lossy();
                 text.contains(".modelfetch/partial/")
                     || text.ends_with(".tmp")
-                    || text.ends_with("owner.json")
+                    || text.contains(".modelfetch/owner")
             })
             .collect();
         assert!(left.is_empty(), "left behind: {left:?}");
