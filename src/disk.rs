@@ -91,7 +91,12 @@ pub fn create_dir(path: &Path) -> Result<(), Error> {
     }
     match fs::create_dir(path) {
         Ok(()) => sync_dir(path.parent().unwrap_or(path)),
-        Err(_) if path.is_dir() => Ok(()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Error::io("create directory", path)(cause)),
+            // It exists, and that it cannot be looked at is what is wrong.
+            Err(cause) => Err(Error::io("look at", path)(cause)),
+        },
         Err(cause) => Err(Error::io("create directory", path)(cause)),
     }
 }
