@@ -111,6 +111,11 @@ pub fn sync_dir(dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// Makes the content of a file durable that someone else wrote.
+pub fn sync_file(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("flush", path))
+}
+
 /// How a small file is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::disk;
 use crate::error::Error;
 use crate::plan::{Action, Item, Plan};
 use crate::publish::Place;
@@ -191,7 +192,12 @@ impl Hand {
             self.reporter.report(&Event::Warning(&text));
             return Ok(None);
         }
+        let target = item.target.clone();
+        // The receipt must not outlive bytes that were hashed in the page cache only.
+        spawn_blocking(move || disk::sync_file(&target)).await??;
         self.record(file).await?;
+        // What an earlier run had fetched of it would only take space.
+        self.drop_partial(file).await?;
         let adopted = outcome(file, &self.place, Done::Adopted, 0, started.elapsed());
         self.reporter.report(&Event::Published(&adopted));
         Ok(Some(adopted))
