@@ -126,12 +126,22 @@ fn point(pointer: &Path, blob: &Path, path: &RepoPath) -> Result<(), Error> {
     disk::create_dir(dir)?;
     let temporary = dir.join(format!("{}.tmp", file_name(pointer)));
     disk::remove(&temporary)?;
-    std::os::unix::fs::symlink(&target, &temporary)
+    let linked = std::os::unix::fs::symlink(&target, &temporary)
         .or_else(|_| fs::hard_link(blob, &temporary))
-        .or_else(|_| fs::copy(blob, &temporary).map(|_| ()))
-        .and_then(|()| fs::rename(&temporary, pointer))
-        .map_err(Error::io("link", pointer))?;
+        .or_else(|_| copy(blob, &temporary))
+        .and_then(|()| fs::rename(&temporary, pointer));
+    if linked.is_err() {
+        // It may be as large as the blob.
+        let _ = fs::remove_file(&temporary);
+    }
+    linked.map_err(Error::io("link", pointer))?;
     disk::sync_dir(dir)
+}
+
+/// A copy that is on the device before it gets its name.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    fs::File::open(to)?.sync_data()
 }
 
 fn file_name(path: &Path) -> String {
