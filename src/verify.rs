@@ -39,7 +39,7 @@ impl Verified {
 
     /// Makes its bytes durable.
     pub fn sync(&self) -> Result<(), Error> {
-        self.0.file().sync_data().map_err(Error::io("flush", self.0.path()))
+        self.0.flush()
     }
 }
 

@@ -293,7 +293,7 @@ async fn verdict(
     // The flush needs no digest and the hash no disk: where both take time they run side by side.
     let flush = partial.is_flushed_meanwhile().then(|| {
         let partial = Arc::clone(partial);
-        spawn_blocking(move || partial.file().sync_data().map_err(Error::io("flush", partial.path())))
+        spawn_blocking(move || partial.flush())
     });
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     let verdict = loop {

@@ -62,6 +62,8 @@ struct State {
     dirty: u64,
     /// Bytes that the record of what was flushed does not have.
     unrecorded: u64,
+    /// A flush failed, with this error: what was written since the last good one may be gone.
+    lost: Option<i32>,
     /// Nothing more will be written.
     closed: bool,
     /// Why writing or flushing is over.
@@ -131,6 +133,7 @@ impl Partial {
             unjournaled: 0,
             dirty: 0,
             unrecorded: 0,
+            lost: None,
             closed: false,
             failure: None,
         };
@@ -186,7 +189,9 @@ impl Partial {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))?;
         let mut state = self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
-        let must_wait = |state: &State| state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none();
+        let must_wait = |state: &State| {
+            state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none()
+        };
         while self.is_flushed_meanwhile() && must_wait(&state) {
             state = self.flushing.wait(state).expect("nothing panics while it holds the state");
         }
@@ -220,6 +225,7 @@ impl Partial {
     /// Notes that bytes were written, and every now and then writes the journal.
     fn note(&self, range: Range<u64>, dirty: u64) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.lock();
+        self.check(&state)?;
         let bytes = range.end - range.start;
         state.journal.written.insert(range);
         state.unjournaled += bytes;
@@ -241,6 +247,34 @@ impl Partial {
         self.remote.size > DIRTY_MAX
     }
 
+    /// Makes what is written durable.
+    ///
+    /// The kernel tells of a page it could not write once: after that it counts as clean, readers
+    /// find it in memory, and the next flush succeeds. So nothing is believed any more that no
+    /// flush before had covered, by this run or a later one.
+    pub fn flush(&self) -> Result<(), Error> {
+        let flushed = self.file.sync_data();
+        let mut state = self.lock();
+        self.check(&state)?;
+        flushed.map_err(|cause| {
+            let name = self.remote.digest.to_string();
+            let covered = Journal::read_record(&self.partials, &name, Record::Flushed);
+            state.journal.written = covered.ok().flatten().map(|journal| journal.written).unwrap_or_default();
+            state.lost = Some(cause.raw_os_error().unwrap_or(0));
+            self.hashable.notify_all();
+            self.flushing.notify_all();
+            // The first failure is the one to tell. Nothing more can be done about a second one.
+            let _ = state.journal.write(&self.partials, &self.remote, Record::Written);
+            Error::io("flush", &self.path)(cause)
+        })
+    }
+
+    /// Fails if a flush has failed.
+    fn check(&self, state: &State) -> Result<(), Error> {
+        let failure = state.lost.map(std::io::Error::from_raw_os_error);
+        failure.map_or(Ok(()), |cause| Err(Error::io("flush", &self.path)(cause)))
+    }
+
     /// Flushes behind the writer until the file is closed or a flush fails.
     pub fn flush_behind(&self) {
         let mut state = self.lock();
@@ -253,9 +287,8 @@ impl Partial {
             }
             let (covered, dirty, unrecorded) = (state.journal.clone(), state.dirty, state.unrecorded);
             drop(state);
-            let flushed = self.file.sync_data().map_err(Error::io("flush", &self.path));
             let recorded =
-                flushed.and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
+                self.flush().and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
             state = self.lock();
             state.dirty -= dirty;
             state.unrecorded -= unrecorded;
@@ -273,11 +306,11 @@ impl Partial {
     }
 
     /// Waits for the next bytes in file order, at most `length` of them from the disk.
-    /// `None` once the file is closed.
+    /// `None` once the file is closed, or a flush has failed.
     pub fn next_to_hash(&self, length: u64) -> Option<Piece> {
         let mut state = self.lock();
         loop {
-            if state.closed {
+            if state.closed || state.lost.is_some() {
                 return None;
             }
             let written = state.journal.written.prefix();
@@ -297,11 +330,11 @@ impl Partial {
         }
     }
 
-    /// Waits until every byte of the file is written; `false` if it is closed before.
+    /// Waits until every byte of the file is written; `false` if it is closed, or a flush fails, before.
     pub fn wait_until_written(&self) -> bool {
         let mut state = self.lock();
         while state.journal.written.prefix() < self.remote.size {
-            if state.closed {
+            if state.closed || state.lost.is_some() {
                 return false;
             }
             state = self.hashable.wait(state).expect("nothing panics while it holds the state");
