@@ -37,7 +37,7 @@ impl Context {
     /// A client of these Hubs.
     pub fn hub(&self, endpoints: &Endpoints, limits: &Limits) -> Hub {
         let (http, reporter) = (self.http.clone(), Arc::clone(&self.reporter));
-        Hub::new(http, endpoints.clone(), limits.give_up_after, self.stop.deadline(), reporter)
+        Hub::new(http, endpoints.clone(), limits, self.stop.deadline(), reporter)
     }
 
     fn report(&self, event: &Event<'_>) {

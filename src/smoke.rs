@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::disk;
 use crate::error::Error;
 use crate::gguf;
-use crate::http::HttpFailure;
+use crate::http::{HttpFailure, Watchdog};
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::report::Event;
@@ -211,16 +211,16 @@ impl Probe<'_> {
             }
             Err(failure) => return Ok(Err(failure)),
         };
+        let mut watchdog = Watchdog::new(waited);
         let mut bytes = Vec::new();
         let wanted = range.end - range.start;
         while (bytes.len() as u64) < wanted {
-            match tokio::time::timeout(waited, response.chunk()).await {
-                Err(_) => return Ok(Err(HttpFailure::Stalled { host, waited })),
-                Ok(Err(cause)) => return Ok(Err(HttpFailure::transport(location.url(), cause))),
-                Ok(Ok(None)) => {
+            match watchdog.chunk(location.url(), &mut response).await {
+                Err(failure) => return Ok(Err(failure)),
+                Ok(None) => {
                     return Ok(Err(HttpFailure::Truncated { host, missing: wanted - bytes.len() as u64 }));
                 }
-                Ok(Ok(Some(chunk))) => {
+                Ok(Some(chunk)) => {
                     self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                     bytes.extend_from_slice(&chunk);
                 }

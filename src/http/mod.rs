@@ -2,6 +2,7 @@
 
 mod dns;
 mod roots;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +16,15 @@ use crate::report::units::{Bytes, Span};
 use crate::request::endpoint_host;
 use crate::retry;
 
+pub use watchdog::Watchdog;
+
 /// Time for TCP and TLS to the server or proxy.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// As much of an error body as is read, and as is worth showing.
 const ERROR_BODY_MAX: usize = 4096;
 const ERROR_TEXT_MAX: usize = 600;
+/// Time for an error body.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Certificate authorities beside the built-in ones.
 #[derive(Debug, Clone, Default)]
@@ -204,14 +209,15 @@ pub fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
 /// The first words of a body, without mark-up, for an error message.
 async fn excerpt(mut response: Response) -> Option<String> {
     let mut body = Vec::new();
-    while body.len() < ERROR_BODY_MAX {
-        match tokio::time::timeout(Duration::from_secs(2), response.chunk()).await {
-            Ok(Ok(Some(chunk))) => {
-                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_MAX - body.len())]);
-            }
-            _ => break,
+    let enough = async {
+        while body.len() < ERROR_BODY_MAX
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_MAX - body.len())]);
         }
-    }
+    };
+    // What has come by then has to do.
+    let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, enough).await;
     let words = json_words(&body).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
     Some(printable(&words)).filter(|text| !text.is_empty())
 }

@@ -15,17 +15,15 @@ use url::Host;
 use super::refusal;
 use super::tree::{self, Entry};
 use crate::error::Error;
-use crate::http::{HttpFailure, text_header};
+use crate::http::{HttpFailure, Watchdog, text_header};
 use crate::report::chain;
 use crate::report::units::Bytes;
 use crate::report::{Event, Reporter};
-use crate::request::{Commit, Digest, Endpoint, Endpoints, RepoId, RepoPath, endpoint_host};
+use crate::request::{Commit, Digest, Endpoint, Endpoints, Limits, RepoId, RepoPath, endpoint_host};
 use crate::retry::{Backoff, Budget};
 
 /// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
 const REDIRECTS_MAX: usize = 20;
-/// Time for an answer's headers (`HF_HUB_ETAG_TIMEOUT`'s default).
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for one page of JSON.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
@@ -58,6 +56,7 @@ pub struct Head {
 pub struct Hub {
     http: Client,
     endpoints: Endpoints,
+    stall_timeout: Duration,
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
@@ -80,15 +79,17 @@ impl From<HttpFailure> for Attempt {
 }
 
 impl Hub {
-    /// Failures are retried until nothing worked for `give_up_after`.
+    /// Answers that stall are asked for again; failures are retried until nothing worked for the
+    /// time of `limits`.
     pub fn new(
         http: Client,
         endpoints: Endpoints,
-        give_up_after: Duration,
+        limits: &Limits,
         deadline: Option<Instant>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
-        Self { http, endpoints, give_up_after, deadline, reporter }
+        let Limits { stall_timeout, give_up_after, .. } = *limits;
+        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter }
     }
 
     /// Commit, digest, size and location of one file.
@@ -242,7 +243,7 @@ impl Hub {
         let mut url = parse_url(&endpoint.join(place))?;
         let mut facts = Facts::default();
         for _ in 0..REDIRECTS_MAX {
-            let response = self.send(Method::HEAD, &url, None, HEAD_TIMEOUT).await?;
+            let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers(), false);
                 let target = redirect_target(&url, response.headers())?;
@@ -270,7 +271,7 @@ impl Hub {
     async fn page(&self, url: &Url, subject: &refusal::Subject<'_>) -> Result<(Vec<u8>, HeaderMap), Attempt> {
         let mut url = url.clone();
         for _ in 0..REDIRECTS_MAX {
-            let response = self.send(Method::GET, &url, None, HEAD_TIMEOUT).await?;
+            let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 // A renamed repository; JSON is never on another origin.
                 let target = redirect_target(&url, response.headers())?;
@@ -284,7 +285,8 @@ impl Hub {
                 return Err(judge(&url, response, subject).await);
             }
             let headers = response.headers().clone();
-            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response))
+            let watchdog = Watchdog::new(self.stall_timeout);
+            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))
                 .await
                 .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
             return Ok((body, headers));
@@ -417,9 +419,13 @@ fn is_own(url: &Url) -> bool {
     }
 }
 
-async fn bounded_body(url: &Url, mut response: Response) -> Result<Vec<u8>, HttpFailure> {
+async fn bounded_body(
+    url: &Url,
+    mut response: Response,
+    mut watchdog: Watchdog,
+) -> Result<Vec<u8>, HttpFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|cause| HttpFailure::transport(url, cause))? {
+    while let Some(chunk) = watchdog.chunk(url, &mut response).await? {
         if body.len() + chunk.len() > PAGE_BYTES_MAX {
             return Err(HttpFailure::wrong(url, format!("a JSON body of more than {PAGE_BYTES_MAX} bytes")));
         }

@@ -13,13 +13,11 @@ use super::engine::{Engine, Unfinished};
 use super::pace::Shape;
 use super::segments::Segment;
 use crate::error::Error;
-use crate::http::HttpFailure;
+use crate::http::{HttpFailure, Watchdog};
 use crate::report::Event;
 use crate::resolve::Location;
 use crate::retry::Backoff;
 
-/// Fewer bytes per second than this, over a stall timeout, count as none.
-const TRICKLE: u64 = 100;
 /// Failures in a row after which another endpoint is asked where the bytes are.
 const FAILURES_BEFORE_FAILOVER: u32 = 3;
 
@@ -189,7 +187,7 @@ async fn stream(
     let mut received = 0;
     let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
     while !file.is_done(segment) {
-        let next = async { watchdog.chunk(&mut response, location).await.map_err(Trouble::Failed) };
+        let next = async { watchdog.chunk(location.url(), &mut response).await.map_err(Trouble::Failed) };
         let Some(mut bytes) = unless_over(file, segment, next).await? else {
             let missing = file.missing_of(segment);
             return Err(HttpFailure::Truncated { host: location.host(), missing }.into());
@@ -197,17 +195,13 @@ async fn stream(
         received += bytes.len() as u64;
         file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         engine.pace.received(bytes.len());
-        file.budget.progressed();
-        if backoff.attempts > 0 {
-            engine
-                .reporter
-                .report(&Event::Recovered { what: file.path.as_str(), attempts: backoff.attempts });
-            backoff.reset();
-        }
         // Claimed as soon as they are here, so that nobody fetches them again. From here to the
         // channel only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
         bytes.truncate(usize::try_from(claimed.end - claimed.start).unwrap_or(usize::MAX));
+        if watchdog.is_lively() || file.is_done(segment) {
+            progressed(engine, file, backoff);
+        }
         if bytes.is_empty() {
             break;
         }
@@ -223,34 +217,12 @@ async fn stream(
     Ok(received)
 }
 
-/// Notices a connection that brings nothing, or next to nothing.
-struct Watchdog {
-    timeout: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Watchdog {
-    fn new(timeout: Duration) -> Self {
-        Self { timeout, since: Instant::now(), bytes: 0 }
-    }
-
-    async fn chunk(
-        &mut self,
-        response: &mut Response,
-        location: &Location,
-    ) -> Result<Option<bytes::Bytes>, HttpFailure> {
-        let stalled = || HttpFailure::Stalled { host: location.host(), waited: self.timeout };
-        let chunk = tokio::time::timeout(self.timeout, response.chunk()).await.map_err(|_| stalled())?;
-        let chunk = chunk.map_err(|cause| HttpFailure::transport(location.url(), cause))?;
-        self.bytes += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let elapsed = self.since.elapsed();
-        if elapsed >= self.timeout {
-            if self.bytes < TRICKLE * elapsed.as_secs().max(1) && chunk.is_some() {
-                return Err(HttpFailure::Stalled { host: location.host(), waited: elapsed });
-            }
-            (self.since, self.bytes) = (Instant::now(), 0);
-        }
-        Ok(chunk)
+/// Notes that the connection is of use: a trickle is not, and must not keep a run alive for ever.
+fn progressed(engine: &Engine, file: &Active, backoff: &mut Backoff) {
+    file.budget.progressed();
+    if backoff.attempts > 0 {
+        let (what, attempts) = (file.path.as_str(), backoff.attempts);
+        engine.reporter.report(&Event::Recovered { what, attempts });
+        backoff.reset();
     }
 }

@@ -1,0 +1,51 @@
+//! Notices a connection that brings nothing, or next to nothing.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::{Response, Url};
+
+use super::HttpFailure;
+use crate::request::endpoint_host;
+
+/// Fewer bytes per second than this, over a stall timeout, count as none.
+const TRICKLE: u64 = 100;
+
+/// Watches over one body.
+#[derive(Debug)]
+pub struct Watchdog {
+    timeout: Duration,
+    since: Instant,
+    bytes: u64,
+    lively: bool,
+}
+
+impl Watchdog {
+    /// Nothing for `timeout` is a stall, and so is a trickle.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, since: Instant::now(), bytes: 0, lively: false }
+    }
+
+    /// The next chunk of the body; `None` at its end.
+    pub async fn chunk(&mut self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, HttpFailure> {
+        let stalled = |waited| HttpFailure::Stalled { host: endpoint_host(url), waited };
+        let chunk = tokio::time::timeout(self.timeout, response.chunk()).await;
+        let chunk = chunk.map_err(|_| stalled(self.timeout))?;
+        let chunk = chunk.map_err(|cause| HttpFailure::transport(url, cause))?;
+        self.bytes += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.lively = self.bytes >= TRICKLE * self.timeout.as_secs().max(1);
+        let elapsed = self.since.elapsed();
+        if elapsed >= self.timeout {
+            if self.bytes < TRICKLE * elapsed.as_secs().max(1) && chunk.is_some() {
+                return Err(stalled(elapsed));
+            }
+            (self.since, self.bytes) = (Instant::now(), 0);
+        }
+        Ok(chunk)
+    }
+
+    /// Whether what came lately is more than a trickle.
+    pub fn is_lively(&self) -> bool {
+        self.lively
+    }
+}
