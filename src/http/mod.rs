@@ -1,6 +1,7 @@
 //! The one place where an HTTP client is built, and what can go wrong with an exchange.
 
 mod dns;
+mod redact;
 mod roots;
 mod watchdog;
 
@@ -147,6 +148,8 @@ impl HttpFailure {
             Some(message) => Some(message),
             None => excerpt(response).await,
         };
+        let [message, code, request_id] =
+            [message, code, request_id].map(|text| text.map(|text| redact::redact(&text)));
         Self::Status { host: endpoint_host(url), status, message, code, request_id, wait }
     }
 
