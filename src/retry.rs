@@ -97,11 +97,12 @@ impl Budget {
         // "At once" is no pause: a server that says nothing else must not be asked for ever.
         if let Some(wait) = failure.ordered_wait().filter(|wait| !wait.is_zero()) {
             backoff.attempts += 1;
-            if !state.order(wait, self.deadline) {
+            // A little later than asked, and not all clients at the same moment.
+            let pause = wait.saturating_add(Duration::from_secs(1).mul_f64(fastrand::f64()));
+            if !state.order(pause, self.deadline) {
                 return Err(Error::RateLimited { host: failure.host().into(), wait });
             }
-            // A little later than asked, and not all clients at the same moment.
-            return Ok((wait + Duration::from_secs(1).mul_f64(fastrand::f64()), failure));
+            return Ok((pause, failure));
         }
         let delay = backoff.next_delay();
         let elapsed = state.last_progress.elapsed().saturating_sub(state.ordered);
