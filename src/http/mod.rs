@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::error::Error;
@@ -207,6 +207,17 @@ pub fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
         .get(name)
         .map(|value| printable(&String::from_utf8_lossy(value.as_bytes())))
         .filter(|text| !text.is_empty())
+}
+
+/// Bytes are wanted as they are, which every request says.
+pub fn check_encoding(url: &Url, headers: &HeaderMap) -> Result<(), HttpFailure> {
+    match text_header(headers, CONTENT_ENCODING.as_str()).filter(|encoding| encoding != "identity") {
+        Some(encoding) => {
+            let why = format!("the body is encoded as {encoding} although that was refused");
+            Err(HttpFailure::wrong(url, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The first words of a body, without mark-up, for an error message.

@@ -15,7 +15,7 @@ use url::Host;
 use super::refusal;
 use super::tree::{self, Entry};
 use crate::error::Error;
-use crate::http::{HttpFailure, Watchdog, text_header};
+use crate::http::{HttpFailure, Watchdog, check_encoding, text_header};
 use crate::report::chain;
 use crate::report::units::Bytes;
 use crate::report::{Event, Reporter};
@@ -27,10 +27,10 @@ const REDIRECTS_MAX: usize = 20;
 /// Time for one page of JSON.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
-const PAGE_BYTES_MAX: usize = 32 << 20;
+const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Pages and bytes of one listing.
 const PAGES_MAX: usize = 1000;
-const LISTING_BYTES_MAX: usize = 128 << 20;
+const LISTING_BYTES_MAX: usize = 32 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 
@@ -284,6 +284,7 @@ impl Hub {
             if !response.status().is_success() {
                 return Err(judge(&url, response, subject).await);
             }
+            check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
             let watchdog = Watchdog::new(self.stall_timeout);
             let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))

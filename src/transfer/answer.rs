@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
 use reqwest::{Response, StatusCode, Url};
 
-use crate::http::{HttpFailure, text_header};
+use crate::http::{HttpFailure, check_encoding, text_header};
 
 /// What came back.
 #[derive(Debug)]
@@ -43,14 +43,7 @@ pub async fn judge(
         return Err(HttpFailure::status(url, response).await);
     }
     let headers = response.headers();
-    if let Some(encoding) =
-        text_header(headers, CONTENT_ENCODING.as_str()).filter(|encoding| encoding != "identity")
-    {
-        return Err(HttpFailure::wrong(
-            url,
-            format!("the body is encoded as {encoding} although that was refused"),
-        ));
-    }
+    check_encoding(url, headers)?;
     match status {
         StatusCode::PARTIAL_CONTENT => match check_part(headers, wanted, size) {
             Ok(()) => Ok(Answer::Part(response)),
