@@ -16,7 +16,9 @@ use super::ranges::RangeSet;
 
 /// Less than this is not worth a request of its own.
 const SPLIT_MIN: u64 = 512 << 10;
-/// Seconds after which a connection has shown its pace.
+/// Seconds after which a connection has shown its pace. Twice as many for one that takes over a range
+/// that hardly moved: a server that is slow to begin, or silent, would otherwise be asked for it
+/// again and again, with no answer and no failure ever.
 const PACE_SHOWN_AFTER: f64 = 0.2;
 /// Seconds that a range must still take for a part of it to be worth a request of its own.
 const WORTH_IT: f64 = 0.1;
@@ -52,6 +54,8 @@ struct Flight {
     end: u64,
     started: Instant,
     begun_at: u64,
+    /// Seconds, beside its latency, after which it has shown its pace.
+    patience: f64,
     cut: Arc<Notify>,
 }
 
@@ -64,7 +68,7 @@ impl Flight {
     /// to be as quick as `peer`.
     fn time_left(&self, peer: &Shape, now: Instant) -> f64 {
         let age = now.duration_since(self.started).as_secs_f64();
-        let pace = if age < 4.0 * peer.latency.as_secs_f64() + PACE_SHOWN_AFTER {
+        let pace = if age < 4.0 * peer.latency.as_secs_f64() + self.patience {
             peer.rate
         } else {
             (self.position - self.begun_at) as f64 / age
@@ -100,7 +104,7 @@ impl Segments {
         let end = first.start.saturating_add(length.max(1)).checked_next_multiple_of(BLOCK);
         let range = first.start..first.end.min(end.unwrap_or(first.end));
         self.unassigned.remove(&range);
-        Some(self.assign(range, now))
+        Some(self.assign(range, now, PACE_SHOWN_AFTER))
     }
 
     /// The whole file as one segment, for a server that knows no ranges. `None` while one is under way.
@@ -110,7 +114,7 @@ impl Segments {
         }
         let size = self.size;
         self.unassigned = RangeSet::default();
-        Some(self.assign(0..size, now))
+        Some(self.assign(0..size, now, PACE_SHOWN_AFTER))
     }
 
     /// A part of what the slowest connection still has to do, for one of this shape. A cut
@@ -123,7 +127,11 @@ impl Segments {
             .max_by(|a, b| a.time_left(thief, now).total_cmp(&b.time_left(thief, now)))?;
         let own_time = thief.latency.as_secs_f64() + slowest.remaining() as f64 / thief.rate.max(1.0);
         let time_left = slowest.time_left(thief, now);
+        let mut patience = PACE_SHOWN_AFTER;
         let range = if time_left > 4.0 * own_time + HOPELESS {
+            if slowest.position - slowest.begun_at < SPLIT_MIN {
+                patience = 2.0 * slowest.patience;
+            }
             slowest.position..slowest.end
         } else if slowest.remaining() >= 2 * SPLIT_MIN
             && time_left > 2.0 * thief.latency.as_secs_f64() + WORTH_IT
@@ -136,7 +144,7 @@ impl Segments {
         if slowest.remaining() == 0 {
             slowest.cut.notify_one();
         }
-        Some(self.assign(range, now))
+        Some(self.assign(range, now, patience))
     }
 
     /// Claims the next `length` bytes of a segment. Fewer come back when its end was moved:
@@ -176,7 +184,7 @@ impl Segments {
         }
     }
 
-    fn assign(&mut self, range: Range<u64>, now: Instant) -> Segment {
+    fn assign(&mut self, range: Range<u64>, now: Instant, patience: f64) -> Segment {
         let id = self.next_id;
         self.next_id += 1;
         let cut = Arc::new(Notify::new());
@@ -186,6 +194,7 @@ impl Segments {
             end: range.end,
             started: now,
             begun_at: range.start,
+            patience,
             cut: Arc::clone(&cut),
         });
         Segment { id, range, cut }
@@ -253,6 +262,22 @@ mod tests {
         let thief = segments.steal(&shape(50e6, 40), start + Duration::from_secs(5)).expect("a part");
         assert_eq!(thief.range, 10..1 << 20);
         assert!(segments.is_done(&slow));
+    }
+
+    #[test]
+    fn a_range_that_never_moves_is_taken_over_less_and_less_often() {
+        let (start, size, shape) = (Instant::now(), 1 << 20, shape(50e6, 1));
+        let mut segments = Segments::new(size, RangeSet::full(size));
+        let mut slow = segments.take(size, start).expect("a segment");
+        let times = (0..60_000).map(|n| Duration::from_millis(n * 10));
+        let taken = times.filter(|time| {
+            let Some(thief) = segments.steal(&shape, start + *time) else { return false };
+            segments.release(&slow);
+            slow = thief;
+            true
+        });
+        // Ten minutes: 0.2 s, 0.6 s, 1.4 s, …
+        assert_eq!(taken.count(), 11);
     }
 
     #[test]

@@ -128,6 +128,31 @@ fn a_silent_server_is_given_up() {
 }
 
 #[test]
+fn a_last_range_that_never_comes_ends_the_run() {
+    // The connections that are done take it over from each other.
+    for fault in
+        [Fault::stall(0), Fault::stall(1000), Fault::Trickle(0), Fault::Delay(Duration::from_mins(5))]
+    {
+        let hub = hub(&model(1, 8));
+        hub.fault(Rule::cdn().last_range().always().then(fault));
+        let dir = TestDir::new();
+        let limits = ["--stall-timeout", "2s", "--give-up-after", "3s", "--connections", "4"];
+        dir.fetch(&hub, [REPO, FILE]).args(limits).run().exits(30).says("gave up on").at_once();
+        dir.assert_absent(FILE);
+    }
+}
+
+#[test]
+fn a_range_that_is_slow_to_begin_is_waited_for() {
+    let model = model(1, 8);
+    let hub = hub(&model);
+    hub.fault(Rule::cdn().last_range().always().then(Fault::Delay(Duration::from_secs(3))));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE, "--connections", "4"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+}
+
+#[test]
 fn a_trickle_counts_as_a_stall() {
     let rule = Rule::cdn().nth(2).then(Fault::Trickle(100_000));
     let run = survives("trickle", rule, &["--connections", "1", "--stall-timeout", "2s"]);
