@@ -5,10 +5,8 @@ use std::fs;
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 use rustix::process::Signal;
 
+use crate::support::secret::{TOKEN, assert_no_secret};
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
-
-/// A secret that must never turn up anywhere.
-const TOKEN: &str = "hf_CANARYxCANARYxCANARYxCANARYxCAN";
 
 #[test]
 fn a_gated_repository_says_where_to_accept_its_conditions() {
@@ -103,14 +101,6 @@ fn all_output(dir: &TestDir, hub: &FakeHub, progress: &str, extra: &[&str]) -> S
         .run();
     let read = |path| fs::read_to_string(path).expect("a file that was written");
     [run.stdout, run.stderr, read(&message), read(&metrics), dir.all_text()].concat()
-}
-
-#[track_caller]
-fn assert_no_secret(text: &str) {
-    for secret in ["CANARY", "Signature=", "Key-Pair-Id=", "Bearer"] {
-        let at = text.find(secret);
-        assert!(at.is_none(), "{secret} in …{}", &text[at.unwrap_or(0).saturating_sub(200)..]);
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod cluster;
 mod errors;
 mod help;
+mod hostile;
 mod idempotent;
 mod input;
 mod integrity;

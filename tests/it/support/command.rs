@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// a limit of minutes is not.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);
+/// Between two looks at a run's memory.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A command line that is being put together.
 pub(crate) struct Modelfetch(Command);
@@ -122,6 +124,13 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory it ever had resident, in KiB.
+    fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     pub(crate) fn is_over(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
     }
@@ -129,7 +138,13 @@ impl Running {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Run {
+        let (mut peak_kib, mut looked) = (0, None);
         let status = loop {
+            if looked.is_none_or(|looked: Instant| looked.elapsed() >= LOOK_EVERY) {
+                // The kernel keeps the peak itself; of a process that is over it tells nothing.
+                peak_kib = self.peak_kib().unwrap_or(peak_kib);
+                looked = Some(Instant::now());
+            }
             if let Some(status) = self.child.try_wait().expect("a child") {
                 break status;
             }
@@ -141,7 +156,7 @@ impl Running {
             thread::sleep(POLL);
         };
         let time = self.started.elapsed();
-        Run { status: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all(), time }
+        Run { status: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all(), time, peak_kib }
     }
 }
 
@@ -193,6 +208,8 @@ pub(crate) struct Run {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) time: Duration,
+    /// The most memory it had resident, in KiB, as seen up to shortly before its end.
+    pub(crate) peak_kib: u64,
 }
 
 impl Run {

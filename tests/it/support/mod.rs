@@ -3,6 +3,7 @@
 pub(crate) mod command;
 pub(crate) mod dir;
 pub(crate) mod proxy;
+pub(crate) mod secret;
 pub(crate) mod volume;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};

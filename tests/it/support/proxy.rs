@@ -11,17 +11,25 @@ pub(crate) struct Proxy {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// Hosts that only the proxy can reach, and where they are.
+pub(crate) type Names = Vec<(&'static str, String)>;
+
 impl Proxy {
     pub(crate) fn start() -> Self {
+        Self::with_names(Names::new())
+    }
+
+    pub(crate) fn with_names(names: Names) -> Self {
+        let names = Arc::new(names);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = Arc::clone(&lines);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let log = Arc::clone(&log);
+                let (log, names) = (Arc::clone(&log), Arc::clone(&names));
                 // A peer that leaves ends its own connection only.
-                thread::spawn(move || drop(serve(&client, &log)));
+                thread::spawn(move || drop(serve(&client, &log, &names)));
             }
         });
         Self { address, lines }
@@ -38,7 +46,7 @@ impl Proxy {
 }
 
 /// One connection; one request, unless it is a tunnel.
-fn serve(client: &TcpStream, log: &Mutex<Vec<String>>) -> io::Result<()> {
+fn serve(client: &TcpStream, log: &Mutex<Vec<String>>, names: &Names) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut head = Vec::new();
     loop {
@@ -60,6 +68,7 @@ fn serve(client: &TcpStream, log: &Mutex<Vec<String>>) -> io::Result<()> {
     }
     let rest = target.strip_prefix("http://").unwrap_or(target);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = names.iter().find(|(name, _)| *name == host).map_or(host, |(_, address)| address);
     let server = TcpStream::connect(host)?;
     let headers = head[1..].iter().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
     let headers: String = headers.map(String::as_str).collect();
