@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use sha2::Digest as _;
 use tokio::task::spawn_blocking;
@@ -136,19 +137,37 @@ fn hash(
 ) -> Result<Result<(), Mismatch>, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut hashes = Hashes::new(remote);
-    let mut buffer = vec![0; READ_SIZE];
+    std::thread::scope(|scope| {
+        let (ahead, read) = sync_channel(2);
+        scope.spawn(move || read_ahead(&file, &ahead));
+        for bytes in read {
+            stop.check("hashing files")?;
+            let bytes: Vec<u8> = bytes.map_err(Error::io("read", path))?;
+            hashes.update(&bytes);
+            hashed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Ok(hashes.compare(remote))
+    })
+}
+
+/// Reads a file while another thread hashes what was read before. Ends when nobody listens any more.
+fn read_ahead(file: &File, ahead: &SyncSender<std::io::Result<Vec<u8>>>) {
     let mut position = 0;
     loop {
-        stop.check("hashing files")?;
-        match file.read_at(&mut buffer, position) {
-            Ok(0) => return Ok(hashes.compare(remote)),
+        let mut bytes = vec![0; READ_SIZE];
+        let read = match file.read_at(&mut bytes, position) {
+            Ok(0) => return,
             Ok(length) => {
-                hashes.update(&buffer[..length]);
                 position += length as u64;
-                hashed.store(position, Ordering::Relaxed);
+                bytes.truncate(length);
+                Ok(bytes)
             }
-            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(Error::io("read", path)(cause)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(cause) => Err(cause),
+        };
+        let failed = read.is_err();
+        if ahead.send(read).is_err() || failed {
+            return;
         }
     }
 }
