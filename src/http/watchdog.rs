@@ -17,13 +17,12 @@ pub struct Watchdog {
     timeout: Duration,
     since: Instant,
     bytes: u64,
-    lively: bool,
 }
 
 impl Watchdog {
     /// Nothing for `timeout` is a stall, and so is a trickle.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, since: Instant::now(), bytes: 0, lively: false }
+        Self { timeout, since: Instant::now(), bytes: 0 }
     }
 
     /// The next chunk of the body; `None` at its end.
@@ -33,7 +32,6 @@ impl Watchdog {
         let chunk = chunk.map_err(|_| stalled(self.timeout))?;
         let chunk = chunk.map_err(|cause| HttpFailure::transport(url, cause))?;
         self.bytes += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.lively = self.bytes >= TRICKLE * self.timeout.as_secs().max(1);
         let elapsed = self.since.elapsed();
         if elapsed >= self.timeout {
             if self.bytes < TRICKLE * elapsed.as_secs().max(1) && chunk.is_some() {
@@ -42,10 +40,5 @@ impl Watchdog {
             (self.since, self.bytes) = (Instant::now(), 0);
         }
         Ok(chunk)
-    }
-
-    /// Whether what came lately is more than a trickle.
-    pub fn is_lively(&self) -> bool {
-        self.lively
     }
 }

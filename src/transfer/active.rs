@@ -95,7 +95,7 @@ impl Active {
             return segments.steal(shape, now);
         }
         let length = shape.segment_length(segments.remaining(), connections);
-        segments.take(length, now)
+        segments.rescue(shape, now).or_else(|| segments.take(length, now))
     }
 
     /// Bytes not yet received.
@@ -106,6 +106,11 @@ impl Active {
     /// Claims received bytes; see [`Segments::advance`].
     pub(super) fn advance(&self, segment: &Segment, length: usize) -> std::ops::Range<u64> {
         self.segments().advance(segment, length)
+    }
+
+    /// Notes that a segment is held up, or no longer, by what comes behind the connection.
+    pub(super) fn hold(&self, segment: &Segment, held: bool) {
+        self.segments().hold(segment, held, Instant::now());
     }
 
     pub(super) fn is_done(&self, segment: &Segment) -> bool {

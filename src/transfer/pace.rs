@@ -17,8 +17,11 @@ const GAIN: f64 = 1.05;
 /// A fall to this share of the best rate is a collapse: some CDNs punish many connections
 /// (`huggingface_hub#4893`: 4 sustained 300 MB/s where 6 collapsed).
 const COLLAPSE: f64 = 0.6;
-/// Time after a collapse before growing again.
+/// A fall to this share is seen in half the time.
+const RUIN: f64 = 0.3;
+/// Time after a collapse before growing again; twice as long after each further one.
 const REST: Duration = Duration::from_secs(20);
+const REST_MAX: Duration = Duration::from_mins(10);
 
 /// Shorter ranges lose too much to the latency of their requests.
 pub(super) const SEGMENT_MIN: u64 = 4 << 20;
@@ -62,6 +65,13 @@ impl Pace {
         let _ = allowed.wait_for(|allowed| index < *allowed).await;
     }
 
+    /// Waits until connection number `index` may not be open any more.
+    pub(super) async fn dismissed(&self, index: u16) {
+        let mut allowed = self.allowed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = allowed.wait_for(|allowed| index >= *allowed).await;
+    }
+
     /// Notes bytes that arrived on any connection.
     pub(super) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -98,14 +108,26 @@ struct Climb {
     current: u16,
     max: u16,
     best: f64,
+    /// How many connections brought the best.
+    best_at: u16,
     low: u8,
+    rest: Duration,
     rest_until: Instant,
     settled: bool,
 }
 
 impl Climb {
     fn new(current: u16, max: u16, now: Instant) -> Self {
-        Self { current, max, best: 0.0, low: 0, rest_until: now, settled: false }
+        Self {
+            current,
+            max,
+            best: 0.0,
+            best_at: current,
+            low: 0,
+            rest: REST,
+            rest_until: now,
+            settled: false,
+        }
     }
 
     /// The number of connections after a tick in which `rate` bytes per second arrived.
@@ -116,18 +138,22 @@ impl Climb {
         }
         if rate > self.best * GAIN {
             self.best = rate;
+            self.best_at = self.current;
             self.low = 0;
             if now >= self.rest_until {
                 self.current = (self.current + 2).min(self.max);
                 self.settled = false;
             }
         } else if rate < self.best * COLLAPSE {
-            self.low += 1;
+            self.low += if rate < self.best * RUIN { 2 } else { 1 };
             if self.low >= 4 {
-                self.current = (self.current / 2).max(1);
+                let fewer = (self.current / 2).max(1);
+                self.current = if self.best_at < self.current { self.best_at } else { fewer };
                 self.best = rate;
+                self.best_at = self.current;
                 self.low = 0;
-                self.rest_until = now + REST;
+                self.rest_until = now + self.rest;
+                self.rest = (2 * self.rest).min(REST_MAX);
             }
         } else {
             self.low = 0;
@@ -226,7 +252,15 @@ mod tests {
     #[test]
     fn a_punished_crowd_goes_home() {
         let counts = climb(15, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
-        assert!(*counts.last().expect("ticks") <= 4, "{counts:?}");
+        assert_eq!(*counts.last().expect("ticks"), 6, "{counts:?}");
+    }
+
+    #[test]
+    fn a_crowd_that_is_punished_again_comes_back_less_and_less_often() {
+        let counts = climb(300, |n| if n > 4 { 12e6 } else { f64::from(n) * 25e6 });
+        let crowded = counts.iter().filter(|count| **count > 4).count();
+        assert!(crowded < 24, "{crowded} of {} ticks: {counts:?}", counts.len());
+        assert_eq!(counts.iter().rev().take(100).min(), Some(&4));
     }
 
     #[test]

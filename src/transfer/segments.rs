@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -53,6 +53,9 @@ struct Flight {
     position: u64,
     end: u64,
     started: Instant,
+    /// Time in which it was held up by what comes behind the connection.
+    held: Duration,
+    held_since: Option<Instant>,
     begun_at: u64,
     /// Seconds, beside its latency, after which it has shown its pace.
     patience: f64,
@@ -64,10 +67,15 @@ impl Flight {
         self.end - self.position
     }
 
+    fn time_held_now(&self, now: Instant) -> Duration {
+        self.held_since.map_or(Duration::ZERO, |since| now.duration_since(since))
+    }
+
     /// Seconds to the end at the pace so far. One that is too young to have shown a pace is taken
     /// to be as quick as `peer`.
     fn time_left(&self, peer: &Shape, now: Instant) -> f64 {
-        let age = now.duration_since(self.started).as_secs_f64();
+        let held = self.held + self.time_held_now(now);
+        let age = now.duration_since(self.started).saturating_sub(held).as_secs_f64();
         let pace = if age < 4.0 * peer.latency.as_secs_f64() + self.patience {
             peer.rate
         } else {
@@ -117,34 +125,50 @@ impl Segments {
         Some(self.assign(0..size, now, PACE_SHOWN_AFTER))
     }
 
+    /// All that a hopelessly slow connection still has to do, for one of this shape. The slow one
+    /// begins anew elsewhere, and may do better.
+    pub(super) fn rescue(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
+        let slowest = self.slowest(thief, now)?;
+        let own_time = thief.latency.as_secs_f64() + slowest.remaining() as f64 / thief.rate.max(1.0);
+        if slowest.time_left(thief, now) <= 4.0 * own_time + HOPELESS {
+            return None;
+        }
+        let hardly_moved = slowest.position - slowest.begun_at < SPLIT_MIN;
+        let patience = if hardly_moved { 2.0 * slowest.patience } else { PACE_SHOWN_AFTER };
+        let range = slowest.position..slowest.end;
+        slowest.end = range.start;
+        slowest.cut.notify_one();
+        Some(self.assign(range, now, patience))
+    }
+
     /// A part of what the slowest connection still has to do, for one of this shape. A cut
     /// connection has bytes on the way that nobody reads: it must be worth them.
     pub(super) fn steal(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
-        let slowest = self
-            .flights
-            .iter_mut()
-            .filter(|flight| flight.remaining() > 0)
-            .max_by(|a, b| a.time_left(thief, now).total_cmp(&b.time_left(thief, now)))?;
-        let own_time = thief.latency.as_secs_f64() + slowest.remaining() as f64 / thief.rate.max(1.0);
-        let time_left = slowest.time_left(thief, now);
-        let mut patience = PACE_SHOWN_AFTER;
-        let range = if time_left > 4.0 * own_time + HOPELESS {
-            if slowest.position - slowest.begun_at < SPLIT_MIN {
-                patience = 2.0 * slowest.patience;
-            }
-            slowest.position..slowest.end
-        } else if slowest.remaining() >= 2 * SPLIT_MIN
-            && time_left > 2.0 * thief.latency.as_secs_f64() + WORTH_IT
-        {
-            (slowest.position + slowest.remaining() / 2).next_multiple_of(ALIGNMENT)..slowest.end
-        } else {
-            return None;
-        };
-        slowest.end = range.start;
-        if slowest.remaining() == 0 {
-            slowest.cut.notify_one();
+        if let Some(segment) = self.rescue(thief, now) {
+            return Some(segment);
         }
-        Some(self.assign(range, now, patience))
+        let slowest = self.slowest(thief, now)?;
+        let worth_it = slowest.time_left(thief, now) > 2.0 * thief.latency.as_secs_f64() + WORTH_IT;
+        if slowest.remaining() < 2 * SPLIT_MIN || !worth_it {
+            return None;
+        }
+        let range = (slowest.position + slowest.remaining() / 2).next_multiple_of(ALIGNMENT)..slowest.end;
+        slowest.end = range.start;
+        Some(self.assign(range, now, PACE_SHOWN_AFTER))
+    }
+
+    fn slowest(&mut self, peer: &Shape, now: Instant) -> Option<&mut Flight> {
+        let under_way = self.flights.iter_mut().filter(|flight| flight.remaining() > 0);
+        under_way.max_by(|a, b| a.time_left(peer, now).total_cmp(&b.time_left(peer, now)))
+    }
+
+    /// Notes that a segment is held up, or no longer, by what comes behind the connection: that
+    /// time does not count against its pace.
+    pub(super) fn hold(&mut self, segment: &Segment, held: bool, now: Instant) {
+        if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == segment.id) {
+            flight.held += flight.time_held_now(now);
+            flight.held_since = held.then_some(now);
+        }
     }
 
     /// Claims the next `length` bytes of a segment. Fewer come back when its end was moved:
@@ -193,6 +217,8 @@ impl Segments {
             position: range.start,
             end: range.end,
             started: now,
+            held: Duration::ZERO,
+            held_since: None,
             begun_at: range.start,
             patience,
             cut: Arc::clone(&cut),
@@ -203,8 +229,6 @@ impl Segments {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use proptest::prelude::*;
 
@@ -278,6 +302,19 @@ mod tests {
         });
         // Ten minutes: 0.2 s, 0.6 s, 1.4 s, …
         assert_eq!(taken.count(), 11);
+    }
+
+    #[test]
+    fn a_connection_that_waits_for_the_disk_is_not_slow() {
+        let start = Instant::now();
+        let mut segments = Segments::new(8 << 20, RangeSet::full(8 << 20));
+        let held = segments.take(4 << 20, start).expect("a segment");
+        segments.advance(&held, 1 << 20);
+        segments.hold(&held, true, start);
+        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(9)).is_none());
+        segments.hold(&held, false, start + Duration::from_secs(9));
+        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(9)).is_none());
+        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(19)).is_some());
     }
 
     #[test]

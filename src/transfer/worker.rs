@@ -10,6 +10,7 @@ use tracing::debug;
 use super::active::{Active, Chunk};
 use super::answer::{self, Answer};
 use super::engine::{Engine, Unfinished};
+use super::gate::Pass;
 use super::pace::Shape;
 use super::segments::Segment;
 use crate::error::Error;
@@ -18,6 +19,9 @@ use crate::report::Event;
 use crate::resolve::Location;
 use crate::retry::Backoff;
 
+/// Bytes from one answer that count as progress; fewer do if they are all that was asked for. A
+/// server whose answers all end after some bytes must not keep a run alive for ever.
+const PROGRESS: u64 = 64 << 10;
 /// Failures in a row after which another endpoint is asked where the bytes are.
 const FAILURES_BEFORE_FAILOVER: u32 = 3;
 
@@ -43,21 +47,27 @@ impl From<HttpFailure> for Trouble {
     }
 }
 
+/// One connection's memory of itself.
+struct Connection {
+    index: u16,
+    shape: Shape,
+    backoff: Backoff,
+}
+
 /// Serves files until the task is dropped.
 pub(super) async fn work(engine: Arc<Engine>, index: u16) {
-    let mut shape = Shape::default();
-    let mut backoff = Backoff::default();
+    let mut connection = Connection { index, shape: Shape::default(), backoff: Backoff::default() };
     loop {
         engine.pace.admitted(index).await;
-        let (file, segment) = engine.next(&shape).await;
+        let (file, segment) = engine.next(&connection.shape).await;
         file.connections.fetch_add(1, Ordering::Relaxed);
-        let fetched = fetch(&engine, &file, &segment, &mut shape, &mut backoff).await;
+        let fetched = fetch(&engine, &file, &segment, &mut connection).await;
         file.connections.fetch_sub(1, Ordering::Relaxed);
         // Given back before any pause: another connection may have more luck.
         file.release(&segment);
         engine.offer();
         if let Err(trouble) = fetched {
-            settle(&engine, &file, trouble, &mut backoff).await;
+            settle(&engine, &file, trouble, &mut connection.backoff).await;
         }
     }
 }
@@ -114,28 +124,32 @@ async fn fetch(
     engine: &Engine,
     file: &Active,
     segment: &Segment,
-    shape: &mut Shape,
-    backoff: &mut Backoff,
+    connection: &mut Connection,
 ) -> Result<(), Trouble> {
     let asked = Instant::now();
-    let (location, response) = unless_over(file, segment, open(engine, file, segment)).await?;
+    let opened = open(engine, file, segment);
+    let (location, response) = unless_over(engine, file, segment, connection.index, opened).await?;
     let latency = asked.elapsed();
     let flowing = Instant::now();
-    let received = stream(engine, file, segment, &location, response, backoff).await?;
-    shape.learn(received, latency, flowing.elapsed());
-    debug!(file = %file.path, start = segment.range.start, received, ?shape, "range finished");
+    let received = stream(engine, file, segment, connection, &location, response).await?;
+    connection.shape.learn(received, latency, flowing.elapsed());
+    debug!(file = %file.path, start = segment.range.start, received, shape = ?connection.shape, "range finished");
     Ok(())
 }
 
-/// Runs `step` unless the segment is taken away first. Only for steps that hold no bytes.
+/// Runs `step` unless the segment or the connection is taken away first. Only for steps that hold
+/// no bytes.
 async fn unless_over<T>(
+    engine: &Engine,
     file: &Active,
     segment: &Segment,
+    index: u16,
     step: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     tokio::select! {
         result = step => result,
         () = segment.cut.notified() => Err(Trouble::Gone),
+        () = engine.pace.dismissed(index) => Err(Trouble::Gone),
         () = file.over() => Err(Trouble::Gone),
     }
 }
@@ -179,16 +193,16 @@ async fn stream(
     engine: &Engine,
     file: &Active,
     segment: &Segment,
+    connection: &mut Connection,
     location: &Location,
     mut response: Response,
-    backoff: &mut Backoff,
 ) -> Result<u64, Trouble> {
     let chunks = file.chunks().ok_or(Trouble::Gone)?;
-    let mut received = 0;
+    let (mut received, mut news) = (0, 0);
     let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
     while !file.is_done(segment) {
         let next = async { watchdog.chunk(location.url(), &mut response).await.map_err(Trouble::Failed) };
-        let Some(mut bytes) = unless_over(file, segment, next).await? else {
+        let Some(mut bytes) = unless_over(engine, file, segment, connection.index, next).await? else {
             let missing = file.missing_of(segment);
             return Err(HttpFailure::Truncated { host: location.host(), missing }.into());
         };
@@ -199,17 +213,21 @@ async fn stream(
         // channel only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
         bytes.truncate(usize::try_from(claimed.end - claimed.start).unwrap_or(usize::MAX));
-        if watchdog.is_lively() || file.is_done(segment) {
-            progressed(engine, file, backoff);
-        }
         if bytes.is_empty() {
             break;
+        }
+        news += bytes.len() as u64;
+        if news >= PROGRESS || file.is_done(segment) {
+            news = 0;
+            progressed(engine, file, &mut connection.backoff);
         }
         if let Some(throttle) = &engine.throttle {
             tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
         }
-        let entered = engine.gate.enter(bytes.len(), || file.is_frontier(segment));
-        let pass = tokio::select! { pass = entered => pass, () = file.over() => return Err(Trouble::Gone) };
+        let pass = tokio::select! {
+            pass = enter(engine, file, segment, bytes.len()) => pass,
+            () = file.over() => return Err(Trouble::Gone),
+        };
         let chunk = Chunk { offset: claimed.start, bytes, _pass: pass };
         // The writer is gone only when it failed, and its error ends the file.
         chunks.send(chunk).await.map_err(|_| Trouble::Gone)?;
@@ -217,7 +235,15 @@ async fn stream(
     Ok(received)
 }
 
-/// Notes that the connection is of use: a trickle is not, and must not keep a run alive for ever.
+/// Waits for room. Who waits is not slow: the disk or the hash is.
+async fn enter(engine: &Engine, file: &Active, segment: &Segment, bytes: usize) -> Pass {
+    file.hold(segment, true);
+    let pass = engine.gate.enter(bytes, || file.is_frontier(segment)).await;
+    file.hold(segment, false);
+    pass
+}
+
+/// Notes that the connection is of use.
 fn progressed(engine: &Engine, file: &Active, backoff: &mut Backoff) {
     file.budget.progressed();
     if backoff.attempts > 0 {
