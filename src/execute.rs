@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
@@ -48,6 +48,7 @@ pub(crate) async fn execute(
         engine: Arc::clone(&engine),
         reporter: Arc::clone(&context.reporter),
         stop,
+        recording: Arc::default(),
     });
     let all = engine.run(async {
         let mut all = std::pin::pin!(all_files(job, hub, &hand, &halt));
@@ -155,6 +156,8 @@ struct Hand {
     engine: Arc<Engine>,
     reporter: Arc<dyn Reporter>,
     stop: Stop,
+    /// Names with one content share a receipt in a cache: one at a time writes it.
+    recording: Arc<Mutex<()>>,
 }
 
 impl Hand {
@@ -204,8 +207,12 @@ impl Hand {
     }
 
     async fn record(&self, file: &RemoteFile) -> Result<(), Error> {
-        let (place, file) = (self.place.clone(), file.clone());
-        spawn_blocking(move || place.record(&file)).await?
+        let (place, file, recording) = (self.place.clone(), file.clone(), Arc::clone(&self.recording));
+        let record = move || {
+            let _turn = recording.lock();
+            place.record(&file)
+        };
+        spawn_blocking(record).await?
     }
 
     /// Fetches, verifies and publishes. Wrong bytes, and a server that changed the file under
