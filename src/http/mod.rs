@@ -138,7 +138,7 @@ impl HttpFailure {
 
     /// Of an answer with a bad status; reads a little of the body for the message.
     pub async fn status(url: &Url, response: Response) -> Self {
-        let header = |name: &str| text_header(response.headers(), name);
+        let header = |name: &str| text_header(response.headers(), name).map(|text| redact::redact(&text));
         let status = response.status();
         let code = header("x-error-code");
         let request_id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].into_iter().find_map(header);
@@ -148,8 +148,6 @@ impl HttpFailure {
             Some(message) => Some(message),
             None => excerpt(response).await,
         };
-        let [message, code, request_id] =
-            [message, code, request_id].map(|text| text.map(|text| redact::redact(&text)));
         Self::Status { host: endpoint_host(url), status, message, code, request_id, wait }
     }
 
@@ -232,8 +230,13 @@ async fn excerpt(mut response: Response) -> Option<String> {
     };
     // What has come by then has to do.
     let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, enough).await;
-    let words = json_words(&body).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-    Some(printable(&words)).filter(|text| !text.is_empty())
+    Some(error_words(&body)).filter(|text| !text.is_empty())
+}
+
+/// What the body of an error says in words, fit for a terminal and without secrets.
+pub fn error_words(body: &[u8]) -> String {
+    let words = json_words(body).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    redact::redact(&printable(&words))
 }
 
 /// What a JSON error says in words: `error` from the Hub, `message` from Kubernetes.

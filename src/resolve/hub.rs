@@ -52,6 +52,15 @@ pub struct Head {
     pub url: Url,
 }
 
+impl Head {
+    /// What the headers of a single answer tell.
+    pub fn from_headers(headers: &HeaderMap, url: Url) -> Result<Self, String> {
+        let mut facts = Facts::default();
+        facts.note(headers, true);
+        facts.head(url)
+    }
+}
+
 /// A client of the endpoints of one request.
 pub struct Hub {
     http: Client,
@@ -395,7 +404,7 @@ async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) ->
 /// Where a redirect leads. Only http(s), never from encrypted to plain, and never from
 /// another host to this machine or its link (where clouds serve credentials): whatever answers
 /// there was not meant. Private networks are fine: a company's mirror is in one.
-fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, HttpFailure> {
+pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, HttpFailure> {
     let wrong = |why: String| HttpFailure::wrong(from, why);
     let location = headers.get(LOCATION).ok_or_else(|| wrong("a redirect without a Location".into()))?;
     let location = location.to_str().map_err(|_| wrong("a redirect to something unreadable".into()))?;
@@ -437,7 +446,7 @@ async fn bounded_body(
 
 /// The next page of a listing, from `Link: <…>; rel="next"`. A mirror may pass on the Hub's own
 /// URL: it is read from the mirror all the same, so that the token stays with its origin.
-fn next_page(headers: &HeaderMap, url: &Url, endpoint: &Endpoint) -> Result<Option<Url>, String> {
+pub fn next_page(headers: &HeaderMap, url: &Url, endpoint: &Endpoint) -> Result<Option<Url>, String> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let next = links.flat_map(|value| value.split(',')).find_map(|link| {
         let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;

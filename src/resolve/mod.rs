@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use serde::Serialize;
 
-pub use hub::{Head, Hub};
+pub use hub::{Head, Hub, next_page, redirect_target};
 pub use source::{Location, Source};
 pub use tree::Entry;
 

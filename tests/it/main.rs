@@ -7,6 +7,7 @@ mod chart;
 mod cli;
 mod cluster;
 mod errors;
+mod fuzz;
 mod help;
 mod hostile;
 mod idempotent;

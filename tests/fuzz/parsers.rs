@@ -1,0 +1,135 @@
+//! Every parser of foreign input, and what must hold whatever it is given. Used by the fuzz targets
+//! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
+
+use modelfetch::receipt::Receipt;
+use modelfetch::request::{Digest, Endpoint, RepoKind, RepoPath, RepoRef, Revision, quants, shard_set};
+use modelfetch::resolve::{Head, next_page, redirect_target, tree};
+use modelfetch::transfer::{Journal, answer};
+use modelfetch::{gguf, http, retry};
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// A parser by its name, which is also that of its folder of seeds.
+pub(crate) type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub(crate) const PARSERS: [Parser; 9] = [
+    ("content_range", content_range),
+    ("error_body", error_body),
+    ("gguf_header", gguf_header),
+    ("headers", headers),
+    ("journal", journal),
+    ("names", names),
+    ("receipt", receipt),
+    ("tree", tree_page),
+    ("urls", urls),
+];
+
+/// `Content-Range`
+pub(crate) fn content_range(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some((start, end, total)) = answer::parse_content_range(text) {
+        assert!(start < end && total.is_none_or(|total| end <= total), "{text:?}");
+    }
+}
+
+/// The body of an answer that is no success.
+pub(crate) fn error_body(data: &[u8]) {
+    let words = http::error_words(data);
+    assert!(!words.contains(|c: char| c.is_control()), "{words:?}");
+    assert!(words.chars().count() <= 700, "{} characters", words.chars().count());
+    let echoed = [b"authorization: Bearer hf_CANARYxCANARYxCANARY ", data].concat();
+    assert!(!http::error_words(&echoed).contains("CANARY"));
+}
+
+/// The start of a GGUF file.
+pub(crate) fn gguf_header(data: &[u8]) {
+    let header = gguf::parse(data);
+    if let Ok(header) = &header {
+        let texts = [&header.architecture, &header.name];
+        assert!(texts.into_iter().flatten().all(|text| text.len() <= 3 * data.len()));
+    }
+    let path: RepoPath = "m-00001-of-00003.gguf".parse().expect("a path");
+    assert!(header.is_ok() || gguf::check_name(&path, data).is_err());
+}
+
+/// The headers of an answer, one per line: those of metadata, of rate limits, of redirects and pages.
+pub(crate) fn headers(data: &[u8]) {
+    let lines = data.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..at]).ok()?;
+        Some((name, HeaderValue::from_bytes(&line[at + 1..]).ok()?))
+    });
+    let headers = HeaderMap::from_iter(lines);
+    let _ = retry::ordered_wait(&headers);
+    let endpoint = Endpoint::parse("https://hub.example/base").expect("an endpoint");
+    let url = Url::parse("https://hub.example/base/o/n/resolve/main/f").expect("a URL");
+    if let Ok(head) = Head::from_headers(&headers, url.clone()) {
+        assert!(i64::try_from(head.size).is_ok());
+        assert_eq!(head.commit.to_string().len(), 40);
+    }
+    if let Ok(target) = redirect_target(&url, &headers) {
+        assert_eq!(target.scheme(), "https", "{target}");
+        let host = target.host_str().expect("a host");
+        assert!(!host.starts_with("127.") && host != "localhost" && host != "[::1]", "{target}");
+    }
+    if let Ok(Some(next)) = next_page(&headers, &url, &endpoint) {
+        assert!(endpoint.has_origin_of(&next), "{next}");
+    }
+}
+
+/// The journal of a partial file.
+pub(crate) fn journal(data: &[u8]) {
+    let Some(journal) = Journal::parse(data) else { return };
+    let missing = journal.written.missing(journal.size);
+    assert_eq!(journal.written.bytes() + missing.bytes(), journal.size);
+    let again = serde_json::to_vec(&journal).expect("a journal is JSON");
+    assert_eq!(Journal::parse(&again), Some(journal));
+}
+
+/// Repositories, revisions, paths, shards and quantizations as people and repositories name them.
+pub(crate) fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(path) = text.parse::<RepoPath>() {
+        assert_eq!(path.to_string(), text);
+        let below = std::path::Path::new("/d").join(path.as_str());
+        let is_normal = |part| matches!(part, std::path::Component::Normal(_));
+        assert!(below.strip_prefix("/d").expect("below").components().all(is_normal), "{text:?}");
+        if let Ok(Some(set)) = shard_set(&path) {
+            assert!(set.contains(&path) && set.len() < 100_000);
+        }
+        let _ = quants(&[path]);
+    }
+    if let Ok(revision) = text.parse::<Revision>() {
+        assert!(!revision.as_str().split('/').any(|part| part == ".."), "{text:?}");
+    }
+    let _ = Digest::from_etag(text);
+}
+
+/// What publish writes, and what `recall` believes.
+pub(crate) fn receipt(data: &[u8]) {
+    let Some(receipt) = Receipt::parse(data) else { return };
+    let again = serde_json::to_vec(&receipt).expect("a receipt is JSON");
+    assert_eq!(Receipt::parse(&again), Some(receipt));
+}
+
+/// A page of the list of files, and the answer about a revision.
+pub(crate) fn tree_page(data: &[u8]) {
+    let _ = tree::parse_commit(data);
+    for entry in tree::parse_page(data).unwrap_or_default() {
+        assert!(i64::try_from(entry.file.size).is_ok());
+        assert!(!entry.file.path.as_str().split('/').any(|part| part == ".."));
+    }
+}
+
+/// Repositories as pasted URLs, and endpoints.
+pub(crate) fn urls(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for text in [text.to_owned(), format!("hf://{text}"), format!("https://{text}")] {
+        let _ = RepoRef::parse(&text, RepoKind::Model);
+        if let Ok(endpoint) = Endpoint::parse(&text) {
+            assert!(!endpoint.host().contains('@'), "{text:?}");
+            assert!(Endpoint::parse(&endpoint.to_string()).is_ok(), "{text:?}");
+        }
+    }
+}
