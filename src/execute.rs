@@ -19,6 +19,8 @@ use crate::request::{Limits, NetworkUse, RepoPath};
 use crate::resolve::{Hub, RemoteFile, Source};
 use crate::run::Context;
 use crate::stop::{self, Cause, Stop};
+use crate::suspects::Suspects;
+use crate::transfer::ranges::RangeSet;
 use crate::transfer::{Counts, Demand, Engine, Partial, Unfinished, discard};
 use crate::verify;
 
@@ -215,24 +217,27 @@ impl Hand {
         spawn_blocking(record).await?
     }
 
-    /// Fetches, verifies and publishes. Wrong bytes, and a server that changed the file under
-    /// way, are met with one clean start.
+    /// Fetches, verifies and publishes. A server that changed the file under way is met with one clean
+    /// start. Of wrong bytes each part is asked for again, until the digest is right.
     async fn fetch(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let file = &item.file;
         let mut counts = Counts::default();
         let mut resumed = None;
-        for is_last in [false, true] {
+        let mut suspects = None;
+        let mut has_changed = false;
+        loop {
             let partial = self.open(file).await?;
             let on_disk = partial.written();
             resumed.get_or_insert(on_disk);
+            let inherited = suspects.is_none().then(|| partial.ranges());
             self.reporter.report(&Event::Started {
                 path: &file.path,
                 size: file.size,
                 resumed: on_disk,
                 hash_only: false,
             });
-            let why = match self
+            let unfinished = match self
                 .engine
                 .fill(Arc::clone(&partial), Arc::clone(&source), demand, &mut counts)
                 .await
@@ -245,37 +250,46 @@ impl Hand {
                     self.reporter.report(&Event::Published(&fetched));
                     return Ok(fetched);
                 }
-                Err(Unfinished::Failed(error @ Error::NotGguf { .. })) => {
+                Err(unfinished) => unfinished,
+            };
+            let (why, doubtful) = match unfinished {
+                Unfinished::Failed(error @ Error::NotGguf { .. }) => {
                     self.drop_partial(file).await?;
                     return Err(error);
                 }
-                Err(Unfinished::Failed(error)) => return Err(error),
-                Err(Unfinished::Changed { host, why }) if is_last => {
+                Unfinished::Failed(error) => return Err(error),
+                Unfinished::Changed { host, why } if has_changed => {
                     self.drop_partial(file).await?;
                     return Err(Error::KeepsChanging { path: file.path.clone(), host, why });
                 }
-                Err(Unfinished::Changed { host, why }) => format!("the file changed on {host}: {why}"),
-                Err(Unfinished::Mismatch(mismatch)) if is_last => {
-                    self.drop_partial(file).await?;
-                    let verify::Mismatch { expected, computed } = mismatch;
-                    let (path, size) = (file.path.clone(), file.size);
-                    return Err(Error::DigestMismatch { path, expected, computed, size });
+                Unfinished::Changed { host, why } => {
+                    has_changed = true;
+                    (format!("the file changed on {host}: {why}"), RangeSet::full(file.size))
                 }
-                Err(Unfinished::Mismatch(mismatch)) => {
-                    format!("its digest is {}, expected {}", mismatch.computed, mismatch.expected)
+                Unfinished::Mismatch(verify::Mismatch { expected, computed }) => {
+                    let suspects = suspects
+                        .get_or_insert_with(|| Suspects::new(file.size, &inherited.unwrap_or_default()));
+                    let Some(part) = suspects.next() else {
+                        self.drop_partial(file).await?;
+                        let (path, size) = (file.path.clone(), file.size);
+                        return Err(Error::DigestMismatch { path, expected, computed, size });
+                    };
+                    (format!("its digest is {computed}, expected {expected}"), part)
                 }
             };
             // Before bytes are thrown away the source says once more what the file should be.
             let stale = source.location().await?;
             source.renew(&stale, false).await?;
-            self.reporter.report(&Event::Restarted {
-                path: &file.path,
-                why: &why,
-                dropped: partial.written(),
-            });
-            self.drop_partial(file).await?;
+            let before = partial.written();
+            spawn_blocking({
+                let partial = Arc::clone(&partial);
+                move || partial.doubt(&doubtful)
+            })
+            .await??;
+            let kept = partial.written();
+            let (path, dropped) = (&file.path, before - kept);
+            self.reporter.report(&Event::Restarted { path, why: &why, dropped, kept });
         }
-        Err(Error::Internal("the last attempt had no outcome".into()))
     }
 
     async fn open(&self, file: &RemoteFile) -> Result<Arc<Partial>, Error> {

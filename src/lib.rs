@@ -35,6 +35,7 @@ pub mod resolve;
 pub mod retry;
 pub mod smoke;
 pub mod stop;
+mod suspects;
 mod sweep;
 pub mod transfer;
 pub mod verify;

@@ -65,7 +65,7 @@ enum Body<'a> {
     Retrying { what: &'a str, cause: String, delay_seconds: f64, attempt: u32 },
     Recovered { what: &'a str, attempts: u32 },
     Renewed { path: &'a RepoPath, host: &'a str },
-    Restarted { path: &'a RepoPath, why: &'a str, dropped: u64 },
+    Restarted { path: &'a RepoPath, why: &'a str, dropped: u64, kept: u64 },
     Published { file: &'a FileOutcome },
     Warning { message: &'a str },
     Finished { summary: &'a Summary<'a> },
@@ -115,7 +115,7 @@ impl State {
             }
             Event::Recovered { what, attempts } => Body::Recovered { what, attempts },
             Event::Renewed { path, host } => Body::Renewed { path, host },
-            Event::Restarted { path, why, dropped } => Body::Restarted { path, why, dropped },
+            Event::Restarted { path, why, dropped, kept } => Body::Restarted { path, why, dropped, kept },
             Event::Published(file) => {
                 self.0.remove(&file.path);
                 Body::Published { file }
@@ -198,7 +198,7 @@ mod tests {
             Event::Retrying { what: "0.gguf", cause: &cause, delay: Duration::from_millis(1200), attempt: 1 },
             Event::Recovered { what: "0.gguf", attempts: 1 },
             Event::Renewed { path: &file.path, host: "cdn.example" },
-            Event::Restarted { path: &file.path, why: "the etag changed", dropped: 5 },
+            Event::Restarted { path: &file.path, why: "the etag changed", dropped: 5, kept: 0 },
             Event::Published(file),
             Event::Warning("mind the gap"),
             Event::Finished(&summary),

@@ -125,7 +125,7 @@ pub enum Event<'a> {
         /// Host that serves it now.
         host: &'a str,
     },
-    /// A file starts again from zero.
+    /// What had arrived of a file, or a part of it, must be fetched again.
     Restarted {
         /// The file.
         path: &'a RepoPath,
@@ -133,6 +133,8 @@ pub enum Event<'a> {
         why: &'a str,
         /// How much was dropped, in bytes.
         dropped: u64,
+        /// How much was not.
+        kept: u64,
     },
     /// A file is complete, verified and at its final name.
     Published(&'a FileOutcome),

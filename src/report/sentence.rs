@@ -33,7 +33,10 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Renewed { path, host } => {
             format!("{path}: the download link had expired; going on with a new one from {host}")
         }
-        Event::Restarted { path, why, dropped } => {
+        Event::Restarted { path, why, dropped, kept: 1.. } => {
+            format!("{path}: fetching {} of it again: {why}", Bytes(*dropped))
+        }
+        Event::Restarted { path, why, dropped, kept: 0 } => {
             format!("{path}: starting again from zero, {} dropped: {why}", Bytes(*dropped))
         }
         Event::Published(outcome) => published(outcome),

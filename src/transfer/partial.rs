@@ -378,6 +378,14 @@ impl Partial {
         state.journal.write(&self.partials, &self.remote, Record::Written)
     }
 
+    /// Takes ranges for missing again. They stay where they are until others come.
+    pub fn doubt(&self, ranges: &RangeSet) -> Result<(), Error> {
+        let mut state = self.lock();
+        ranges.iter().for_each(|range| state.journal.written.remove(range));
+        drop(state);
+        self.save()
+    }
+
     /// Removes the file with its journal.
     pub fn discard(&self) -> Result<(), Error> {
         discard(&self.partials, &self.remote)

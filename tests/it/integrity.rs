@@ -29,6 +29,22 @@ fn a_byte_that_flips_on_the_wire_is_caught_and_fetched_again() {
 }
 
 #[test]
+fn of_a_large_file_with_a_wrong_byte_a_part_is_fetched_again() {
+    let model = model(1, 64);
+    let hub = hub(&model);
+    for (offset, fetched) in [(1_000_000, 80 * MIB), (20_000_000, 96 * MIB), (67_000_000, 128 * MIB)] {
+        hub.clear_faults();
+        let hits = hub.fault(Rule::cdn().covering(offset).then(Fault::FlipByte(offset)));
+        let dir = TestDir::new();
+        let run = dir.fetch(&hub, [REPO, FILE, "--connections", "1", "--json"]).run().succeeds();
+        assert_eq!(run.json()["bytes_fetched"], fetched, "{}", run.stderr);
+        run.says("fetching 16.8 MB of it again: its digest is");
+        dir.assert_done(FILE, &model);
+        assert_eq!(hits.count(), 1);
+    }
+}
+
+#[test]
 fn wrong_bytes_twice_are_exit_20_with_both_digests_and_no_file() {
     let payload = model(1, 4);
     let hub = hub(&payload);
