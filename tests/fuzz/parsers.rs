@@ -38,8 +38,10 @@ pub(crate) fn error_body(data: &[u8]) {
     let words = http::error_words(data);
     assert!(!words.contains(|c: char| c.is_control()), "{words:?}");
     assert!(words.chars().count() <= 700, "{} characters", words.chars().count());
-    let echoed = [b"authorization: Bearer hf_CANARYxCANARYxCANARY ", data].concat();
-    assert!(!http::error_words(&echoed).contains("CANARY"));
+    let secret = "hf_NOBODYxMAYxSEExTHIS";
+    let echoed = [b"authorization: Bearer ", secret.as_bytes(), b" ", data].concat();
+    let is_fair = !data.windows(secret.len()).any(|part| part == secret.as_bytes());
+    assert!(!is_fair || !http::error_words(&echoed).contains(secret));
 }
 
 /// The start of a GGUF file.
@@ -60,7 +62,7 @@ pub(crate) fn headers(data: &[u8]) {
         let name = HeaderName::from_bytes(&line[..at]).ok()?;
         Some((name, HeaderValue::from_bytes(&line[at + 1..]).ok()?))
     });
-    let headers = HeaderMap::from_iter(lines);
+    let headers: HeaderMap = lines.collect();
     let _ = retry::ordered_wait(&headers);
     let endpoint = Endpoint::parse("https://hub.example/base").expect("an endpoint");
     let url = Url::parse("https://hub.example/base/o/n/resolve/main/f").expect("a URL");
@@ -71,7 +73,8 @@ pub(crate) fn headers(data: &[u8]) {
     if let Ok(target) = redirect_target(&url, &headers) {
         assert_eq!(target.scheme(), "https", "{target}");
         let host = target.host_str().expect("a host");
-        assert!(!host.starts_with("127.") && host != "localhost" && host != "[::1]", "{target}");
+        let is_loopback = host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
+        assert!(!is_loopback && host != "localhost" && host != "[::1]", "{target}");
     }
     if let Ok(Some(next)) = next_page(&headers, &url, &endpoint) {
         assert!(endpoint.has_origin_of(&next), "{next}");
