@@ -110,7 +110,9 @@ impl Engine {
             tasks.spawn(worker::work(Arc::clone(self), index));
         }
         let engine = Arc::clone(self);
-        tasks.spawn(async move { engine.pace.adjust(engine.limits.connections).await });
+        tasks.spawn(async move {
+            engine.pace.adjust(engine.limits.connections, || engine.gate.is_crowded()).await;
+        });
         job.await
     }
 

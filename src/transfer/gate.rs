@@ -4,6 +4,7 @@
 //! only a part. When the disk or the hash is slower than the network the bytes thus arrive in file
 //! order, and are hashed from memory; when the network is slower there is room for everybody.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -20,6 +21,9 @@ pub(super) struct Gate {
     room: Notify,
     /// Rung when those ahead of the frontier may pass, or one of them may be at it now.
     plenty: Notify,
+    /// How many entered since somebody last asked, and how many of them had to wait.
+    entered: AtomicU32,
+    waited: AtomicU32,
 }
 
 /// Held for as long as the bytes are in memory.
@@ -32,14 +36,25 @@ pub(super) struct Pass {
 impl Gate {
     /// Waits until `bytes` more may be in memory.
     pub(super) async fn enter(self: &Arc<Self>, bytes: usize, is_frontier: impl Fn() -> bool) -> Pass {
+        let mut waited = 0;
         loop {
             let (room, plenty) = (self.room.notified(), self.plenty.notified());
             let at_frontier = is_frontier();
             if let Some(pass) = self.try_enter(bytes, if at_frontier { BYTES } else { BYTES - RESERVED }) {
+                self.entered.fetch_add(1, Ordering::Relaxed);
+                self.waited.fetch_add(waited, Ordering::Relaxed);
                 return pass;
             }
+            waited = 1;
             if at_frontier { room.await } else { plenty.await }
         }
+    }
+
+    /// Whether most of those that entered since the last call had to wait: the disk or the hash is
+    /// the limit, and more connections would only wait too.
+    pub(super) fn is_crowded(&self) -> bool {
+        let entered = self.entered.swap(0, Ordering::Relaxed);
+        2 * self.waited.swap(0, Ordering::Relaxed) > entered
     }
 
     /// The frontier may have moved to another connection.

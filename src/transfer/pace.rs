@@ -77,8 +77,9 @@ impl Pace {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Adjusts the number of connections until it is dropped.
-    pub(super) async fn adjust(&self, connections: Connections) {
+    /// Adjusts the number of connections until it is dropped. More of them are no use while
+    /// `is_crowded` says so.
+    pub(super) async fn adjust(&self, connections: Connections, is_crowded: impl Fn() -> bool) {
         if connections != Connections::Auto {
             return std::future::pending().await;
         }
@@ -92,7 +93,7 @@ impl Pace {
             let seconds = now.1.duration_since(before.1).as_secs_f64();
             if seconds > 0.0 {
                 let rate = (now.0 - before.0) as f64 / seconds;
-                let allowed = climb.judge(rate, now.1);
+                let allowed = climb.judge(rate, is_crowded(), now.1);
                 if self.allowed.send_replace(allowed) != allowed {
                     debug!(allowed, rate, "connections");
                 }
@@ -131,7 +132,8 @@ impl Climb {
     }
 
     /// The number of connections after a tick in which `rate` bytes per second arrived.
-    fn judge(&mut self, rate: f64, now: Instant) -> u16 {
+    fn judge(&mut self, rate: f64, is_crowded: bool, now: Instant) -> u16 {
+        let may_grow = !is_crowded && now >= self.rest_until;
         if rate <= 0.0 {
             // Between two attempts, or before the first byte: says nothing about the number.
             return self.current;
@@ -140,7 +142,7 @@ impl Climb {
             self.best = rate;
             self.best_at = self.current;
             self.low = 0;
-            if now >= self.rest_until {
+            if may_grow {
                 self.current = (self.current + 2).min(self.max);
                 self.settled = false;
             }
@@ -157,7 +159,7 @@ impl Climb {
             }
         } else {
             self.low = 0;
-            if !self.settled && now >= self.rest_until {
+            if !self.settled && may_grow {
                 // One more step tells noise from a summit.
                 self.settled = true;
                 self.current = (self.current + 1).min(self.max);
@@ -234,7 +236,7 @@ mod tests {
     fn climb(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
         let start = Instant::now();
         let mut climb = Climb::new(START, Connections::AUTO_MAX, start);
-        (0..seconds * 4).map(|n| climb.judge(rate(climb.current), start + TICK * n as u32)).collect()
+        (0..seconds * 4).map(|n| climb.judge(rate(climb.current), false, start + TICK * n as u32)).collect()
     }
 
     #[test]
@@ -247,6 +249,13 @@ mod tests {
     fn a_link_that_is_full_gets_no_crowd() {
         let counts = climb(10, |_| 100e6);
         assert!(*counts.last().expect("ticks") <= START + 3, "{counts:?}");
+    }
+
+    #[test]
+    fn nobody_is_called_to_a_crowd_that_waits_for_the_disk() {
+        let mut climb = Climb::new(START, Connections::AUTO_MAX, Instant::now());
+        assert_eq!(climb.judge(900e6, true, Instant::now()), START);
+        assert_eq!(climb.judge(900e6, true, Instant::now()), START);
     }
 
     #[test]
