@@ -10,7 +10,8 @@ class FakeHub:
 
     def __init__(self, *arguments):
         command = [os.environ["FAKE_HUB"], *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command.append("--counts")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         announcement = json.loads(self.process.stdout.readline())
         self.endpoint = announcement["endpoint"]
         self.cdn = announcement["cdn"]
@@ -19,10 +20,17 @@ class FakeHub:
         self.authority = announcement["ca_file"]
         self.files = {file["path"]: file for file in announcement["files"]}
 
+    def counts(self):
+        """Requests and bytes of bodies so far, of the Hub and of the CDN."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        self.process.stdin.close()
         self.process.stdout.close()
