@@ -9,13 +9,13 @@ NO_SUCH_NAME = 3
 
 
 class DnsServer:
-    def __init__(self, addresses):
-        self.addresses = addresses
+    def __init__(self, addresses, listen="127.0.0.53"):
+        self.addresses, self.listen = addresses, listen
         self.asked = []
 
     def __enter__(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.53", 53))
+        self.socket.bind((self.listen, 53))
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
         return self

@@ -23,19 +23,24 @@ class Image:
 
 
 def build_image(work):
-    context = work / "context"
-    context.mkdir()
-    shutil.copy(os.environ["MODELFETCH"], context / "modelfetch")
-    shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
     buildah = Buildah(work)
-    target = ["--isolation", "chroot", "--target", "prebuilt", "--file", REPOSITORY / "Dockerfile"]
-    buildah("build", *target, "--tag", "modelfetch", context)
+    build_program(buildah)
     config, files = read(buildah.archive("modelfetch"))
     # ctr has no flag for the user.
     container = buildah("from", "modelfetch")
     buildah("config", "--user", f"{USER}:{GROUP}", container)
     buildah("commit", container, "modelfetch-in-pod")
     return Image(buildah.archive("modelfetch-in-pod"), config, files)
+
+
+def build_program(buildah):
+    """The image `modelfetch`, as it is shipped."""
+    context = buildah.work / "context"
+    context.mkdir()
+    shutil.copy(os.environ["MODELFETCH"], context / "modelfetch")
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
+    target = ["--isolation", "chroot", "--target", "prebuilt", "--file", REPOSITORY / "Dockerfile"]
+    buildah("build", *target, "--tag", "modelfetch", context)
 
 
 class Buildah:
