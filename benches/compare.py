@@ -18,6 +18,7 @@ from surroundings import bench
 
 LINKS = {
     "uncapped": "no cap on the link (nginx)",
+    "tls": "TLS, no cap on the link (the fake Hub)",
     "capped": "25 MB/s for each connection",
     "far": "25 MB/s for each connection, 40 ms before each answer, TLS",
     "punishing": "25 MB/s for each connection, 2 MB/s while there are more than 4",
@@ -65,6 +66,8 @@ def serve(link, work, size):
         case "many":
             names = [argument for n in range(500) for argument in ("--file", f"{n:03}.bin")]
             return servers.uncapped(work, *names, "--size", "1MB")
+        case "tls":
+            return servers.cdn(*one_file, "--tls", work)
         case "capped":
             return servers.cdn(*capped)
         case "far":
