@@ -17,7 +17,7 @@ const GAIN: f64 = 1.05;
 /// A fall to this share of the best rate is a collapse: some CDNs punish many connections
 /// (`huggingface_hub#4893`: 4 sustained 300 MB/s where 6 collapsed).
 const COLLAPSE: f64 = 0.6;
-/// A fall to this share is seen in half the time.
+/// A fall to this share is seen in half the time, and ends the connections that are too many.
 const RUIN: f64 = 0.3;
 /// Time after a collapse before growing again; twice as long after each further one.
 const REST: Duration = Duration::from_secs(20);
@@ -33,7 +33,10 @@ const LATENCIES_PER_SEGMENT: f64 = 20.0;
 #[derive(Debug)]
 pub(super) struct Pace {
     max: u16,
+    /// How many connections may take ranges.
     allowed: watch::Sender<u16>,
+    /// How many may finish the range they have.
+    kept: watch::Sender<u16>,
     received: AtomicU64,
 }
 
@@ -45,7 +48,8 @@ impl Pace {
             Connections::Auto => START.min(max),
             Connections::Fixed(n) => n,
         };
-        Self { max, allowed: watch::channel(start).0, received: AtomicU64::new(0) }
+        let (allowed, kept) = (watch::channel(start).0, watch::channel(max).0);
+        Self { max, allowed, kept, received: AtomicU64::new(0) }
     }
 
     /// The most connections there will ever be.
@@ -65,11 +69,12 @@ impl Pace {
         let _ = allowed.wait_for(|allowed| index < *allowed).await;
     }
 
-    /// Waits until connection number `index` may not be open any more.
+    /// Waits until connection number `index` may not even finish its range: each one too many
+    /// slows down all.
     pub(super) async fn dismissed(&self, index: u16) {
-        let mut allowed = self.allowed.subscribe();
+        let mut kept = self.kept.subscribe();
         // The sender lives as long as `self`.
-        let _ = allowed.wait_for(|allowed| index >= *allowed).await;
+        let _ = kept.wait_for(|kept| index >= *kept).await;
     }
 
     /// Notes bytes that arrived on any connection.
@@ -94,6 +99,7 @@ impl Pace {
             if seconds > 0.0 {
                 let rate = (now.0 - before.0) as f64 / seconds;
                 let allowed = climb.judge(rate, is_crowded(), now.1);
+                self.kept.send_replace(if climb.is_ruined { allowed } else { self.max });
                 if self.allowed.send_replace(allowed) != allowed {
                     debug!(allowed, rate, "connections");
                 }
@@ -112,6 +118,8 @@ struct Climb {
     /// How many connections brought the best.
     best_at: u16,
     low: u8,
+    /// The last look saw a fall so deep that waiting for the ends of ranges would cost more.
+    is_ruined: bool,
     rest: Duration,
     rest_until: Instant,
     settled: bool,
@@ -125,6 +133,7 @@ impl Climb {
             best: 0.0,
             best_at: current,
             low: 0,
+            is_ruined: false,
             rest: REST,
             rest_until: now,
             settled: false,
@@ -134,6 +143,7 @@ impl Climb {
     /// The number of connections after a tick in which `rate` bytes per second arrived.
     fn judge(&mut self, rate: f64, is_crowded: bool, now: Instant) -> u16 {
         let may_grow = !is_crowded && now >= self.rest_until;
+        self.is_ruined = false;
         if rate <= 0.0 {
             // Between two attempts, or before the first byte: says nothing about the number.
             return self.current;
@@ -151,6 +161,7 @@ impl Climb {
             if self.low >= 4 {
                 let fewer = (self.current / 2).max(1);
                 self.current = if self.best_at < self.current { self.best_at } else { fewer };
+                self.is_ruined = rate < self.best * RUIN;
                 self.best = rate;
                 self.best_at = self.current;
                 self.low = 0;
@@ -176,11 +187,13 @@ pub(super) struct Shape {
     pub(super) rate: f64,
     /// From a request to the first byte of its answer.
     pub(super) latency: Duration,
+    /// Measured, not assumed.
+    pub(super) is_known: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { rate: 10e6, latency: Duration::from_millis(20) }
+        Self { rate: 10e6, latency: Duration::from_millis(20), is_known: false }
     }
 }
 
@@ -190,6 +203,7 @@ impl Shape {
         if bytes >= 64 << 10 {
             self.rate = bytes as f64 / flowing.as_secs_f64().max(1e-4);
             self.latency = latency;
+            self.is_known = true;
         }
     }
 
@@ -274,8 +288,8 @@ mod tests {
 
     #[test]
     fn ranges_grow_with_latency_and_shrink_at_the_end() {
-        let near = Shape { rate: 200e6, latency: Duration::from_millis(1) };
-        let far = Shape { rate: 25e6, latency: Duration::from_millis(40) };
+        let near = Shape { rate: 200e6, latency: Duration::from_millis(1), is_known: true };
+        let far = Shape { rate: 25e6, latency: Duration::from_millis(40), is_known: true };
         assert_eq!(near.segment_length(1 << 40, 8), SEGMENT_MIN);
         assert_eq!(far.segment_length(1 << 40, 8), 20_000_000);
         assert!(far.segment_length(10 << 20, 8) <= 1 << 20);

@@ -126,8 +126,12 @@ impl Segments {
     }
 
     /// All that a hopelessly slow connection still has to do, for one of this shape. The slow one
-    /// begins anew elsewhere, and may do better.
+    /// begins anew elsewhere, and may do better. Only who has shown to be quicker may have it: on a
+    /// slow link each newcomer would take from one that is as good as it will be itself.
     pub(super) fn rescue(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
+        if !thief.is_known {
+            return None;
+        }
         let slowest = self.slowest(thief, now)?;
         let own_time = thief.latency.as_secs_f64() + slowest.remaining() as f64 / thief.rate.max(1.0);
         if slowest.time_left(thief, now) <= 4.0 * own_time + HOPELESS {
@@ -233,7 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn shape(rate: f64, milliseconds: u64) -> Shape {
-        Shape { rate, latency: Duration::from_millis(milliseconds) }
+        Shape { rate, latency: Duration::from_millis(milliseconds), is_known: true }
     }
 
     /// What random connections do: take, bring some bytes, fail, steal.
@@ -302,6 +306,18 @@ mod tests {
         });
         // Ten minutes: 0.2 s, 0.6 s, 1.4 s, …
         assert_eq!(taken.count(), 11);
+    }
+
+    #[test]
+    fn a_newcomer_takes_nothing_from_connections_on_a_slow_link() {
+        let start = Instant::now();
+        let mut segments = Segments::new(32 << 20, RangeSet::full(32 << 20));
+        let slow = segments.take(4 << 20, start).expect("a segment");
+        segments.advance(&slow, 1 << 20);
+        let now = start + Duration::from_secs(1);
+        assert!(segments.rescue(&Shape::default(), now).is_none());
+        assert!(segments.rescue(&shape(1e6, 20), now).is_none());
+        assert!(segments.rescue(&shape(100e6, 20), now).is_some());
     }
 
     #[test]

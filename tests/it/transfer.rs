@@ -60,6 +60,18 @@ fn a_slow_connection_does_not_delay_the_whole() {
 }
 
 #[test]
+fn on_a_slow_link_connections_do_not_take_from_each_other() {
+    let model = model(1, 32);
+    let hub = slow_hub(&model, |hub| hub.rate_per_connection(1_000_000));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    // What was on its way when the last ranges were shared out, at most.
+    let sent = hub.bytes_sent(Server::Cdn);
+    assert!(sent < model.size() + model.size() / 10, "{sent} bytes sent of {}", model.size());
+}
+
+#[test]
 fn a_server_that_punishes_a_crowd_is_served_by_fewer() {
     let model = model(1, 128);
     let hub = slow_hub(&model, |hub| hub.rate_per_connection(8_000_000).punish_above(4, 300_000));
