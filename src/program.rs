@@ -157,8 +157,10 @@ impl Found {
 }
 
 fn runtime() -> Result<Runtime, Error> {
+    // One core is for the hash. More than a few threads of the network get ahead of any disk.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4));
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(workers)
         .thread_name("modelfetch")
         .enable_all()
         .build()

@@ -10,8 +10,8 @@ use super::length;
 pub(super) const BLOCK: u64 = 1 << 20;
 /// Smaller files are written as they come: blocks would cost more memory than they save time.
 pub(super) const WORTH_IT_FROM: u64 = 16 << 20;
-/// Blocks of one file: one is filled while the others are written and hashed.
-const BLOCKS: usize = 4;
+/// Blocks of one file: one is filled while the others are written and hashed, at a speed of their own.
+const BLOCKS: usize = 6;
 /// What direct I/O wants of offset, length and memory on every device in use.
 pub(super) const ALIGNMENT: u64 = 4096;
 

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 /// With the HTTP stack's own buffers this bounds the memory of a run, whatever the size of its files.
 const BYTES: usize = 2 << 20;
-/// The part of it that is for the frontier alone.
-const RESERVED: usize = BYTES / 2;
+/// The part of it that is for the frontier alone. Whatever gets ahead of it costs a way through the
+/// page cache and back, so that little may.
+const RESERVED: usize = BYTES / 4 * 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Gate {

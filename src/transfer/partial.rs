@@ -43,6 +43,9 @@ pub struct Partial {
     partials: PathBuf,
     remote: RemoteFile,
     state: Mutex<State>,
+    /// Held while the record of what was written is replaced, and taken before `state`: an older
+    /// record must not come after a newer one.
+    recording: Mutex<()>,
     /// Rung when there is more to hash.
     hashable: Condvar,
     /// Rung when a flush is due, or done.
@@ -145,6 +148,7 @@ impl Partial {
             partials: partials.into(),
             remote: remote.clone(),
             state: Mutex::new(state),
+            recording: Mutex::new(()),
             hashable: Condvar::new(),
             flushing: Condvar::new(),
         })
@@ -188,20 +192,24 @@ impl Partial {
     /// Writes bytes at their place, through the page cache. Waits for a flush when much is dirty.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))?;
-        let mut state = self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
-        let must_wait = |state: &State| {
-            state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none()
-        };
-        while self.is_flushed_meanwhile() && must_wait(&state) {
-            state = self.flushing.wait(state).expect("nothing panics while it holds the state");
+        self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
+        if self.is_flushed_meanwhile() {
+            self.wait_while_much_is_dirty();
         }
         Ok(())
+    }
+
+    fn wait_while_much_is_dirty(&self) {
+        let mut state = self.lock();
+        while state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none() {
+            state = self.flushing.wait(state).expect("nothing panics while it holds the state");
+        }
     }
 
     /// Writes a block at its place, past the page cache if that is possible.
     pub(super) fn write_block(&self, block: &Block) -> Result<(), Error> {
         if self.write_directly(block)? {
-            return self.note(block.offset()..block.end(), 0).map(drop);
+            return self.note(block.offset()..block.end(), 0);
         }
         self.write(block.offset(), block.bytes())
     }
@@ -222,24 +230,34 @@ impl Partial {
         }
     }
 
-    /// Notes that bytes were written, and every now and then writes the journal.
-    fn note(&self, range: Range<u64>, dirty: u64) -> Result<MutexGuard<'_, State>, Error> {
-        let mut state = self.lock();
-        self.check(&state)?;
-        let bytes = range.end - range.start;
-        state.journal.written.insert(range);
-        state.unjournaled += bytes;
-        state.unrecorded += bytes;
-        state.dirty += dirty;
-        self.hashable.notify_one();
-        if state.flush_is_due() {
-            self.flushing.notify_all();
-        }
-        if state.unjournaled >= JOURNAL_EVERY {
-            state.unjournaled = 0;
-            state.journal.write(&self.partials, &self.remote, Record::Written)?;
-        }
-        Ok(state)
+    /// Notes that bytes were written, and every now and then records it.
+    fn note(&self, range: Range<u64>, dirty: u64) -> Result<(), Error> {
+        let is_due = {
+            let mut state = self.lock();
+            self.check(&state)?;
+            let bytes = range.end - range.start;
+            state.journal.written.insert(range);
+            state.unjournaled += bytes;
+            state.unrecorded += bytes;
+            state.dirty += dirty;
+            self.hashable.notify_one();
+            if state.flush_is_due() {
+                self.flushing.notify_all();
+            }
+            let is_due = state.unjournaled >= JOURNAL_EVERY;
+            if is_due {
+                state.unjournaled = 0;
+            }
+            is_due
+        };
+        if is_due { self.record() } else { Ok(()) }
+    }
+
+    /// Records what was written. The others go on meanwhile: it takes as long as writing a block.
+    fn record(&self) -> Result<(), Error> {
+        let _recording = self.recording.lock().expect("nothing panics while it writes a record");
+        let journal = self.lock().journal.clone();
+        journal.write(&self.partials, &self.remote, Record::Written)
     }
 
     /// Whether a file of this size has a thread in [`Partial::flush_behind`].
@@ -261,10 +279,11 @@ impl Partial {
             let covered = Journal::read_record(&self.partials, &name, Record::Flushed);
             state.journal.written = covered.ok().flatten().map(|journal| journal.written).unwrap_or_default();
             state.lost = Some(cause.raw_os_error().unwrap_or(0));
+            drop(state);
             self.hashable.notify_all();
             self.flushing.notify_all();
             // The first failure is the one to tell. Nothing more can be done about a second one.
-            let _ = state.journal.write(&self.partials, &self.remote, Record::Written);
+            let _ = self.record();
             Error::io("flush", &self.path)(cause)
         })
     }
@@ -370,19 +389,18 @@ impl Partial {
     /// Records what is there, for the next run. With nothing in it the file goes: it would only
     /// keep disk space from others.
     pub fn save(&self) -> Result<(), Error> {
-        let mut state = self.lock();
-        state.unjournaled = 0;
-        if state.journal.written.is_empty() {
+        if self.lock().journal.written.is_empty() {
             return self.discard();
         }
-        state.journal.write(&self.partials, &self.remote, Record::Written)
+        self.record()
     }
 
     /// Takes ranges for missing again. They stay where they are until others come.
     pub fn doubt(&self, ranges: &RangeSet) -> Result<(), Error> {
-        let mut state = self.lock();
-        ranges.iter().for_each(|range| state.journal.written.remove(range));
-        drop(state);
+        {
+            let written = &mut self.lock().journal.written;
+            ranges.iter().for_each(|range| written.remove(range));
+        }
         self.save()
     }
 

@@ -22,7 +22,7 @@ const LANES: usize = 2;
 /// Writes all that comes, to the end of the channel. Blocks the thread.
 pub(super) fn write(partial: &Partial, chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
     let in_blocks = partial.remote().size >= WORTH_IT_FROM;
-    let lanes = if in_blocks && partial.takes_direct_io() { LANES } else { 0 };
+    let lanes = if partial.takes_direct_io() { LANES } else { 0 };
     std::thread::scope(|scope| {
         let (lanes, threads): (Vec<_>, Vec<_>) = (0..lanes)
             .map(|_| {
