@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use super::block::Pool;
 use super::engine::Unfinished;
-use super::gate::Pass;
+use super::intake::Parcel;
 use super::pace::Shape;
 use super::partial::Partial;
 use super::segments::{Segment, Segments};
@@ -16,13 +16,6 @@ use crate::error::Error;
 use crate::request::RepoPath;
 use crate::resolve::{Location, Source};
 use crate::retry::Budget;
-
-/// Bytes on their way to the writer.
-pub(super) struct Chunk {
-    pub(super) offset: u64,
-    pub(super) bytes: Bytes,
-    pub(super) _pass: Pass,
-}
 
 /// A file under way.
 pub(super) struct Active {
@@ -34,7 +27,9 @@ pub(super) struct Active {
     pub(super) received: AtomicU64,
     pub(super) connections: AtomicUsize,
     segments: Mutex<Segments>,
-    chunks: Mutex<Option<mpsc::Sender<Chunk>>>,
+    /// For what arrives at the frontier, in a file that is worth it.
+    pub(super) pool: Option<Pool>,
+    parcels: Mutex<Option<mpsc::Sender<Parcel>>>,
     ending: watch::Sender<Option<End>>,
     /// The server has shown that it honours ranges.
     ranged: AtomicBool,
@@ -59,7 +54,8 @@ impl Active {
         partial: &Partial,
         source: Arc<Source>,
         budget: Budget,
-        chunks: mpsc::Sender<Chunk>,
+        pool: Option<Pool>,
+        parcels: mpsc::Sender<Parcel>,
     ) -> Self {
         let remote = partial.remote();
         let segments = Segments::new(remote.size, partial.missing());
@@ -72,7 +68,8 @@ impl Active {
             received: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
-            chunks: Mutex::new(end.is_none().then_some(chunks)),
+            pool,
+            parcels: Mutex::new(end.is_none().then_some(parcels)),
             ending: watch::channel(end).0,
             ranged: AtomicBool::new(false),
             whole: AtomicBool::new(false),
@@ -117,7 +114,7 @@ impl Active {
         self.segments().is_done(segment)
     }
 
-    /// Whether nobody has to bring lower bytes than this segment.
+    /// Whether all bytes lower than this segment's were passed on.
     pub(super) fn is_frontier(&self, segment: &Segment) -> bool {
         self.segments().is_frontier(segment)
     }
@@ -139,8 +136,8 @@ impl Active {
     }
 
     /// Where to pass bytes; `None` once the file is over.
-    pub(super) fn chunks(&self) -> Option<mpsc::Sender<Chunk>> {
-        self.chunks.lock().expect("nothing panics while it holds the channel").clone()
+    pub(super) fn parcels(&self) -> Option<mpsc::Sender<Parcel>> {
+        self.parcels.lock().expect("nothing panics while it holds the channel").clone()
     }
 
     /// Ends the work on this file.
@@ -158,7 +155,7 @@ impl Active {
             ending.get_or_insert(end);
             first
         });
-        self.chunks.lock().expect("nothing panics while it holds the channel").take();
+        self.parcels.lock().expect("nothing panics while it holds the channel").take();
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -2,8 +2,11 @@
 //!
 //! It is aligned, so that the disk can take it without a copy through the page cache.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::gate::Gate;
 use super::length;
 
 /// Length of a block, and the boundary at which it ends in the file.
@@ -12,6 +15,8 @@ pub(super) const BLOCK: u64 = 1 << 20;
 pub(super) const WORTH_IT_FROM: u64 = 16 << 20;
 /// Blocks of one file: one is filled while the others are written and hashed, at a speed of their own.
 const BLOCKS: usize = 6;
+/// As many free ones mean that the disk and the hash wait for the network: one is being filled.
+const PLENTY: usize = BLOCKS - 1;
 /// What direct I/O wants of offset, length and memory on every device in use.
 pub(super) const ALIGNMENT: u64 = 4096;
 
@@ -21,7 +26,8 @@ pub struct Block {
     offset: u64,
     length: usize,
     memory: Vec<u8>,
-    home: SyncSender<Vec<u8>>,
+    permit: Option<OwnedSemaphorePermit>,
+    home: Arc<Home>,
 }
 
 impl Block {
@@ -69,36 +75,62 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // The file may be over, and the pool gone.
-        let _ = self.home.try_send(std::mem::take(&mut self.memory));
+        self.home.free().push(std::mem::take(&mut self.memory));
+        self.permit = None;
+        if self.home.is_plentiful() {
+            self.home.gate.ring();
+        }
     }
 }
 
 /// The blocks of one file: a bound on the memory it takes.
 #[derive(Debug)]
-pub(super) struct Pool {
-    free: Receiver<Vec<u8>>,
-    home: SyncSender<Vec<u8>>,
-    made: usize,
+pub(super) struct Pool(Arc<Home>);
+
+/// Where blocks come from and go back to.
+#[derive(Debug)]
+struct Home {
+    permits: Arc<Semaphore>,
+    free: Mutex<Vec<Vec<u8>>>,
+    gate: Arc<Gate>,
+}
+
+impl Home {
+    fn is_plentiful(&self) -> bool {
+        self.permits.available_permits() >= PLENTY
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.free.lock().expect("nothing panics while it holds the free memory")
+    }
 }
 
 impl Pool {
-    pub(super) fn new() -> Self {
-        let (home, free) = sync_channel(BLOCKS);
-        Self { free, home, made: 0 }
+    /// Rings the gate when those ahead of the frontier may pass.
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        let permits = Arc::new(Semaphore::new(BLOCKS));
+        Self(Arc::new(Home { permits, free: Mutex::default(), gate }))
+    }
+
+    /// Whether the disk and the hash keep up with what is at the frontier.
+    pub(super) fn is_plentiful(&self) -> bool {
+        self.0.is_plentiful()
+    }
+
+    /// An empty block that begins at `offset`, if one is free.
+    pub(super) fn try_block(&self, offset: u64) -> Option<Block> {
+        Some(self.fill(offset, Arc::clone(&self.0.permits).try_acquire_owned().ok()?))
     }
 
     /// An empty block that begins at `offset`. Waits until one of the others was written and hashed.
-    pub(super) fn block(&mut self, offset: u64) -> Block {
-        let memory = match self.free.try_recv() {
-            Ok(memory) => memory,
-            Err(_) if self.made < BLOCKS => {
-                self.made += 1;
-                vec![0; length(BLOCK + ALIGNMENT)]
-            }
-            Err(_) => self.free.recv().expect("`home` keeps the channel open"),
-        };
-        Block { offset, length: 0, memory, home: self.home.clone() }
+    pub(super) async fn block(&self, offset: u64) -> Block {
+        let permit = Arc::clone(&self.0.permits).acquire_owned().await;
+        self.fill(offset, permit.expect("nobody closes the semaphore"))
+    }
+
+    fn fill(&self, offset: u64, permit: OwnedSemaphorePermit) -> Block {
+        let memory = self.0.free().pop().unwrap_or_else(|| vec![0; length(BLOCK + ALIGNMENT)]);
+        Block { offset, length: 0, memory, permit: Some(permit), home: Arc::clone(&self.0) }
     }
 }
 
@@ -108,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_block_ends_at_a_boundary_of_the_file() {
-        let mut pool = Pool::new();
-        let mut block = pool.block(BLOCK - 5);
+        let pool = Pool::new(Arc::default());
+        let mut block = pool.try_block(BLOCK - 5).expect("a block");
         assert_eq!(block.append(b"abc"), 3);
         assert_eq!(block.append(b"defg"), 2);
         assert!(block.is_full());
@@ -119,13 +151,18 @@ mod tests {
 
     #[test]
     fn memory_comes_back_aligned_and_is_bounded() {
-        let mut pool = Pool::new();
+        let pool = Pool::new(Arc::default());
         for round in 0..3 * BLOCKS as u64 {
-            let mut block = pool.block(round * BLOCK);
+            let mut block = pool.try_block(round * BLOCK).expect("a block");
             block.append(&[7; 8192]);
             assert!(block.is_aligned());
             assert_eq!(block.bytes().as_ptr().align_offset(length(ALIGNMENT)), 0);
         }
-        assert_eq!(pool.made, 1);
+        assert_eq!(pool.0.free().len(), 1);
+        let all: Vec<_> = (0..BLOCKS).map(|_| pool.try_block(0).expect("a block")).collect();
+        assert!(pool.try_block(0).is_none());
+        assert!(!pool.is_plentiful());
+        drop(all);
+        assert!(pool.is_plentiful());
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::Active;
+use super::block::{Pool, WORTH_IT_FROM};
 use super::gate::Gate;
 use super::pace::{Pace, SEGMENT_MIN, Shape, Throttle};
 use super::partial::Partial;
@@ -153,9 +154,10 @@ impl Engine {
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let (chunks, received) = mpsc::channel(64);
+        let (parcels, received) = mpsc::channel(64);
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
-        let active = Arc::new(Active::new(&partial, source, budget, chunks));
+        let pool = (partial.remote().size >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
+        let active = Arc::new(Active::new(&partial, source, budget, pool, parcels));
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({
             let partial = Arc::clone(&partial);
@@ -231,7 +233,7 @@ impl Engine {
     /// There may be ranges to take again.
     pub(super) fn offer(&self) {
         self.work.notify_waiters();
-        self.gate.frontier_moved();
+        self.gate.ring();
     }
 
     fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {

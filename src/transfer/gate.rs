@@ -1,29 +1,25 @@
-//! A bound on the bytes between the sockets and the writers, over all files.
+//! A bound on the bytes that wait for the writers ahead of the frontier, over all files.
 //!
-//! The connection at the frontier, the lowest byte a file lacks, may fill all of it; the others
-//! only a part. When the disk or the hash is slower than the network the bytes thus arrive in file
-//! order, and are hashed from memory; when the network is slower there is room for everybody.
+//! The frontier is the lowest byte a file lacks. Whatever arrives ahead of it costs a way through the
+//! page cache and back: when the disk or the hash is slower than the network, those ahead wait
+//! here, so that the bytes arrive in file order and are hashed from memory.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// With the HTTP stack's own buffers this bounds the memory of a run, whatever the size of its files.
+/// With the blocks and the HTTP stack's own buffers this bounds the memory of a run, whatever the
+/// size of its files.
 const BYTES: usize = 2 << 20;
-/// The part of it that is for the frontier alone. Whatever gets ahead of it costs a way through the
-/// page cache and back, so that little may.
-const RESERVED: usize = BYTES / 4 * 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     used: Mutex<usize>,
-    /// Rung when bytes have left.
-    room: Notify,
-    /// Rung when those ahead of the frontier may pass, or one of them may be at it now.
-    plenty: Notify,
-    /// How many entered since somebody last asked, and how many of them had to wait.
-    entered: AtomicU32,
+    /// Rung when somebody who waits may pass now, or need not pass any more.
+    moved: Notify,
+    /// How many bytes were passed on at once since somebody last asked, in pieces; and how many had to wait.
+    passed: AtomicU32,
     waited: AtomicU32,
 }
 
@@ -34,44 +30,63 @@ pub(super) struct Pass {
     bytes: usize,
 }
 
+/// Where bytes that want to pass are in their file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// They need not pass here.
+    Frontier,
+    /// Where they may pass if there is room.
+    Ahead,
+    /// Where they only would be in the way.
+    TooFarAhead,
+}
+
 impl Gate {
-    /// Waits until `bytes` more may be in memory.
-    pub(super) async fn enter(self: &Arc<Self>, bytes: usize, is_frontier: impl Fn() -> bool) -> Pass {
-        let mut waited = 0;
+    /// Waits until `bytes` more may be in memory. `None` if they are at the frontier then.
+    pub(super) async fn enter(self: &Arc<Self>, bytes: usize, place: impl Fn() -> Place) -> Option<Pass> {
         loop {
-            let (room, plenty) = (self.room.notified(), self.plenty.notified());
-            let at_frontier = is_frontier();
-            if let Some(pass) = self.try_enter(bytes, if at_frontier { BYTES } else { BYTES - RESERVED }) {
-                self.entered.fetch_add(1, Ordering::Relaxed);
-                self.waited.fetch_add(waited, Ordering::Relaxed);
-                return pass;
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            match place() {
+                Place::Frontier => return None,
+                Place::Ahead => {
+                    if let Some(pass) = self.try_enter(bytes) {
+                        return Some(pass);
+                    }
+                }
+                Place::TooFarAhead => {}
             }
-            waited = 1;
-            if at_frontier { room.await } else { plenty.await }
+            moved.await;
         }
     }
 
-    /// Whether most of those that entered since the last call had to wait: the disk or the hash is
-    /// the limit, and more connections would only wait too.
-    pub(super) fn is_crowded(&self) -> bool {
-        let entered = self.entered.swap(0, Ordering::Relaxed);
-        2 * self.waited.swap(0, Ordering::Relaxed) > entered
-    }
-
-    /// The frontier may have moved to another connection.
-    pub(super) fn frontier_moved(&self) {
-        self.plenty.notify_waiters();
-    }
-
-    /// Enters if less than `limit` is in memory then.
-    pub(super) fn try_enter(self: &Arc<Self>, bytes: usize, limit: usize) -> Option<Pass> {
+    /// Enters if there is room now.
+    pub(super) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
         let mut used = self.lock();
         // What is larger than the limit passes alone.
-        if *used > 0 && *used + bytes > limit {
+        if *used > 0 && *used + bytes > BYTES {
             return None;
         }
         *used += bytes;
         Some(Pass { gate: Arc::clone(self), bytes })
+    }
+
+    /// Who waits has to look again.
+    pub(super) fn ring(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Notes that bytes were passed on to the writers, here or in a block, and whether they had to wait.
+    pub(super) fn note(&self, waited: bool) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        self.waited.fetch_add(u32::from(waited), Ordering::Relaxed);
+    }
+
+    /// Whether most of those that passed since the last call had to wait: the disk or the hash is
+    /// the limit, and more connections would only wait too.
+    pub(super) fn is_crowded(&self) -> bool {
+        let passed = self.passed.swap(0, Ordering::Relaxed);
+        2 * self.waited.swap(0, Ordering::Relaxed) > passed
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
@@ -81,15 +96,8 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let is_plenty = {
-            let mut used = self.gate.lock();
-            *used -= self.bytes;
-            *used < BYTES - RESERVED
-        };
-        self.gate.room.notify_waiters();
-        if is_plenty {
-            self.gate.plenty.notify_waiters();
-        }
+        *self.gate.lock() -= self.bytes;
+        self.gate.ring();
     }
 }
 
@@ -98,13 +106,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_frontier_passes_where_others_wait() {
+    fn the_bytes_that_wait_are_bounded() {
         let gate = Arc::new(Gate::default());
-        let frontier = gate.try_enter(BYTES - RESERVED, BYTES).expect("room");
-        assert!(gate.try_enter(1, BYTES - RESERVED).is_none());
-        let more = gate.try_enter(RESERVED, BYTES).expect("room for the frontier");
-        assert!(gate.try_enter(1, BYTES).is_none());
-        drop((frontier, more));
-        assert!(gate.try_enter(2 * BYTES, BYTES).is_some());
+        let pass = gate.try_enter(BYTES).expect("room");
+        assert!(gate.try_enter(1).is_none());
+        drop(pass);
+        assert!(gate.try_enter(2 * BYTES).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_gets_to_the_frontier_passes_elsewhere() {
+        let gate = Arc::new(Gate::default());
+        let place = Mutex::new(Place::TooFarAhead);
+        let entered = gate.enter(1, || *place.lock().expect("a place"));
+        let moves = async {
+            tokio::task::yield_now().await;
+            *place.lock().expect("a place") = Place::Frontier;
+            gate.ring();
+        };
+        let (entered, ()) = tokio::join!(entered, moves);
+        assert!(entered.is_none());
     }
 }

@@ -9,6 +9,7 @@ pub mod answer;
 mod block;
 mod engine;
 mod gate;
+mod intake;
 mod journal;
 mod pace;
 mod partial;

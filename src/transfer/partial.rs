@@ -240,7 +240,10 @@ impl Partial {
             state.unjournaled += bytes;
             state.unrecorded += bytes;
             state.dirty += dirty;
-            self.hashable.notify_one();
+            let prefix = state.journal.written.prefix();
+            if (state.to_hash.is_empty() && prefix > state.handed) || prefix == self.remote.size {
+                self.hashable.notify_one();
+            }
             if state.flush_is_due() {
                 self.flushing.notify_all();
             }

@@ -191,12 +191,12 @@ impl Segments {
         self.missing_of(segment) == 0
     }
 
-    /// Whether no other segment has lower bytes to bring, and none is to be handed out.
+    /// Whether all lower bytes were passed on: none is to be handed out, and no other segment that
+    /// began lower is under way.
     pub(super) fn is_frontier(&self, segment: &Segment) -> bool {
-        let Some(own) = self.flights.iter().find(|flight| flight.id == segment.id) else { return true };
-        let lower = |flight: &&Flight| flight.position < own.begun_at && flight.remaining() > 0;
-        !self.flights.iter().any(|flight| lower(&flight))
-            && self.unassigned.first().is_none_or(|first| first.start > own.begun_at)
+        let begin = segment.range.start;
+        self.flights.iter().all(|flight| flight.begun_at >= begin)
+            && self.unassigned.first().is_none_or(|first| first.start > begin)
     }
 
     /// Bytes a segment has still to bring.

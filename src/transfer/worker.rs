@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use tracing::debug;
 
-use super::active::{Active, Chunk};
+use super::active::Active;
 use super::answer::{self, Answer};
 use super::engine::{Engine, Unfinished};
-use super::gate::Pass;
+use super::intake::{Intake, Over};
 use super::pace::Shape;
 use super::segments::Segment;
 use crate::error::Error;
@@ -188,16 +188,30 @@ fn check_validator(file: &Active, location: &Location, response: &Response) -> R
     proven.map_err(|why| Trouble::Changed(location.host(), why))
 }
 
-/// Passes the body on to the writer, chunk by chunk. Says how many bytes came.
+/// Passes the body on to the writer. Says how many bytes came.
 async fn stream(
     engine: &Engine,
     file: &Active,
     segment: &Segment,
     connection: &mut Connection,
     location: &Location,
-    mut response: Response,
+    response: Response,
 ) -> Result<u64, Trouble> {
-    let chunks = file.chunks().ok_or(Trouble::Gone)?;
+    let mut intake = Intake::new(&engine.gate, file, segment).ok_or(Trouble::Gone)?;
+    let received = receive(engine, file, segment, connection, location, response, &mut intake).await;
+    intake.close().await;
+    received
+}
+
+async fn receive(
+    engine: &Engine,
+    file: &Active,
+    segment: &Segment,
+    connection: &mut Connection,
+    location: &Location,
+    mut response: Response,
+    intake: &mut Intake<'_>,
+) -> Result<u64, Trouble> {
     let (mut received, mut news) = (0, 0);
     let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
     while !file.is_done(segment) {
@@ -210,7 +224,7 @@ async fn stream(
         file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         engine.pace.received(bytes.len());
         // Claimed as soon as they are here, so that nobody fetches them again. From here to the
-        // channel only the end of the file may interrupt: claimed bytes must arrive.
+        // writer only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
         bytes.truncate(usize::try_from(claimed.end - claimed.start).unwrap_or(usize::MAX));
         if bytes.is_empty() {
@@ -224,23 +238,9 @@ async fn stream(
         if let Some(throttle) = &engine.throttle {
             tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
         }
-        let pass = tokio::select! {
-            pass = enter(engine, file, segment, bytes.len()) => pass,
-            () = file.over() => return Err(Trouble::Gone),
-        };
-        let chunk = Chunk { offset: claimed.start, bytes, _pass: pass };
-        // The writer is gone only when it failed, and its error ends the file.
-        chunks.send(chunk).await.map_err(|_| Trouble::Gone)?;
+        intake.take(claimed.start, bytes).await.map_err(|Over| Trouble::Gone)?;
     }
     Ok(received)
-}
-
-/// Waits for room. Who waits is not slow: the disk or the hash is.
-async fn enter(engine: &Engine, file: &Active, segment: &Segment, bytes: usize) -> Pass {
-    file.hold(segment, true);
-    let pass = engine.gate.enter(bytes, || file.is_frontier(segment)).await;
-    file.hold(segment, false);
-    pass
 }
 
 /// Notes that the connection is of use.

@@ -1,17 +1,17 @@
 //! The writer of one file: bytes from all connections, to their places on the disk.
 //!
-//! Bytes at the frontier, the lowest byte the file lacks, are collected in blocks. A block goes to
-//! the hash and to the disk at the same time, past the page cache where the file system is known
-//! to do that well: a buffered write costs a copy and a page for every byte. Bytes ahead of the
-//! frontier are written as they come, through the page cache, where the hash finds them later.
+//! A block from the frontier, the lowest byte the file lacks, goes to the hash and to the disk at
+//! the same time, past the page cache where the file system is known to do that well: a buffered
+//! write costs a copy and a page for every byte. Bytes ahead of the frontier are written as they
+//! come, through the page cache, where the hash finds them later.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::mpsc;
 
-use super::active::Chunk;
-use super::block::{Block, Pool, WORTH_IT_FROM};
+use super::block::Block;
+use super::intake::Parcel;
 use super::partial::Partial;
 use super::ranges::RangeSet;
 use crate::error::Error;
@@ -20,8 +20,7 @@ use crate::error::Error;
 const LANES: usize = 2;
 
 /// Writes all that comes, to the end of the channel. Blocks the thread.
-pub(super) fn write(partial: &Partial, chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
-    let in_blocks = partial.remote().size >= WORTH_IT_FROM;
+pub(super) fn write(partial: &Partial, parcels: mpsc::Receiver<Parcel>) -> Result<(), Error> {
     let lanes = if partial.takes_direct_io() { LANES } else { 0 };
     std::thread::scope(|scope| {
         let (lanes, threads): (Vec<_>, Vec<_>) = (0..lanes)
@@ -30,7 +29,7 @@ pub(super) fn write(partial: &Partial, chunks: mpsc::Receiver<Chunk>) -> Result<
                 (lane, scope.spawn(move || write_blocks(partial, &blocks)))
             })
             .unzip();
-        let fed = Writer::new(partial, in_blocks, lanes).feed(chunks);
+        let fed = Writer::new(partial, lanes).feed(parcels);
         for thread in threads {
             thread.join().expect("a panic ends the process")?;
         }
@@ -47,61 +46,45 @@ struct Writer<'a> {
     /// Bytes that are on the disk or on their way there. They are never accepted again, whatever
     /// a server sends twice: they may have been hashed.
     accepted: RangeSet,
-    in_blocks: bool,
-    pool: Pool,
-    /// Bytes at the frontier, if there are any that no block took yet.
-    block: Option<Block>,
     /// Threads that write blocks; without them this one does.
     lanes: Vec<SyncSender<Arc<Block>>>,
     turn: usize,
 }
 
 impl<'a> Writer<'a> {
-    fn new(partial: &'a Partial, in_blocks: bool, lanes: Vec<SyncSender<Arc<Block>>>) -> Self {
-        let accepted = partial.ranges();
-        Self { partial, accepted, in_blocks, pool: Pool::new(), block: None, lanes, turn: 0 }
+    fn new(partial: &'a Partial, lanes: Vec<SyncSender<Arc<Block>>>) -> Self {
+        Self { partial, accepted: partial.ranges(), lanes, turn: 0 }
     }
 
-    fn feed(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<(), Error> {
-        while let Some(chunk) = chunks.blocking_recv() {
-            self.accept(chunk.offset, &chunk.bytes)?;
+    fn feed(mut self, mut parcels: mpsc::Receiver<Parcel>) -> Result<(), Error> {
+        while let Some(parcel) = parcels.blocking_recv() {
+            match parcel {
+                Parcel::Block(block) if self.is_next(&block) => self.dispatch(block)?,
+                Parcel::Block(block) => self.write(block.offset(), block.bytes())?,
+                Parcel::Chunk { offset, bytes, .. } => self.write(offset, &bytes)?,
+            }
         }
-        self.dispatch()
+        Ok(())
     }
 
-    fn accept(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    /// Whether a block begins at the lowest missing byte, and nothing of it is there.
+    fn is_next(&self, block: &Block) -> bool {
+        let range = block.offset()..block.end();
+        self.accepted.prefix() == range.start && self.accepted.gaps(range.clone()).iter().eq([&range])
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let index = |position: u64| super::length(position - offset);
         for range in self.accepted.gaps(offset..offset + bytes.len() as u64).iter() {
-            let fresh = &bytes[index(range.start)..index(range.end)];
-            let is_at_frontier = range.start == self.accepted.prefix();
             self.accepted.insert(range.clone());
-            if self.in_blocks && is_at_frontier {
-                self.collect(range.start, fresh)?;
-            } else {
-                self.partial.write(range.start, fresh)?;
-            }
-            // What follows was written ahead of the frontier: nothing will fill up the block.
-            if self.block.as_ref().is_some_and(|block| block.end() < self.accepted.prefix()) {
-                self.dispatch()?;
-            }
+            self.partial.write(range.start, &bytes[index(range.start)..index(range.end)])?;
         }
         Ok(())
     }
 
-    fn collect(&mut self, mut offset: u64, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() {
-            let block = self.block.get_or_insert_with(|| self.pool.block(offset));
-            let taken = block.append(bytes);
-            (offset, bytes) = (offset + taken as u64, &bytes[taken..]);
-            if block.is_full() {
-                self.dispatch()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn dispatch(&mut self) -> Result<(), Error> {
-        let Some(block) = self.block.take().map(Arc::new) else { return Ok(()) };
+    fn dispatch(&mut self, block: Block) -> Result<(), Error> {
+        self.accepted.insert(block.offset()..block.end());
+        let block = Arc::new(block);
         self.partial.hand_to_hash(&block);
         if self.lanes.is_empty() {
             return self.partial.write_block(&block);
@@ -119,6 +102,7 @@ mod tests {
     use proptest::prelude::*;
     use sha2::Digest as _;
 
+    use super::super::block::Pool;
     use super::super::gate::Gate;
     use super::*;
     use crate::request::{Digest, RepoId, RepoKind, Sha256};
@@ -157,19 +141,40 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let partial = Arc::new(partial(dir.path(), &content));
             let gate = Arc::new(Gate::default());
-            let (chunks, received) = mpsc::channel(ranges.len());
-            for range in ranges {
-                let offset = range.start as u64;
-                let bytes = bytes::Bytes::copy_from_slice(&content[range]);
-                let pass = gate.try_enter(bytes.len(), usize::MAX).expect("room");
-                chunks.try_send(Chunk { offset, bytes, _pass: pass }).map_err(drop).expect("room");
-            }
-            drop(chunks);
+            let pool = in_blocks.then(|| Pool::new(Arc::clone(&gate)));
+            let (parcels, received) = mpsc::channel(64);
             let hasher = std::thread::spawn({
                 let partial = Arc::clone(&partial);
                 move || verify::follow(partial, &AtomicU64::new(0))
             });
-            Writer::new(&partial, in_blocks, Vec::new()).feed(received).expect("written");
+            let writer = std::thread::spawn({
+                let partial = Arc::clone(&partial);
+                move || Writer::new(&partial, Vec::new()).feed(received)
+            });
+            let send = |parcel| parcels.blocking_send(parcel).map_err(drop).expect("a writer");
+            let mut sent = RangeSet::default();
+            for range in ranges {
+                let mut offset = range.start as u64;
+                let mut bytes = &content[range];
+                while !bytes.is_empty() {
+                    let at_frontier = pool.as_ref().filter(|_| offset == sent.prefix());
+                    let taken = if let Some(mut block) = at_frontier.and_then(|pool| pool.try_block(offset)) {
+                        let taken = block.append(bytes);
+                        send(Parcel::Block(block));
+                        taken
+                    } else {
+                        let pass = std::iter::repeat_with(|| gate.try_enter(bytes.len())).flatten().next();
+                        let bytes = bytes::Bytes::copy_from_slice(bytes);
+                        let taken = bytes.len();
+                        send(Parcel::Chunk { offset, bytes, _pass: pass.expect("in the end") });
+                        taken
+                    };
+                    sent.insert(offset..offset + taken as u64);
+                    (offset, bytes) = (offset + taken as u64, &bytes[taken..]);
+                }
+            }
+            drop(parcels);
+            writer.join().expect("no panic").expect("written");
             prop_assert!(hasher.join().expect("no panic").is_ok());
             prop_assert_eq!(std::fs::read(partial.path()).expect("read"), content);
         }
