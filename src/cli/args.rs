@@ -295,7 +295,7 @@ pub(super) struct HubArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Transfer")]
 pub(super) struct TransferArgs {
-    /// Parallel connections: a number up to 64, or `auto` for as many as help, up to 8
+    /// Parallel connections: a number up to 64, or `auto` for as many as help, up to 16
     #[arg(long, value_name = "auto|N", env = "MODELFETCH_CONNECTIONS", default_value = "auto",
           value_parser = values::connections)]
     pub(super) connections: Connections,

@@ -123,8 +123,9 @@ pub enum Connections {
 }
 
 impl Connections {
-    /// Users see CDNs throttle above 4 to 8 connections (`huggingface_hub#4893`).
-    pub const AUTO_MAX: u16 = 8;
+    /// Servers that limit each connection give twice as much to 16 as to 8. Those that punish more
+    /// than 4 to 8 (`huggingface_hub#4893`) are left before this many are open.
+    pub const AUTO_MAX: u16 = 16;
     /// More than this punishes the server without helping the client.
     pub const FIXED_MAX: u16 = 64;
 

@@ -12,8 +12,8 @@ use crate::request::Connections;
 const START: u16 = 4;
 /// Time between two looks at the total rate.
 const TICK: Duration = Duration::from_millis(250);
-/// More connections must bring this much more to be worth it.
-const GAIN: f64 = 1.05;
+/// Half as many connections again must bring this much more to be worth it.
+const GAIN: f64 = 1.1;
 /// A fall to this share of the best rate is a collapse: some CDNs punish many connections
 /// (`huggingface_hub#4893`: 4 sustained 300 MB/s where 6 collapsed).
 const COLLAPSE: f64 = 0.6;
@@ -153,7 +153,7 @@ impl Climb {
             self.best_at = self.current;
             self.low = 0;
             if may_grow {
-                self.current = (self.current + 2).min(self.max);
+                self.current = (self.current + self.current / 2).max(2).min(self.max);
                 self.settled = false;
             }
         } else if rate < self.best * COLLAPSE {
