@@ -8,6 +8,7 @@ use modelfetch::cli::{self, Environment, Invocation, Stderr, TerminationMessage,
 use modelfetch::report::{Summary, message};
 
 fn main() -> ExitCode {
+    program::keep_memory_private();
     let arguments: Vec<_> = std::env::args_os().collect();
     let environment = Environment::of_process();
     let termination = TerminationMessage::of_raw(&arguments, &environment);

@@ -259,6 +259,13 @@ pub(crate) fn leave(to: &TerminationMessage, summary: &Summary<'_>) {
     }
 }
 
+/// The memory of this process holds tokens and signed addresses: no core is written after a crash,
+/// and other processes of the same user cannot read it.
+pub(crate) fn keep_memory_private() {
+    // Where the kernel knows no such thing there is nothing to be done about it.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// A panic is a bug: say so, with a number that makes a Job try again.
 pub(crate) fn report_panics(termination: TerminationMessage) {
     std::panic::set_hook(Box::new(move |panic| {

@@ -158,6 +158,18 @@ fn the_journal_of_a_killed_run_holds_no_secret() {
 }
 
 #[test]
+fn a_crash_leaves_no_core() {
+    let builder = FakeHub::builder().rate_per_connection(4_000_000);
+    let hub = built(builder.repo(Repo::model(REPO).lfs(FILE, model(1, 24)).gated(&[TOKEN])));
+    let dir = TestDir::new();
+    let mut run = dir.fetch(&hub, [REPO, FILE]).env("HF_TOKEN", TOKEN).with_cores().start();
+    run.wait_until("bytes", |_| hub.bytes_sent(Server::Cdn) > 4 * MIB);
+    run.signal(Signal::ABORT);
+    let run = run.finish();
+    assert_eq!((run.status, run.dumped_core), (None, false));
+}
+
+#[test]
 fn a_token_that_is_no_token_is_refused_before_any_request() {
     let hub = hub(&model(1, 1));
     let dir = TestDir::new();

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -32,8 +33,19 @@ impl Modelfetch {
 
     /// As another user: through `setpriv`, which runs the program with no rights of root.
     pub(crate) fn by_user(self, uid: u32) -> Self {
-        let mut command = Command::new("setpriv");
-        command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "--"]);
+        let (user, group) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        self.through("setpriv", &[&user, &group, "--clear-groups", "--"])
+    }
+
+    /// Where a crash may leave a core of any size.
+    pub(crate) fn with_cores(self) -> Self {
+        self.through("prlimit", &["--core=unlimited", "--"])
+    }
+
+    /// Through another program, which runs this one.
+    fn through(self, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
         command.arg(self.0.get_program()).args(self.0.get_args());
         command.env_clear();
         command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -156,7 +168,8 @@ impl Running {
             thread::sleep(POLL);
         };
         let time = self.started.elapsed();
-        Run { status: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all(), time, peak_kib }
+        let (stdout, stderr) = (self.stdout.all(), self.stderr.all());
+        Run { status: status.code(), dumped_core: status.core_dumped(), stdout, stderr, time, peak_kib }
     }
 }
 
@@ -205,6 +218,8 @@ impl Stream {
 pub(crate) struct Run {
     /// The exit number; `None` after a signal that was not caught.
     pub(crate) status: Option<i32>,
+    /// The kernel wrote a core, wherever it went.
+    pub(crate) dumped_core: bool,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) time: Duration,
