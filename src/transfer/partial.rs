@@ -24,6 +24,9 @@ use crate::resolve::RemoteFile;
 
 /// Bytes written between two records in the journal: what a killed process may have to fetch again.
 const JOURNAL_EVERY: u64 = 8 << 20;
+/// Bytes that the hash may have to read from the disk before it comes to a block that waits for it
+/// in memory. A resumed file is hashed from its start: the download must not wait for that.
+const BEHIND_MAX: u64 = 32 << 20;
 /// Dirty bytes at which a flush begins.
 const FLUSH_AT: u64 = 32 << 20;
 /// Dirty bytes at which writing waits for the flush.
@@ -74,12 +77,56 @@ struct State {
 }
 
 impl State {
-    fn hand(&mut self, piece: Piece) {
-        self.handed = match &piece {
-            Piece::Memory(block) => block.end(),
-            Piece::Disk(range) => range.end,
+    /// Lets the hash have all up to `end` from the disk.
+    fn hand_from_disk(&mut self, end: u64) {
+        if self.handed >= end {
+            return;
+        }
+        match self.to_hash.back_mut() {
+            Some(Piece::Disk(range)) => range.end = end,
+            _ => self.to_hash.push_back(Piece::Disk(self.handed..end)),
+        }
+        self.handed = end;
+    }
+
+    /// The next bytes to hash that are there, at most `length` of them from the disk.
+    fn next_to_hash(&mut self, length: u64) -> Option<Piece> {
+        let written = self.journal.written.prefix();
+        if self.to_hash.is_empty() {
+            self.hand_from_disk(written);
+        }
+        match self.to_hash.front_mut()? {
+            Piece::Memory(_) => self.to_hash.pop_front(),
+            Piece::Disk(range) => {
+                let end = range.end.min(written).min(range.start + length);
+                let piece = (end > range.start).then(|| Piece::Disk(range.start..end));
+                range.start = end.max(range.start);
+                if range.is_empty() {
+                    self.to_hash.pop_front();
+                }
+                piece
+            }
+        }
+    }
+
+    /// Bytes that the hash has to read from the disk.
+    fn to_read(&self) -> u64 {
+        let ranges = self.to_hash.iter().filter_map(|piece| match piece {
+            Piece::Disk(range) => Some(range.end - range.start),
+            Piece::Memory(_) => None,
+        });
+        ranges.sum()
+    }
+
+    /// Whether bytes that were written just now may be what the hash waits for.
+    fn has_news_for_hash(&self, size: u64) -> bool {
+        let written = self.journal.written.prefix();
+        let is_next_from_disk = match self.to_hash.front() {
+            Some(Piece::Disk(_)) => true,
+            Some(Piece::Memory(_)) => false,
+            None => written > self.handed,
         };
-        self.to_hash.push_back(piece);
+        is_next_from_disk || written == size
     }
 
     fn flush_is_due(&self) -> bool {
@@ -240,8 +287,7 @@ impl Partial {
             state.unjournaled += bytes;
             state.unrecorded += bytes;
             state.dirty += dirty;
-            let prefix = state.journal.written.prefix();
-            if (state.to_hash.is_empty() && prefix > state.handed) || prefix == self.remote.size {
+            if state.has_news_for_hash(self.remote.size) {
                 self.hashable.notify_one();
             }
             if state.flush_is_due() {
@@ -335,20 +381,10 @@ impl Partial {
             if state.closed || state.lost.is_some() {
                 return None;
             }
-            let written = state.journal.written.prefix();
-            if state.to_hash.is_empty() && written > state.handed {
-                let range = state.handed..written;
-                state.hand(Piece::Disk(range));
+            if let Some(piece) = state.next_to_hash(length) {
+                return Some(piece);
             }
-            match state.to_hash.pop_front() {
-                Some(Piece::Disk(range)) if range.end - range.start > length => {
-                    let split = range.start + length;
-                    state.to_hash.push_front(Piece::Disk(split..range.end));
-                    return Some(Piece::Disk(range.start..split));
-                }
-                Some(piece) => return Some(piece),
-                None => state = self.hashable.wait(state).expect("nothing panics while it holds the state"),
-            }
+            state = self.hashable.wait(state).expect("nothing panics while it holds the state");
         }
     }
 
@@ -364,19 +400,21 @@ impl Partial {
         true
     }
 
-    /// Lets the hash have a block from memory, and what lies below it and nobody handed over yet
-    /// from the disk.
+    /// Lets the hash have a block, and what lies below it and nobody handed over yet from the disk;
+    /// the block too if the hash is far behind.
     pub(super) fn hand_to_hash(&self, block: &Arc<Block>) {
         let mut state = self.lock();
         if state.hash_is_over {
             return;
         }
-        if state.handed < block.offset() {
-            let range = state.handed..block.offset();
-            state.hand(Piece::Disk(range));
+        state.hand_from_disk(block.offset());
+        if state.to_read() > BEHIND_MAX {
+            state.hand_from_disk(block.end());
+        } else {
+            state.handed = block.end();
+            state.to_hash.push_back(Piece::Memory(Arc::clone(block)));
+            self.hashable.notify_one();
         }
-        state.hand(Piece::Memory(Arc::clone(block)));
-        self.hashable.notify_one();
     }
 
     /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for
@@ -440,5 +478,69 @@ fn allocate(file: &File, size: u64) -> std::io::Result<()> {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
             Err(why) => Err(why.into()),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::{BLOCK, Pool};
+    use super::*;
+    use crate::request::RepoKind;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A file of which the first `written` bytes are there.
+    fn resumed(dir: &Path, written: u64) -> Partial {
+        let remote = RemoteFile {
+            path: "m.gguf".parse().expect("a path"),
+            size: 256 * MIB,
+            digest: crate::request::Digest::from_etag(&"ab".repeat(32)).expect("a digest"),
+            pin: None,
+        };
+        let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
+        let partial = Partial::open(dir, &remote, &repo).expect("opened");
+        partial.note(0..written, 0).expect("noted");
+        partial
+    }
+
+    fn block(pool: &Pool, offset: u64) -> Arc<Block> {
+        let mut block = pool.try_block(offset).expect("a free block");
+        block.append(&vec![7; BLOCK as usize]);
+        Arc::new(block)
+    }
+
+    /// How far the hash gets.
+    fn hashable(partial: &Partial) -> u64 {
+        let pieces = std::iter::from_fn(|| partial.lock().next_to_hash(MIB));
+        let end = |piece: &Piece| match piece {
+            Piece::Disk(range) => range.end,
+            Piece::Memory(block) => block.end(),
+        };
+        pieces.map(|piece| end(&piece)).last().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_download_does_not_wait_until_what_was_there_is_hashed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), 128 * MIB);
+        let pool = Pool::new(Arc::default());
+        for n in 0..64 {
+            partial.hand_to_hash(&block(&pool, 128 * MIB + n * BLOCK));
+        }
+        assert!(pool.is_plentiful());
+        // What no writer has written yet is not read.
+        assert_eq!(hashable(&partial), 128 * MIB);
+        partial.note(128 * MIB..192 * MIB, 0).expect("noted");
+        assert_eq!(hashable(&partial), 192 * MIB);
+    }
+
+    #[test]
+    fn a_hash_that_keeps_up_gets_blocks_from_memory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), MIB);
+        let pool = Pool::new(Arc::default());
+        partial.hand_to_hash(&block(&pool, MIB));
+        partial.hand_to_hash(&block(&pool, 2 * MIB));
+        assert_eq!(hashable(&partial), 3 * MIB);
     }
 }
