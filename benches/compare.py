@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import platform
+import re
 import shutil
 import statistics
 import tempfile
@@ -31,9 +32,9 @@ def arguments():
     parser = argparse.ArgumentParser(prog="benches/compare", description=__doc__.partition(": ")[2])
     parser.add_argument("--size", default="1GiB", help="of the file [1GiB]")
     parser.add_argument("--runs", type=int, default=3, help="of which the median is shown [3]")
-    parser.add_argument("--only", default="", help="contenders whose name contains this")
+    parser.add_argument("--only", default="", help="contenders whose name matches this regular expression")
     parser.add_argument("--links", default=",".join([*LINKS, "limits"]), help="parts to run [%(default)s]")
-    parser.add_argument("--cold", action="store_true", help="also drop the page cache before each run")
+    parser.add_argument("--cold", action="store_true", help="drop the page cache before each run, but for the server's files")
     parser.add_argument("--no-resume", action="store_true", help="leave out the runs after SIGKILL")
     parser.add_argument("--work", help="directory on the disk to measure [a temporary one]")
     return parser.parse_args()
@@ -102,7 +103,7 @@ class Results:
 def table(link, bench, options, hub):
     is_one_file = link != "many"
     all_contenders = contenders.ONE_FILE if is_one_file else contenders.MANY_FILES
-    chosen = [contender for contender in all_contenders if options.only in contender.name]
+    chosen = [contender for contender in all_contenders if re.search(options.only, contender.name)]
     # Of many files most alternatives would take the cut ones for complete.
     interrupts = is_one_file and not options.no_resume
     results = {contender.name: Results() for contender in chosen}
@@ -113,7 +114,7 @@ def table(link, bench, options, hub):
             results[contender.name].measure(bench, contender.command, options)
             if interrupts:
                 results[contender.name].interrupt(bench, contender.command, options, size)
-    cache = ", page cache dropped before each run" if options.cold else ""
+    cache = ", page cache dropped before each run (the server keeps its files)" if options.cold else ""
     print(f"\n### {size:.0f} MiB, {LINKS[link]}{cache}\n")
     header = ["", "wall s", "with fsync s", "CPU s", "peak MiB", "ratio", "second run s"]
     header += ["after SIGKILL s", "MiB fetched again"] if interrupts else []
