@@ -11,8 +11,8 @@ use crate::client::{Client, bytes_fetched};
 use crate::content::{Content, SIZE};
 use crate::{free_port, wait_for};
 
-/// What a SIGKILL may cost: 8 MiB for each of up to 8 connections.
-const KILL_COST_MAX: u64 = 8 * (8 << 20);
+/// What a SIGKILL may cost, in bytes, whatever the number of connections.
+const KILL_COST_MAX: u64 = 32 << 20;
 
 struct Nginx {
     process: Child,
