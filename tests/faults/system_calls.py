@@ -8,6 +8,7 @@ carry a call out in part.)
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import select
 import signal
@@ -225,16 +226,19 @@ class Process:
 
     def write_half(self, thread, call):
         """Carries half of a write out in the process's place."""
-        half = call.length // 2
-        content = read_memory(thread, call.arguments[1], half)
         file = os.pidfd_open(self.pid)
         try:
             copy = libc.syscall(PIDFD_GETFD, file, call.arguments[0], 0)
             assert copy >= 0, os.strerror(ctypes.get_errno())
             try:
-                if call.name == "pwrite64":
-                    return os.pwrite(copy, content, call.offset)
-                return os.write(copy, content)
+                # Past the page cache a disk takes whole sectors, from where a page begins.
+                unit = 4096 if fcntl.fcntl(copy, fcntl.F_GETFL) & os.O_DIRECT else 1
+                half = call.length // 2 // unit * unit or call.length
+                with mmap.mmap(-1, half) as content:
+                    content[:] = read_memory(thread, call.arguments[1], half)
+                    if call.name == "pwrite64":
+                        return os.pwritev(copy, [content], call.offset)
+                    return os.writev(copy, [content])
             finally:
                 os.close(copy)
         finally:
