@@ -119,8 +119,9 @@ def test_one_download_for_all_who_want_the_model(volume, there, tmp_path):
 
         sync.succeed()
         there.kubectl("wait", "--for=condition=Complete", "job/llamacpp-app-prefetch", "--timeout=60s")
-        # A range that changes hands costs what was on its way; a second download would cost all of it.
-        assert model.stat().st_size <= hub.counts()["cdn"]["bytes"] < 1.1 * model.stat().st_size
+        # A range that changes hands leaves bytes in the server's kernel, which are counted although
+        # they never left; a second download would have cost all of them again.
+        assert model.stat().st_size <= hub.counts()["cdn"]["bytes"] < 1.5 * model.stat().st_size
     by_hand = there.summaries("job-name=llamacpp-app-prefetch")
     assert [(s["outcome"], s["bytes_fetched"]) for s in by_hand] == [("ok", 0)] * 2
 
