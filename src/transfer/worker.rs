@@ -131,7 +131,10 @@ async fn fetch(
     let (location, response) = unless_over(engine, file, segment, connection.index, opened).await?;
     let latency = asked.elapsed();
     let flowing = Instant::now();
-    let received = stream(engine, file, segment, connection, &location, response).await?;
+    let mut intake = Intake::new(&engine.gate, file, segment).ok_or(Trouble::Gone)?;
+    let received = receive(engine, file, segment, connection, &location, response, &mut intake).await;
+    intake.close().await;
+    let received = received?;
     connection.shape.learn(received, latency, flowing.elapsed());
     debug!(file = %file.path, start = segment.range.start, received, shape = ?connection.shape, "range finished");
     Ok(())
@@ -189,20 +192,6 @@ fn check_validator(file: &Active, location: &Location, response: &Response) -> R
 }
 
 /// Passes the body on to the writer. Says how many bytes came.
-async fn stream(
-    engine: &Engine,
-    file: &Active,
-    segment: &Segment,
-    connection: &mut Connection,
-    location: &Location,
-    response: Response,
-) -> Result<u64, Trouble> {
-    let mut intake = Intake::new(&engine.gate, file, segment).ok_or(Trouble::Gone)?;
-    let received = receive(engine, file, segment, connection, location, response, &mut intake).await;
-    intake.close().await;
-    received
-}
-
 async fn receive(
     engine: &Engine,
     file: &Active,
