@@ -18,7 +18,7 @@ pub(super) struct Gate {
     used: Mutex<usize>,
     /// Rung when somebody who waits may pass now, or need not pass any more.
     moved: Notify,
-    /// How many bytes were passed on at once since somebody last asked, in pieces; and how many had to wait.
+    /// How many pieces were passed on since somebody last asked, and how many of them had to wait.
     passed: AtomicU32,
     waited: AtomicU32,
 }

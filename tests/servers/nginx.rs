@@ -11,7 +11,7 @@ use crate::client::{Client, bytes_fetched};
 use crate::content::{Content, SIZE};
 use crate::{free_port, wait_for};
 
-/// What a SIGKILL may cost, in bytes, whatever the number of connections.
+/// Bytes on the disk that a SIGKILL may cost.
 const KILL_COST_MAX: u64 = 32 << 20;
 
 struct Nginx {
