@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::http::HttpFailure;
-use crate::report::units::{Bytes, Span};
 use crate::request::{Digest, RepoId, RepoPath, Revision, Sha256, TokenSource};
+use crate::words::{Bytes, Span};
 
 /// An error with its exit number and hint.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::disk;
 use crate::error::Error;
 use crate::plan::{Action, Item, Plan};
 use crate::publish::Place;
@@ -22,7 +21,7 @@ use crate::stop::{self, Cause, Stop};
 use crate::suspects::Suspects;
 use crate::transfer::ranges::RangeSet;
 use crate::transfer::{Counts, Demand, Engine, Partial, Unfinished, discard};
-use crate::verify;
+use crate::{disk, verify};
 
 /// What is to be done.
 pub(crate) struct Job<'a> {

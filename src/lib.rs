@@ -39,6 +39,7 @@ mod suspects;
 mod sweep;
 pub mod transfer;
 pub mod verify;
+pub mod words;
 
 mod run;
 

@@ -21,7 +21,7 @@ const OVERHEAD_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The repository.
-    #[serde(serialize_with = "crate::report::as_text")]
+    #[serde(serialize_with = "crate::words::as_text")]
     pub repo: RepoId,
     /// The revision that was asked for.
     pub revision: Revision,

@@ -2,13 +2,12 @@
 
 use std::fs;
 
-use crate::disk;
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::listing;
 use crate::receipt::Receipt;
 use crate::request::{Commit, Digest, NetworkUse, RepoPath, Request, Selection};
 use crate::resolve::{RemoteFile, Resolution};
+use crate::{disk, listing};
 
 /// What is known of the request's files without the Hub; `None` if anything is missing.
 /// Nothing in it is trusted further than its receipts: the plan looks at the files.

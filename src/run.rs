@@ -5,19 +5,16 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use crate::disk;
 use crate::error::Error;
 use crate::execute::{self, Job};
 use crate::layout::Layout;
-use crate::lock;
 use crate::plan::Plan;
 use crate::publish::Place;
-use crate::recall;
 use crate::report::{Event, Outcome, Reporter};
 use crate::request::{Endpoints, Limits, NetworkUse, Request};
 use crate::resolve::{self, Hub, Resolution};
 use crate::stop::Stop;
-use crate::sweep;
+use crate::{disk, lock, recall, sweep};
 
 /// How long the Hub may take to answer when everything asked for is there and verified.
 const PATIENCE_WHEN_SATISFIED: Duration = Duration::from_secs(5);
@@ -158,7 +155,7 @@ async fn look_up(request: &Request, layout: &Layout, hub: &Hub, context: &Contex
             let text = format!(
                 "the Hub could not be asked whether {} moved ({}); what is here was verified earlier and is used",
                 request.revision,
-                crate::report::chain(&error)
+                crate::words::chain(&error)
             );
             context.report(&Event::Warning(&text));
             Ok(Answer { resolution: known, from_disk: true, stale: true })

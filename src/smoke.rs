@@ -14,12 +14,12 @@ use crate::http::{HttpFailure, Watchdog};
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::report::Event;
-use crate::report::units::{Bytes, count};
 use crate::request::{NetworkUse, Request};
 use crate::resolve::{self, Hub, RemoteFile, Source};
 use crate::retry::{Backoff, Budget};
 use crate::run::Context;
 use crate::transfer::answer::{self, Answer};
+use crate::words::{Bytes, count};
 
 /// Bytes asked for at the middle and the end of a file.
 const SAMPLE: u64 = 64 << 10;

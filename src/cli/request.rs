@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::Environment;
 use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
 use super::given::{Given, Side, contradiction};
-use super::token;
+use super::{Environment, token};
 use crate::audit::VerifyRequest;
 use crate::error::Error;
 use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection};

@@ -142,7 +142,7 @@ impl Api {
     }
 
     fn host(&self) -> String {
-        crate::request::endpoint_host(&self.base)
+        crate::words::host(&self.base)
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Option<Value>, Error> {

@@ -13,9 +13,8 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::error::Error;
-use crate::report::units::{Bytes, Span};
-use crate::request::endpoint_host;
 use crate::retry;
+use crate::words::{Bytes, Span, host};
 
 pub use watchdog::Watchdog;
 
@@ -68,7 +67,7 @@ fn builder(roots: rustls::RootCertStore) -> Result<ClientBuilder, Error> {
 fn build(builder: ClientBuilder) -> Result<Client, Error> {
     builder
         .build()
-        .map_err(|why| Error::Internal(format!("HTTP client setup: {}", crate::report::chain(&why))))
+        .map_err(|why| Error::Internal(format!("HTTP client setup: {}", crate::words::chain(&why))))
 }
 
 /// A failed exchange. Never holds a URL's query or a header of ours.
@@ -128,12 +127,12 @@ pub enum HttpFailure {
 impl HttpFailure {
     /// Of a request to `url` that brought no answer.
     pub fn transport(url: &Url, cause: reqwest::Error) -> Self {
-        Self::Transport { host: endpoint_host(url), cause: cause.without_url() }
+        Self::Transport { host: host(url), cause: cause.without_url() }
     }
 
     /// Of an answer that is not what was asked for.
     pub fn wrong(url: &Url, why: impl Into<String>) -> Self {
-        Self::Wrong { host: endpoint_host(url), why: why.into() }
+        Self::Wrong { host: host(url), why: why.into() }
     }
 
     /// Of an answer with a bad status; reads a little of the body for the message.
@@ -148,7 +147,7 @@ impl HttpFailure {
             Some(message) => Some(message),
             None => excerpt(response).await,
         };
-        Self::Status { host: endpoint_host(url), status, message, code, request_id, wait }
+        Self::Status { host: host(url), status, message, code, request_id, wait }
     }
 
     /// Whether the same request may work later (the set of `huggingface_hub` `utils/_http.py`,

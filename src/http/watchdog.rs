@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::{Response, Url};
 
 use super::HttpFailure;
-use crate::request::endpoint_host;
+use crate::words::host;
 
 /// Fewer bytes per second than this, over a stall timeout, count as none.
 const TRICKLE: u64 = 100;
@@ -27,7 +27,7 @@ impl Watchdog {
 
     /// The next chunk of the body; `None` at its end.
     pub async fn chunk(&mut self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, HttpFailure> {
-        let stalled = |waited| HttpFailure::Stalled { host: endpoint_host(url), waited };
+        let stalled = |waited| HttpFailure::Stalled { host: host(url), waited };
         let chunk = tokio::time::timeout(self.timeout, response.chunk()).await;
         let chunk = chunk.map_err(|_| stalled(self.timeout))?;
         let chunk = chunk.map_err(|cause| HttpFailure::transport(url, cause))?;

@@ -9,11 +9,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::rate::Rate;
 use super::sentence::sentence;
 use super::track::{Phase, Track, percent, speed};
-use super::units::Bytes;
-use super::units::count;
 use super::{Event, Progress, Reporter};
 use crate::plan::Plan;
 use crate::request::RepoPath;
+use crate::words::{Bytes, count};
 
 /// Redraws per second.
 const REDRAW_RATE: u8 = 10;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::track::Track;
-use super::{Event, FileOutcome, Progress, Reporter, Summary, chain};
+use super::{Event, FileOutcome, Progress, Reporter, Summary};
 use crate::plan::Plan;
 use crate::request::{Commit, RepoPath, Revision};
+use crate::words::chain;
 
 /// Between two progress lines of one file.
 const SPACING: Duration = Duration::from_secs(1);

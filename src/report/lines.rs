@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::sentence::sentence;
 use super::track::{Phase, Track};
-use super::units::count;
-use super::units::{Bytes, Span};
 use super::{Event, Findings, Progress, Reporter, Summary};
 use crate::request::RepoPath;
+use crate::words::{Bytes, Span, count};
 
 /// A line comes after this long and this many percents, whichever is later …
 const QUIET_TIME: Duration = Duration::from_secs(10);

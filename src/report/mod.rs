@@ -17,7 +17,6 @@ mod summary;
 mod tally;
 pub mod termination;
 mod track;
-pub mod units;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -183,7 +182,7 @@ struct Warnings;
 impl Reporter for Warnings {
     fn report(&self, event: &Event<'_>) {
         if let Event::Warning(text) = event {
-            message::to_stderr(&format!("warning: {}\n", sentence::one_line(text)));
+            message::to_stderr(&format!("warning: {}\n", crate::words::one_line(text)));
         }
     }
 }
@@ -247,7 +246,7 @@ pub struct FileOutcome {
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The repository.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "crate::words::as_text")]
     pub repo: RepoId,
     /// What was asked for.
     pub revision: Revision,
@@ -260,24 +259,4 @@ pub struct Outcome {
     /// Time of the whole run. [`Summary`] shows its own.
     #[serde(skip)]
     pub seconds: f64,
-}
-
-/// For JSON: a value as its text.
-pub(crate) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::Outcome;
-use super::units::Bytes;
 use crate::audit::Checked;
 use crate::plan::{Action, Plan};
 use crate::smoke::{Check, SmokeOutcome};
+use crate::words::Bytes;
 
 /// The published paths, one per line, for scripts.
 pub fn fetched(outcome: &Outcome) -> String {

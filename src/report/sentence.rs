@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::rate::per_second;
-use super::units::count;
-use super::units::{Bytes, Span};
-use super::{Done, Event, FileOutcome, chain};
+use super::{Done, Event, FileOutcome};
 use crate::plan::{Action, Plan};
+use crate::words::{Bytes, Span, chain, count, one_line};
 
 /// What happened, in one line. `None` for what only a reporter with a memory can word.
 /// A sentence about a file begins with its path.
@@ -44,12 +43,6 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Started { .. } | Event::Progress(_) | Event::Finished(_) => return None,
     };
     Some(one_line(&text))
-}
-
-/// Without line breaks and control characters: text from servers ends up here.
-pub(super) fn one_line(text: &str) -> String {
-    let parts = text.split(|c: char| c.is_control()).map(str::trim).filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join(" ")
 }
 
 fn planned(plan: &Plan) -> String {

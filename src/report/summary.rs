@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Totals, chain};
+use super::{Outcome, Totals};
 use crate::audit::Checked;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::smoke::SmokeOutcome;
+use crate::words::chain;
 
 /// The JSON result, the termination message and the metrics file all show this.
 #[derive(Debug, Clone, Serialize)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Progress;
 use super::rate::Rate;
-use super::units::{Bytes, Span};
+use crate::words::{Bytes, Span};
 
 /// One file at work.
 #[derive(Debug)]

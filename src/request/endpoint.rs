@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use super::Token;
 use crate::error::Error;
+use crate::words::host;
 
 /// The base URL of a Hub, without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Endpoint {
 
     /// Host and port, for messages.
     pub fn host(&self) -> String {
-        host_of(&self.url)
+        host(&self.url)
     }
 
     /// Whether a token may travel there unencrypted without being overheard.
@@ -61,12 +62,6 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.base)
     }
-}
-
-/// Host and port of a URL: what may be shown of it anywhere.
-pub fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("no host");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use digest::{Digest, GitSha1, Pins, Sha256};
-pub use endpoint::{Endpoint, Endpoints, host_of as endpoint_host};
+pub use endpoint::{Endpoint, Endpoints};
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
 pub use selection::{Selection, quants, shard_set};
 pub use token::{Token, TokenSource};

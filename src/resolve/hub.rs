@@ -16,11 +16,10 @@ use super::refusal;
 use super::tree::{self, Entry};
 use crate::error::Error;
 use crate::http::{HttpFailure, Watchdog, check_encoding, text_header};
-use crate::report::chain;
-use crate::report::units::Bytes;
 use crate::report::{Event, Reporter};
-use crate::request::{Commit, Digest, Endpoint, Endpoints, Limits, RepoId, RepoPath, endpoint_host};
+use crate::request::{Commit, Digest, Endpoint, Endpoints, Limits, RepoId, RepoPath};
 use crate::retry::{Backoff, Budget};
+use crate::words::{Bytes, chain, host};
 
 /// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
 const REDIRECTS_MAX: usize = 20;
@@ -326,7 +325,7 @@ impl Hub {
             Err(_) => Err(stalled(url, timeout)),
         };
         // The host alone: the rest of a signed URL is a secret.
-        let (host, milliseconds) = (endpoint_host(url), asked.elapsed().as_millis());
+        let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
         match &answer {
             Ok(answer) => debug!(%host, status = answer.status().as_u16(), ?range, milliseconds, "answer"),
             Err(failure) => debug!(%host, failure = chain(failure), ?range, milliseconds, "no answer"),
@@ -389,7 +388,7 @@ fn not_a_hub(endpoint: &Endpoint, why: impl Into<String>) -> Attempt {
 }
 
 fn stalled(url: &Url, waited: Duration) -> HttpFailure {
-    HttpFailure::Stalled { host: endpoint_host(url), waited }
+    HttpFailure::Stalled { host: host(url), waited }
 }
 
 /// A bad status: the Hub's final word, or a passing trouble.
@@ -411,10 +410,10 @@ pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, HttpFailu
     let target = from.join(location).map_err(|why| wrong(format!("a redirect to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") | ("http", "http") if is_own(&target) && !is_own(from) => {
-            Err(wrong(format!("a redirect to {}", endpoint_host(&target))))
+            Err(wrong(format!("a redirect to {}", host(&target))))
         }
         (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
-        ("https", "http") => Err(wrong(format!("a redirect to unencrypted {}", endpoint_host(&target)))),
+        ("https", "http") => Err(wrong(format!("a redirect to unencrypted {}", host(&target)))),
         (_, scheme) => Err(wrong(format!("a redirect to a {scheme}: URL"))),
     }
 }
@@ -458,7 +457,7 @@ pub fn next_page(headers: &HeaderMap, url: &Url, endpoint: &Endpoint) -> Result<
         return Ok(Some(next));
     }
     if !HUB_ORIGINS.contains(&next.origin().ascii_serialization().as_str()) {
-        return Err(format!("the next page is on another host, {}", endpoint_host(&next)));
+        return Err(format!("the next page is on another host, {}", host(&next)));
     }
     let mut place = next.path().trim_start_matches('/').to_owned();
     if let Some(query) = next.query() {

@@ -47,7 +47,7 @@ pub struct RemoteFile {
     /// Bytes.
     pub size: u64,
     /// What its bytes must hash to.
-    #[serde(serialize_with = "crate::report::as_text")]
+    #[serde(serialize_with = "crate::words::as_text")]
     pub digest: Digest,
     /// The user's SHA-256, where the Hub's digest is another kind of hash: both must match.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +165,7 @@ impl Resolution {
         let Selection::Named(paths) = &request.selection else {
             return Err(Error::Internal("only named files are asked for one by one".into()));
         };
-        let host = crate::request::endpoint_host(&head.url);
+        let host = crate::words::host(&head.url);
         let pin = request.pins.for_file(path, paths.len());
         if head.digest.is_none() && pin.is_none() {
             let why = format!("it announces no digest for `{path}`; pin one with --sha256");

@@ -4,7 +4,8 @@ use reqwest::Url;
 
 use crate::error::Error;
 use crate::http::HttpFailure;
-use crate::request::{RepoId, RepoPath, Revision, Token, endpoint_host};
+use crate::request::{RepoId, RepoPath, Revision, Token};
+use crate::words::host;
 
 /// What was asked about.
 pub(super) struct Subject<'a> {
@@ -18,7 +19,7 @@ pub(super) struct Subject<'a> {
 pub(super) fn explain(subject: &Subject<'_>, url: &Url, failure: HttpFailure) -> Result<Error, HttpFailure> {
     let HttpFailure::Status { status, message, code, .. } = &failure else { return Err(failure) };
     let repo = subject.repo.clone();
-    let host = endpoint_host(url);
+    let host = host(url);
     let token = subject.token.map(|token| token.source().clone());
     let bad_credentials = message.as_deref().is_some_and(|text| text.contains("Invalid credentials"));
     Ok(match (code.as_deref(), status.as_u16()) {

@@ -10,7 +10,8 @@ use tokio::sync::Mutex;
 use super::{Hub, RemoteFile};
 use crate::error::Error;
 use crate::http::HttpFailure;
-use crate::request::{RepoId, endpoint_host};
+use crate::request::RepoId;
+use crate::words::host;
 
 /// A file that can be read by ranges.
 pub struct Source {
@@ -34,7 +35,7 @@ pub struct Location {
 impl Location {
     /// Host and port.
     pub fn host(&self) -> String {
-        endpoint_host(&self.url)
+        host(&self.url)
     }
 
     /// The URL, whose query may be a secret.
@@ -103,7 +104,7 @@ impl Source {
         if head.size != self.file.size || !same_digest {
             return Err(Error::KeepsChanging {
                 path: self.file.path.clone(),
-                host: endpoint_host(&head.url),
+                host: host(&head.url),
                 why: "it now announces another size or digest".into(),
             });
         }

@@ -1,0 +1,39 @@
+//! Text for people: sizes, times, counts, chains of causes, hosts. The lowest room: it knows nothing else.
+
+mod units;
+
+use url::Url;
+
+pub use units::{Bytes, Span, count};
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Host and port of a URL: what may be shown of it anywhere.
+pub fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("no host");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Without line breaks and control characters: text from servers ends up in messages.
+pub fn one_line(text: &str) -> String {
+    let parts = text.split(|c: char| c.is_control()).map(str::trim).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// For JSON: a value as its text.
+pub(crate) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
