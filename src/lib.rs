@@ -1,48 +1,48 @@
 //! modelfetch gets model files from the Hugging Face Hub onto a disk: complete, verified, atomic.
 //!
-//! Data flows one way, and each step is one module:
+//! A reference becomes names and contents ([`catalog`]), somebody vouches for them ([`trust`]), a plan
+//! compares them with the disk ([`store`]), ranges come from a source into a partial file ([`transfer`]), are
+//! hashed, proven, published, and told.
 //!
-//! 1. [`request`]: what the user asked for, validated
-//! 2. [`resolve`]: commit, size and digest of every file, from the Hub
-//! 3. [`mod@plan`]: what is on disk already, what is missing, whether there is room
-//! 4. [`transfer`]: byte ranges into a partial file
-//! 5. [`mod@verify`]: the digest of the bytes on disk
-//! 6. [`publish`]: flush, rename, receipt
-//! 7. [`report`]: progress, results, exit status
-//!
-//! The library does all of it without a terminal, a process exit or a global.
+//! Each room imports only rooms that stand below it here; a test holds them to that order.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "small known numbers"))]
 
-pub mod audit;
+/// What a reference stands for: names and contents, and who offers the bytes.
+pub mod catalog;
+/// Flags, variables, pages: what becomes of a command line.
 pub mod cli;
-pub mod cluster;
+/// One file per command: fetch, plan, verify, smoke, cluster.
+pub mod command;
+/// What a file holds, whatever it is called.
+pub mod content;
+/// Handles of folders, atomic replacement, space.
 pub mod disk;
+/// Every way a run can end badly, with its exit number and what to do next.
 pub mod error;
-mod execute;
-pub mod gguf;
-pub mod http;
-pub mod layout;
-pub mod listing;
-pub mod lock;
+/// HTTP: client, names, roots, failures, waiting.
+pub mod net;
+/// What will be done: data only.
 pub mod plan;
-pub mod publish;
-pub mod recall;
-pub mod receipt;
+/// What happens, told to whoever watches: events, no words.
 pub mod report;
+/// What the user asked for, as types that can only hold valid values.
 pub mod request;
-pub mod resolve;
+/// When to try again, after how long, and when to stop.
 pub mod retry;
-pub mod smoke;
+/// How a run is shown: bars, lines, JSON, results, metrics, termination message.
+pub mod show;
+/// Bytes of one content by range.
+pub mod source;
+/// The order to stop.
 pub mod stop;
-mod suspects;
-mod sweep;
+/// Everything on the disk: layout, lock, receipts, plans, partial files, publishing.
+pub mod store;
+/// Connections at work on contents. No names, no HTTP.
 pub mod transfer;
-pub mod verify;
+/// Who vouches for a content.
+pub mod trust;
+/// Text for people: sizes, times, counts, causes, hosts.
 pub mod words;
 
-mod run;
-
-pub use audit::verify;
-pub use run::{Context, fetch, plan};
-pub use smoke::smoke;
+pub use command::{Context, fetch, plan, smoke, verify};

@@ -5,7 +5,7 @@ mod program;
 use std::process::ExitCode;
 
 use modelfetch::cli::{self, Environment, Invocation, Stderr, TerminationMessage, Unusable};
-use modelfetch::report::{Summary, message};
+use modelfetch::show::{Summary, message};
 
 fn main() -> ExitCode {
     program::keep_memory_private();

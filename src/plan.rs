@@ -1,21 +1,29 @@
-//! Step 3, plan: compare what the Hub announced with what is on disk, decide what to do about
-//! each file, and whether there is room. Reads the disk, changes nothing.
+//! What will be done about each file of a request: data alone. The store decides it.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tracing::debug;
 
-use crate::disk::{self, Identity};
+use crate::content::Content;
 use crate::error::Error;
-use crate::layout::Layout;
-use crate::receipt::Receipt;
-use crate::request::{Commit, Recheck, RepoId, Revision};
-use crate::resolve::{RemoteFile, Resolution};
-use crate::transfer::Journal;
+use crate::request::{Commit, RepoId, RepoPath, Revision};
 
-/// Room for receipts, journals and directories.
-const OVERHEAD_BYTES: u64 = 1 << 20;
+/// A name and the content it should have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WantedFile {
+    /// Path in the repository.
+    pub path: RepoPath,
+    /// What its bytes must be.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+impl WantedFile {
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.content.size()
+    }
+}
 
 /// What will be done.
 #[derive(Debug, Clone, Serialize)]
@@ -46,7 +54,7 @@ pub struct Plan {
 pub struct Item {
     /// The file.
     #[serde(flatten)]
-    pub file: RemoteFile,
+    pub file: WantedFile,
     /// Where its verified bytes will lie.
     pub target: PathBuf,
     /// What will be done.
@@ -73,80 +81,7 @@ pub enum Action {
     Fetch,
 }
 
-/// What is on disk for one file.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The file at its final name.
-    pub present: Option<Identity>,
-    /// Its receipt.
-    pub receipt: Option<Receipt>,
-    /// Bytes in its partial file that can be used.
-    pub partial: u64,
-    /// Bytes of disk space its partial file takes.
-    pub allocated: u64,
-}
-
-/// Decides about one file.
-pub fn decide(found: &Found, wanted: &RemoteFile, recheck: Recheck) -> Action {
-    if let Some(present) = &found.present {
-        let receipt = found.receipt.as_ref().filter(|receipt| receipt.identity == *present);
-        match receipt {
-            Some(receipt) if receipt.proves(present, wanted) => {
-                return if recheck == Recheck::Full { Action::Adopt } else { Action::Skip };
-            }
-            // Without a receipt it may be anything: a download by another tool, or damage.
-            None if present.size == wanted.size => return Action::Adopt,
-            _ => {}
-        }
-    }
-    if found.partial > 0 { Action::Resume { have: found.partial } } else { Action::Fetch }
-}
-
 impl Plan {
-    /// Looks at the disk and decides about every file.
-    pub fn new(resolution: &Resolution, layout: &Layout, recheck: Recheck) -> Result<Self, Error> {
-        let mut plan = Self {
-            repo: resolution.repo.clone(),
-            revision: resolution.revision.clone(),
-            commit: resolution.commit,
-            dir: layout.root().to_owned(),
-            items: Vec::with_capacity(resolution.files.len()),
-            bytes_total: 0,
-            bytes_to_fetch: 0,
-            bytes_needed: 0,
-            bytes_free: disk::free_bytes(layout.root())?,
-        };
-        for file in &resolution.files {
-            plan.add(file, layout, recheck)?;
-        }
-        if plan.bytes_needed > 0 {
-            plan.bytes_needed += OVERHEAD_BYTES;
-        }
-        Ok(plan)
-    }
-
-    fn add(&mut self, file: &RemoteFile, layout: &Layout, recheck: Recheck) -> Result<(), Error> {
-        let found = look(file, layout)?;
-        let mut action = decide(&found, file, recheck);
-        if matches!(action, Action::Resume { .. } | Action::Fetch)
-            && self.items.iter().any(|item| item.brings(file))
-        {
-            action = Action::Copy;
-        }
-        debug!(path = %file.path, ?action, ?found, "plan");
-        let missing = match action {
-            Action::Skip | Action::Adopt => 0,
-            Action::Copy => file.size,
-            Action::Resume { .. } | Action::Fetch => file.size.saturating_sub(found.allocated),
-        };
-        self.bytes_total += file.size;
-        self.bytes_needed += missing;
-        let item = Item { file: file.clone(), target: layout.target(&file.path, &file.digest), action };
-        self.bytes_to_fetch += item.bytes_to_fetch();
-        self.items.push(item);
-        Ok(())
-    }
-
     /// Fails with the exact shortfall if there is not enough room.
     pub fn check_space(&self) -> Result<(), Error> {
         if self.bytes_needed > self.bytes_free {
@@ -174,27 +109,14 @@ impl Item {
     /// Bytes that the network has to bring.
     pub fn bytes_to_fetch(&self) -> u64 {
         match self.action {
-            Action::Resume { have } => self.file.size.saturating_sub(have),
-            Action::Fetch => self.file.size,
+            Action::Resume { have } => self.file.size().saturating_sub(have),
+            Action::Fetch => self.file.size(),
             Action::Skip | Action::Adopt | Action::Copy => 0,
         }
     }
 
     /// Whether its content is what another name of the request wants.
-    pub fn brings(&self, file: &RemoteFile) -> bool {
-        self.file.digest == file.digest && self.file.pin == file.pin && self.file.size == file.size
+    pub fn brings(&self, file: &WantedFile) -> bool {
+        self.file.content == file.content
     }
-}
-
-/// Looks at what is on disk for one file.
-pub fn look(file: &RemoteFile, layout: &Layout) -> Result<Found, Error> {
-    let present = disk::regular_file(&layout.target(&file.path, &file.digest))?;
-    let receipt = Receipt::read(&layout.receipt(&file.path, &file.digest))?;
-    let partial = Journal::survey(&layout.partials(), file)?;
-    Ok(Found {
-        present: present.as_ref().map(Identity::of),
-        receipt,
-        partial: partial.usable,
-        allocated: partial.allocated,
-    })
 }

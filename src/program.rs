@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use modelfetch::audit::Checked;
 use modelfetch::cli::{self, Job, Output, Page, TerminationMessage, Work};
+use modelfetch::command::cluster;
+use modelfetch::command::smoke::SmokeOutcome;
+use modelfetch::command::verify::Checked;
 use modelfetch::disk::{self, Durability};
 use modelfetch::error::{Error, Signal};
 use modelfetch::plan::Plan;
-use modelfetch::report::{
-    Event, Findings, Outcome, Reporter, Summary, Tally, message, metrics, results, termination,
-};
-use modelfetch::smoke::SmokeOutcome;
+use modelfetch::report::{Event, Outcome, Reporter};
+use modelfetch::show::{Findings, Show, Summary, Tally, message, metrics, results, termination};
 use modelfetch::stop::{self, Cause, StopSender};
-use modelfetch::{Context, cluster, http};
+use modelfetch::{Context, net};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,13 +36,13 @@ pub(crate) fn run(work: Work) -> u8 {
     }
     tracing::debug!(?job, "request");
     let begin = Instant::now();
-    let tally = Arc::new(Tally::new(output.progress.reporter()));
+    let tally = Arc::new(Tally::new(output.progress.on_stderr()));
     tally.report(&Event::Begin { command: job.name(), what: &job.describe() });
     for note in &notes {
         tally.report(&Event::Warning(note));
     }
     let mut found = None;
-    let context = http::client(&roots).map(|http| {
+    let context = net::client(&roots).map(|http| {
         let deadline = job.deadline().and_then(|deadline| begin.checked_add(deadline));
         let (sender, stop) = stop::channel(deadline);
         (Context { http, reporter: tally.clone(), stop }, sender)
@@ -63,7 +63,7 @@ pub(crate) fn run(work: Work) -> u8 {
     let findings = found.as_ref().map(Found::findings);
     let seconds = begin.elapsed().as_secs_f64();
     let summary = Summary::new(job.name(), error.as_ref(), findings, tally.totals(), seconds);
-    tally.report(&Event::Finished(&summary));
+    tally.finished(&summary);
     finish(&summary, error.as_ref(), &output)
 }
 

@@ -17,7 +17,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::{help, values};
-use crate::cluster::Provider;
+use crate::command::cluster::Provider;
 use crate::request::{Connections, Recheck, RepoKind, Revision};
 
 /// Gets model files from the Hugging Face Hub onto a disk: complete, verified, resumable

@@ -66,7 +66,7 @@ impl Environment {
                 Error::invalid(
                     "--cache",
                     "",
-                    "there is no home directory to put it in; write --cache=DIR, or set HF_HUB_CACHE, HF_HOME or HOME".into(),
+                    "there is no home directory to put it in; write --cache=DIR, or set HF_HUB_CACHE, HF_HOME or HOME",
                 )
             }),
         }

@@ -57,5 +57,5 @@ impl Given<'_> {
 }
 
 pub(super) fn contradiction(first: &str, second: &str) -> Error {
-    Error::invalid("combination", &format!("{first} and {second}"), "give one of them".into())
+    Error::invalid("combination", &format!("{first} and {second}"), "give one of them")
 }

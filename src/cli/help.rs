@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::exits::EXITS;
+use crate::error::EXITS;
 
 pub(super) const ABOUT: &str = "\
 modelfetch gets model files from the Hugging Face Hub onto a disk.

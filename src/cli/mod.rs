@@ -7,7 +7,6 @@
 
 mod args;
 mod environment;
-mod exits;
 mod given;
 mod help;
 mod output;
@@ -25,15 +24,14 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 pub use args::{ColorMode, ProgressMode};
 pub use environment::Environment;
-pub use exits::{EXITS, Exit, Job as JobAdvice};
 pub use help::{VARIABLES, Variable};
 pub use output::{Output, Stderr, TerminationMessage};
 pub use pages::{completions, man_page, man_pages};
 
-use crate::audit::VerifyRequest;
-use crate::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
+use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
+use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::http::ExtraRoots;
+use crate::net::ExtraRoots;
 use crate::request::Request;
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
@@ -76,11 +74,11 @@ pub enum Job {
     Fetch(Request),
     /// [`crate::plan()`]
     Plan(Request),
-    /// [`crate::verify()`]
+    /// [`crate::store::hashing()`]
     Verify(VerifyRequest),
-    /// [`crate::smoke()`]
+    /// [`crate::command::smoke()`]
     Smoke(Request),
-    /// [`crate::cluster`]
+    /// [`crate::command::cluster`]
     Cluster(Task, ServiceAccount),
 }
 

@@ -8,7 +8,7 @@ use super::Environment;
 use super::args::{ColorMode, OutputArgs, ProgressMode};
 use super::given::{Given, Side};
 use crate::error::Error;
-use crate::report::Style;
+use crate::show::Style;
 
 /// Where Kubernetes looks for a container's last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use super::{EXITS, VARIABLES, command};
+use super::{VARIABLES, command};
+use crate::error::EXITS;
 
 /// Every flag with its variable, default and meaning, as Markdown: one table for what `fetch`,
 /// `plan` and `smoke` share, then one per command for what it has beside that.
@@ -44,7 +45,7 @@ pub fn variables() -> String {
 pub fn exits() -> String {
     let mut text = String::from("| number | meaning | a Job should |\n|---|---|---|\n");
     for exit in EXITS {
-        let _ = writeln!(text, "| {} | {} | {} |", exit.number, escape(exit.meaning), exit.job.word());
+        let _ = writeln!(text, "| {} | {} | {} |", exit.number, escape(exit.meaning), exit.advice.word());
     }
     text
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
 use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
-use crate::audit::VerifyRequest;
+use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection};
 
@@ -58,7 +58,7 @@ pub(super) fn verify_request(
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
     let (endpoints, note) = token::endpoints(&hub, None, environment)?;
     if let Some(empty) = paths.iter().find(|path| path.as_os_str().is_empty()) {
-        return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty".into()));
+        return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty"));
     }
     let request = VerifyRequest {
         destination: self::destination(destination, given, environment)?,
@@ -100,13 +100,13 @@ fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<S
     let include = given.lines("include", args.include);
     let exclude = given.lines("exclude", args.exclude);
     if let Some(blank) = include.iter().chain(&exclude).find(|glob| glob.trim().is_empty()) {
-        return Err(Error::invalid("glob", blank, "it is empty".into()));
+        return Err(Error::invalid("glob", blank, "it is empty"));
     }
-    Selection::new(&files, &include, &exclude, quant)
+    Ok(Selection::new(&files, &include, &exclude, quant)?)
 }
 
 fn pins(values: &[String]) -> Result<Pins, Error> {
-    Pins::parse(values.iter().map(String::as_str))
+    Ok(Pins::parse(values.iter().map(String::as_str))?)
 }
 
 fn destination(
@@ -121,7 +121,7 @@ fn destination(
         &Side { id: "cache", label: "--cache", set: cache.is_some() },
     )?;
     if let Some(empty) = args.dir.as_ref().filter(|dir| dir.as_os_str().is_empty()) {
-        return Err(Error::invalid("--dir", &empty.to_string_lossy(), "it is empty".into()));
+        return Err(Error::invalid("--dir", &empty.to_string_lossy(), "it is empty"));
     }
     match (args.dir.filter(|_| dir), cache.filter(|_| cached)) {
         (Some(dir), _) => Ok(Destination::Dir(environment.expand_home(&dir))),

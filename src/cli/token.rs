@@ -47,14 +47,14 @@ fn find(hub: &HubArgs, environment: &Environment) -> Result<Option<Token>, Error
         let token = Token::new(&text, TokenSource::File(path.clone()))?;
         return token
             .map(Some)
-            .ok_or_else(|| Error::invalid("token file", &path.to_string_lossy(), "it is empty".into()));
+            .ok_or_else(|| Error::invalid("token file", &path.to_string_lossy(), "it is empty"));
     }
     if environment.is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
         return Ok(None);
     }
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         if let Some(text) = environment.text(name) {
-            return Token::new(text, TokenSource::Variable(name));
+            return Ok(Token::new(text, TokenSource::Variable(name))?);
         }
     }
     from_default_file(environment)
@@ -65,7 +65,7 @@ fn from_default_file(environment: &Environment) -> Result<Option<Token>, Error> 
     let Some(path) = environment.token_path() else { return Ok(None) };
     let is_named = environment.text("HF_TOKEN_PATH").is_some();
     match std::fs::read_to_string(&path) {
-        Ok(text) => Token::new(&text, TokenSource::File(path)),
+        Ok(text) => Ok(Token::new(&text, TokenSource::File(path))?),
         Err(why) if is_named && why.kind() != ErrorKind::NotFound => {
             Err(Error::invalid("HF_TOKEN_PATH", &path.to_string_lossy(), why.to_string()))
         }

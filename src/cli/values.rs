@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
 use crate::request::{Connections, Revision};
+use crate::words::Invalid;
 
 /// Reads `90`, `90s`, `10m`, `1h30m`, `1d`, `500ms`: whole numbers with units, seconds without.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -77,11 +77,8 @@ pub(super) fn revision(text: &str) -> Result<Revision, String> {
 }
 
 /// The reason alone: clap says itself which option and value it is about.
-fn why(error: Error) -> String {
-    match error {
-        Error::Invalid { why, .. } => why,
-        other => other.to_string(),
-    }
+fn why(error: Invalid) -> String {
+    error.why
 }
 
 #[cfg(test)]

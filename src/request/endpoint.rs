@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use super::Token;
-use crate::error::Error;
-use crate::words::host;
+use crate::words::{Invalid, host};
 
 /// The base URL of a Hub, without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +20,8 @@ impl Endpoint {
     pub const DEFAULT: &str = "https://huggingface.co";
 
     /// Reads an `http://` or `https://` URL, which may carry a path but no query.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::invalid("endpoint", &without_userinfo(text), why.into());
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid::new("endpoint", &without_userinfo(text), why);
         let url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(invalid("expected https://HOST or http://HOST"));
@@ -80,6 +79,11 @@ fn without_userinfo(text: &str) -> String {
     }
 }
 
+/// The token would travel unencrypted to another machine.
+#[derive(Debug, thiserror::Error)]
+#[error("refusing to send a token to {0} over plain http")]
+pub struct TokenInTheClear(pub Endpoint);
+
 /// The Hubs of a request, tried in order, and the token with the endpoints it is meant for.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
@@ -97,13 +101,13 @@ impl Endpoints {
         token: Option<Token>,
         token_for: Vec<Endpoint>,
         insecure_token: bool,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, TokenInTheClear> {
         let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
         if token.is_some()
             && !insecure_token
             && let Some(exposed) = token_for.iter().find(|endpoint| !endpoint.is_private_channel())
         {
-            return Err(Error::TokenInTheClear { endpoint: exposed.to_string() });
+            return Err(TokenInTheClear(exposed.clone()));
         }
         Ok(Self { list, token, token_for })
     }

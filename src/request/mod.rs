@@ -1,10 +1,8 @@
-//! Step 1, request: what the user asked for, as types that can only hold valid values.
-//!
-//! Nothing here knows HTTP or looks at the disk. Every constructor rejects bad input with
-//! [`Error::Invalid`], so the later steps never check a name again.
+//! What the user asked for, as types that can only hold valid values: every constructor refuses bad
+//! input, so that no later step checks a name again.
 
-mod digest;
 mod endpoint;
+mod pins;
 mod repo;
 mod selection;
 mod token;
@@ -12,13 +10,13 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use digest::{Digest, GitSha1, Pins, Sha256};
-pub use endpoint::{Endpoint, Endpoints};
+pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
+pub use pins::Pins;
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
 pub use selection::{Selection, quants, shard_set};
-pub use token::{Token, TokenSource};
+pub use token::{BadToken, Token, TokenSource};
 
-use crate::error::Error;
+use crate::words::Invalid;
 
 /// One validated job for `fetch`, `plan` and `smoke`.
 #[derive(Debug, Clone)]
@@ -139,15 +137,15 @@ impl Connections {
 }
 
 impl std::str::FromStr for Connections {
-    type Err = Error;
+    type Err = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         if text == "auto" {
             return Ok(Self::Auto);
         }
         match text.parse() {
             Ok(n @ 1..=Self::FIXED_MAX) => Ok(Self::Fixed(n)),
-            _ => Err(Error::invalid(
+            _ => Err(Invalid::new(
                 "connections",
                 text,
                 format!("expected `auto` or a number from 1 to {}", Self::FIXED_MAX),

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, GitSha1};
-use crate::error::Error;
+use crate::content::hex_digest;
+use crate::words::Invalid;
 
 /// What kind of repository it is; it decides the URL prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -46,8 +46,8 @@ pub struct RepoId {
 impl RepoId {
     /// Reads `owner/name`. The Hub allows letters, digits, `-`, `_` and `.`
     /// (`huggingface_hub` `utils/_validators.py`).
-    pub fn new(kind: RepoKind, text: &str) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::invalid("repository", text, why.into());
+    pub fn new(kind: RepoKind, text: &str) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid::new("repository", text, why);
         let Some((owner, name)) = text.split_once('/') else {
             return Err(invalid("expected `owner/name`"));
         };
@@ -113,11 +113,11 @@ impl Default for Revision {
 }
 
 impl FromStr for Revision {
-    type Err = Error;
+    type Err = Invalid;
 
     /// Follows git's rules for ref names as far as they keep a revision from leaving its folder.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::invalid("revision", text, why.into());
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid::new("revision", text, why);
         if text.is_empty() || text.len() > 255 {
             return Err(invalid("expected 1 to 255 characters"));
         }
@@ -132,9 +132,9 @@ impl FromStr for Revision {
 }
 
 impl TryFrom<String> for Revision {
-    type Error = Error;
+    type Error = Invalid;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, Invalid> {
         text.parse()
     }
 }
@@ -151,8 +151,12 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A git commit: 40 hex digits.
-pub type Commit = GitSha1;
+hex_digest!(
+    /// A git commit: 40 hex digits.
+    Commit,
+    20,
+    "commit"
+);
 
 /// A file's path inside its repository: relative, with `/`, and unable to leave a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,11 +186,11 @@ impl RepoPath {
 }
 
 impl FromStr for RepoPath {
-    type Err = Error;
+    type Err = Invalid;
 
     /// Refuses what could leave the target directory on any system, as `huggingface_hub` does.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::invalid("file name", text, why.into());
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid::new("file name", text, why);
         if text.is_empty() || text.len() > 4096 {
             return Err(invalid("expected 1 to 4096 bytes"));
         }
@@ -216,9 +220,9 @@ impl FromStr for RepoPath {
 }
 
 impl TryFrom<String> for RepoPath {
-    type Error = Error;
+    type Error = Invalid;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, Invalid> {
         text.parse()
     }
 }
@@ -253,7 +257,7 @@ pub struct RepoRef {
 impl RepoRef {
     /// Reads `owner/name[@revision]`, `owner/name:QUANT`, `hf://[datasets/]owner/name[@rev][/path]`
     /// and `https://host/owner/name[/{resolve,blob,tree}/rev[/path]]`.
-    pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Error> {
+    pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
         if let Some(rest) = text.strip_prefix("hf://") {
             return Self::parse_hf(rest, kind);
         }
@@ -270,7 +274,7 @@ impl RepoRef {
         Ok(Self { repo: RepoId::new(kind, name)?, revision, quant, file: None, endpoint: None })
     }
 
-    fn parse_hf(rest: &str, kind: RepoKind) -> Result<Self, Error> {
+    fn parse_hf(rest: &str, kind: RepoKind) -> Result<Self, Invalid> {
         let (kind, rest) = split_kind(rest, kind);
         let mut parts = rest.splitn(3, '/');
         let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -285,8 +289,8 @@ impl RepoRef {
         })
     }
 
-    fn parse_url(text: &str, kind: RepoKind) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::invalid("repository URL", text, why.into());
+    fn parse_url(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid::new("repository URL", text, why);
         let url = url::Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
         let decode = |part: &str| {
             percent_encoding::percent_decode_str(part)
@@ -330,17 +334,10 @@ fn split_kind(text: &str, kind: RepoKind) -> (RepoKind, &str) {
     (kind, text)
 }
 
-fn split_revision(text: &str) -> Result<(&str, Option<Revision>), Error> {
+fn split_revision(text: &str) -> Result<(&str, Option<Revision>), Invalid> {
     match text.split_once('@') {
         Some((name, revision)) => Ok((name, Some(revision.parse()?))),
         None => Ok((text, None)),
-    }
-}
-
-impl Digest {
-    /// The name of the file's blob in `huggingface_hub`'s cache.
-    pub fn blob_name(&self) -> String {
-        self.to_string()
     }
 }
 

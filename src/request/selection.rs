@@ -3,7 +3,7 @@
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::RepoPath;
-use crate::error::Error;
+use crate::words::Invalid;
 
 /// The files a request asks for.
 #[derive(Debug, Clone)]
@@ -30,12 +30,12 @@ impl Selection {
         include: &[String],
         exclude: &[String],
         quant: Option<String>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Invalid> {
         let is_glob = |name: &String| name.contains(['*', '?', '[', '{']);
         if let Some(quant) = &quant
             && !quant.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
         {
-            return Err(Error::invalid("quantization", quant, "expected a name such as Q4_K_M".into()));
+            return Err(Invalid::new("quantization", quant, "expected a name such as Q4_K_M"));
         }
         if !files.is_empty()
             && include.is_empty()
@@ -114,20 +114,20 @@ pub struct Nothing {
     pub quants: Vec<String>,
 }
 
-fn glob_set(globs: &[String]) -> Result<GlobSet, Error> {
+fn glob_set(globs: &[String]) -> Result<GlobSet, Invalid> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
-        let invalid = |why: globset::Error| Error::invalid("glob", glob, why.kind().to_string());
+        let invalid = |why: globset::Error| Invalid::new("glob", glob, why.kind().to_string());
         // `huggingface_hub` matches with fnmatch, where `*` crosses folders; a folder means its files.
         let pattern = if glob.ends_with('/') { format!("{glob}*") } else { glob.clone() };
         set.add(GlobBuilder::new(&pattern).literal_separator(false).build().map_err(invalid)?);
     }
-    set.build().map_err(|why| Error::invalid("glob", &globs.join(" "), why.to_string()))
+    set.build().map_err(|why| Invalid::new("glob", &globs.join(" "), why.to_string()))
 }
 
 /// All names of the set a shard belongs to: `x-00002-of-00003.gguf` stands for three files
 /// (llama.cpp `llama_split_path`, hf `safetensors` shards). `None` if the name is no shard.
-pub fn shard_set(path: &RepoPath) -> Result<Option<Vec<RepoPath>>, Error> {
+pub fn shard_set(path: &RepoPath) -> Result<Option<Vec<RepoPath>>, Invalid> {
     let text = path.as_str();
     let Some((stem, extension)) = text.rsplit_once('.') else { return Ok(None) };
     let Some((stem, total)) = stem.rsplit_once("-of-") else { return Ok(None) };
@@ -139,7 +139,7 @@ pub fn shard_set(path: &RepoPath) -> Result<Option<Vec<RepoPath>>, Error> {
     };
     let (Some(index), Some(total)) = (number(index), number(total)) else { return Ok(None) };
     if index == 0 || index > total {
-        return Err(Error::invalid("shard", text, format!("shard {index} of {total} cannot exist")));
+        return Err(Invalid::new("shard", text, format!("shard {index} of {total} cannot exist")));
     }
     let names = (1..=total).map(|n| format!("{prefix}-{n:05}-of-{total:05}.{extension}").parse());
     names.collect::<Result<_, _>>().map(Some)

@@ -1,9 +1,7 @@
-//! The access token. Its value leaves this type only as a request header.
+//! The access token. Its value is shown nowhere.
 
 use std::fmt;
 use std::path::PathBuf;
-
-use crate::error::Error;
 
 /// A Hub access token that cannot be printed.
 #[derive(Clone)]
@@ -11,6 +9,11 @@ pub struct Token {
     value: String,
     source: TokenSource,
 }
+
+/// Text that is no token: it holds a character that no header can carry.
+#[derive(Debug, thiserror::Error)]
+#[error("the token from {0} holds a line break, space or other character that no token has")]
+pub struct BadToken(pub TokenSource);
 
 /// Where a token was found, which may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +28,13 @@ impl Token {
     /// Takes the text as found. Space around it is dropped, as `huggingface_hub` does; `None` if
     /// nothing is left. A line break or another control character inside is an error, because it
     /// could not be sent and is surely not meant.
-    pub fn new(text: &str, source: TokenSource) -> Result<Option<Self>, Error> {
+    pub fn new(text: &str, source: TokenSource) -> Result<Option<Self>, BadToken> {
         let value = text.trim();
         if value.is_empty() {
             return Ok(None);
         }
         if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::BadToken { source_of_token: source });
+            return Err(BadToken(source));
         }
         Ok(Some(Self { value: value.to_owned(), source }))
     }
@@ -41,12 +44,9 @@ impl Token {
         &self.source
     }
 
-    /// The `Authorization` header, marked so that the HTTP stack does not print it either.
-    pub fn header(&self) -> reqwest::header::HeaderValue {
-        let mut header = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", self.value))
-            .expect("a token holds only visible ASCII");
-        header.set_sensitive(true);
-        header
+    /// The value, for the one request header it is meant for and for keeping it out of messages.
+    pub(crate) fn expose(&self) -> &str {
+        &self.value
     }
 }
 

@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::block::Pool;
 use super::engine::Unfinished;
-use super::intake::Parcel;
-use super::pace::Shape;
-use super::partial::Partial;
-use super::segments::{Segment, Segments};
+use super::schedule::{Segment, Segments};
+use super::tuner::Shape;
 use crate::error::Error;
 use crate::request::RepoPath;
-use crate::resolve::{Location, Source};
 use crate::retry::Budget;
+use crate::source::{Location, Source};
+use crate::store::block::Pool;
+use crate::store::partial::Partial;
+use crate::store::writer::Parcel;
 
 /// A file under way.
 pub(super) struct Active {
@@ -58,11 +58,11 @@ impl Active {
         parcels: mpsc::Sender<Parcel>,
     ) -> Self {
         let remote = partial.remote();
-        let segments = Segments::new(remote.size, partial.missing());
+        let segments = Segments::new(remote.size(), partial.missing());
         let end = segments.is_complete().then_some(End::Complete);
         Self {
             path: remote.path.clone(),
-            size: remote.size,
+            size: remote.size(),
             source,
             budget,
             received: AtomicU64::new(0),

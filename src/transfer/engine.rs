@@ -8,19 +8,21 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::Active;
-use super::block::{Pool, WORTH_IT_FROM};
-use super::gate::Gate;
-use super::pace::{Pace, SEGMENT_MIN, Shape, Throttle};
-use super::partial::Partial;
-use super::segments::Segment;
-use super::{worker, writer};
+use super::connection;
+use super::schedule::Segment;
+use super::tuner::{Pace, SEGMENT_MIN, Shape, Throttle};
+use crate::content::Mismatch;
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
-use crate::resolve::Source;
 use crate::retry::Budget;
+use crate::source::Source;
 use crate::stop::Stop;
-use crate::verify::{self, Mismatch, Unverified, Verified};
+use crate::store::block::{Pool, WORTH_IT_FROM};
+use crate::store::gate::Gate;
+use crate::store::hashing::{self, Unverified, Verified};
+use crate::store::partial::Partial;
+use crate::store::writer;
 
 /// Time after which an idle connection looks again whether another one needs help.
 const HELP_EVERY: Duration = Duration::from_millis(100);
@@ -108,7 +110,7 @@ impl Engine {
     pub async fn run<T>(self: &Arc<Self>, job: impl Future<Output = T>) -> T {
         let mut tasks = JoinSet::new();
         for index in 0..self.pace.max() {
-            tasks.spawn(worker::work(Arc::clone(self), index));
+            tasks.spawn(connection::work(Arc::clone(self), index));
         }
         let engine = Arc::clone(self);
         tasks.spawn(async move {
@@ -156,7 +158,7 @@ impl Engine {
     ) -> Result<Verified, Unfinished> {
         let (parcels, received) = mpsc::channel(64);
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
-        let pool = (partial.remote().size >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
+        let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
         let active = Arc::new(Active::new(&partial, source, budget, pool, parcels));
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({
@@ -165,7 +167,7 @@ impl Engine {
         });
         let hasher = spawn_blocking({
             let (partial, hashed) = (Arc::clone(&partial), Arc::clone(&hashed));
-            move || verify::follow(partial, &hashed)
+            move || hashing::follow(partial, &hashed)
         });
         let flusher = partial.is_flushed_meanwhile().then(|| {
             let partial = Arc::clone(&partial);

@@ -1,9 +1,11 @@
 //! Text for people: sizes, times, counts, chains of causes, hosts. The lowest room: it knows nothing else.
 
+mod invalid;
 mod units;
 
 use url::Url;
 
+pub use invalid::Invalid;
 pub use units::{Bytes, Span, count};
 
 /// An error and its causes in one line.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use modelfetch::cli::{self, EXITS, JobAdvice};
+use modelfetch::cli;
+use modelfetch::error::{Advice, EXITS};
 
 fn chart_files(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("chart").join(folder);
@@ -59,7 +60,7 @@ fn every_variable_that_the_chart_sets_is_one_that_the_program_reads() {
 #[test]
 fn the_job_fails_at_once_on_the_numbers_that_no_retry_helps() {
     let expected: Vec<_> =
-        EXITS.iter().filter(|exit| exit.job == JobAdvice::Fail).map(|exit| i64::from(exit.number)).collect();
+        EXITS.iter().filter(|exit| exit.advice == Advice::Fail).map(|exit| i64::from(exit.number)).collect();
     let (_, text) = chart_files("templates")
         .into_iter()
         .find(|(_, text)| text.contains("onExitCodes"))

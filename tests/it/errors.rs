@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use modelfetch::cli::{EXITS, JobAdvice};
-use modelfetch::error::{Error, Signal};
-use modelfetch::http::HttpFailure;
-use modelfetch::request::{Digest, RepoId, RepoKind, Sha256, TokenSource};
+use modelfetch::content::{Digest, Sha256};
+use modelfetch::error::{Advice, EXITS, Error, Failure, Signal};
+use modelfetch::request::{BadToken, Endpoint, RepoId, RepoKind, TokenInTheClear, TokenSource};
 
 /// The promised number of every variant. The match is exhaustive: a new variant does not compile
 /// before its number is written down here, and then the tests want an example of it.
@@ -61,18 +60,16 @@ fn examples() -> Vec<Error> {
     let repo = || RepoId::new(RepoKind::Model, "o/n").expect("repository");
     let path = || "a.gguf".parse().expect("path");
     let sha256 = |byte| Sha256::from_bytes([byte; 32]);
-    let answer = || {
-        let url = "https://hub.example/o/n?signature=secret".parse().expect("URL");
-        Box::new(HttpFailure::wrong(&url, "a page instead of a file"))
-    };
+    let answer =
+        || Box::new(Failure::Wrong { host: "hub.example".into(), why: "a page instead of a file".into() });
     let host = || "hub.example".to_owned();
     let span = Duration::from_secs(90);
     let token = || Some(TokenSource::Variable("HF_TOKEN"));
     vec![
         Error::Internal("impossible".into()),
-        Error::invalid("glob", "[", "unclosed".into()),
-        Error::BadToken { source_of_token: TokenSource::Variable("HF_TOKEN") },
-        Error::TokenInTheClear { endpoint: "http://mirror.example".into() },
+        Error::invalid("glob", "[", "unclosed"),
+        BadToken(TokenSource::Variable("HF_TOKEN")).into(),
+        TokenInTheClear(Endpoint::parse("http://mirror.example").expect("endpoint")).into(),
         Error::Gated { repo: repo(), page: "https://hub.example/o/n".into(), token: None, answer: answer() },
         Error::Unauthorised { host: host(), repo: repo(), token: token(), answer: answer() },
         Error::RepoNotFound { host: host(), repo: repo(), token: token() },
@@ -84,7 +81,7 @@ fn examples() -> Vec<Error> {
             wanted: "*.bin".into(),
             quants: vec!["Q8_0".into()],
         },
-        Error::PinMismatch { path: path(), pinned: sha256(1), announced: Digest::Sha256(sha256(2)) },
+        Error::PinMismatch { path: path(), pinned: sha256(1), announced: sha256(2) },
         Error::DigestMismatch {
             path: path(),
             expected: Digest::Sha256(sha256(1)),
@@ -150,17 +147,17 @@ fn the_documented_exit_numbers_are_the_ones_that_occur() {
 #[test]
 fn a_job_retries_what_time_can_heal() {
     let advised = |wanted| -> Vec<u8> {
-        EXITS.iter().filter(|exit| exit.job == wanted).map(|exit| exit.number).collect()
+        EXITS.iter().filter(|exit| exit.advice == wanted).map(|exit| exit.number).collect()
     };
-    assert_eq!(advised(JobAdvice::Retry), [1, 23, 30, 31, 32, 130, 143]);
-    assert_eq!(advised(JobAdvice::Done), [0]);
+    assert_eq!(advised(Advice::Retry), [1, 23, 30, 31, 32, 130, 143]);
+    assert_eq!(advised(Advice::Done), [0]);
 }
 
 #[test]
 fn every_message_is_readable_and_keeps_secrets() {
     for error in examples() {
         let (variant, _) = promised(&error);
-        let text = modelfetch::report::message::error(&error, false);
+        let text = modelfetch::show::message::error(&error, false);
         assert!(text.starts_with("error: "), "{variant}: {text}");
         assert!(
             !text.contains("signature") && !text.contains("secret=") && !text.contains('{'),

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use modelfetch::audit::VerifyRequest;
 use modelfetch::cli::{self, Environment, Invocation, Job, Output, Stderr, Unusable, Work};
-use modelfetch::report::Style;
+use modelfetch::command::verify::VerifyRequest;
 use modelfetch::request::{Connections, Destination, NetworkUse, RepoKind, Request};
+use modelfetch::show::Style;
 
 const NO_TERMINAL: Stderr = Stderr { is_terminal: false };
 

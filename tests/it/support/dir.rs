@@ -184,7 +184,7 @@ pub(crate) fn sha256_of(path: &Path) -> String {
     let mut hasher = Sha256::new();
     let mut file = fs::File::open(path).expect("a file to hash");
     std::io::copy(&mut file, &mut Hashing(&mut hasher)).expect("a file that can be read");
-    modelfetch::request::Sha256::from_bytes(hasher.finalize().into()).to_string()
+    modelfetch::content::Sha256::from_bytes(hasher.finalize().into()).to_string()
 }
 
 struct Hashing<'a>(&'a mut Sha256);

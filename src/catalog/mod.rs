@@ -1,0 +1,166 @@
+//! What a reference stands for: the commit, the names and contents of its files, and where to get them.
+
+mod hub;
+pub mod listing;
+pub mod recall;
+mod refusal;
+pub mod tree;
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::Url;
+
+pub use hub::{Head, Hub, next_page, redirect_target};
+pub use tree::Entry;
+
+use crate::content::{Content, Digest};
+use crate::error::Error;
+use crate::plan::WantedFile;
+use crate::request::{Commit, Pins, RepoId, RepoPath, Request, Revision, Selection};
+use crate::trust;
+
+/// Questions about named files under way at once.
+const HEADS_PARALLEL: usize = 8;
+
+/// The files of a request as the Hub describes them.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The repository.
+    pub repo: RepoId,
+    /// What was asked for.
+    pub revision: Revision,
+    /// The commit it is; unknown where receipts alone answered.
+    pub commit: Option<Commit>,
+    /// The files, in the order asked for.
+    pub files: Vec<WantedFile>,
+    /// Locations that came with the answers.
+    pub urls: HashMap<RepoPath, Url>,
+    /// The whole listing of the commit, where it was needed.
+    pub listing: Option<Vec<Entry>>,
+}
+
+/// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
+/// question is enough.
+pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
+    let resolution = match &request.selection {
+        Selection::Named(paths) => named(hub, request, paths, known).await?,
+        Selection::Matching(_) => matching(hub, request, known).await?,
+    };
+    Ok(resolution)
+}
+
+async fn named(
+    hub: &Hub,
+    request: &Request,
+    paths: &[RepoPath],
+    known: Option<&Resolution>,
+) -> Result<Resolution, Error> {
+    check_pins(&request.pins, paths)?;
+    let (first, rest) = paths.split_first().ok_or_else(|| Error::Internal("no file is selected".into()))?;
+    let head = hub.head(&request.repo, request.revision.as_str(), first).await?;
+    let commit = head.commit;
+    let mut resolution = Resolution::empty(request, Some(commit));
+    resolution.add(request, first, head)?;
+    if let Some(known) = known
+        && known.commit == Some(commit)
+        && let Some((first, head)) = known.files.first().zip(resolution.files.first())
+        && first.content.proves(&head.content)
+    {
+        return Ok(Resolution { urls: resolution.urls, ..known.clone() });
+    }
+    // The commit, not the branch: all files are of one snapshot even if the branch moves now.
+    let commit = commit.to_string();
+    let heads: Vec<_> = stream::iter(rest)
+        .map(|path| hub.head(&request.repo, &commit, path))
+        .buffered(HEADS_PARALLEL)
+        .try_collect()
+        .await?;
+    for (path, head) in rest.iter().zip(heads) {
+        resolution.add(request, path, head)?;
+    }
+    Ok(resolution)
+}
+
+async fn matching(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
+    let commit = match request.revision.commit() {
+        Some(commit) => commit,
+        None => hub.commit(&request.repo, request.revision.as_str()).await?,
+    };
+    if let Some(known) = known
+        && known.commit == Some(commit)
+    {
+        return Ok(known.clone());
+    }
+    let listing = hub.tree(&request.repo, &commit).await?;
+    Resolution::from_listing(request, commit, listing)
+}
+
+fn check_pins(pins: &Pins, paths: &[RepoPath]) -> Result<(), Error> {
+    Ok(pins.check_used(&paths.iter().collect::<Vec<_>>())?)
+}
+
+impl Resolution {
+    fn empty(request: &Request, commit: Option<Commit>) -> Self {
+        Self {
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            commit,
+            files: Vec::new(),
+            urls: HashMap::new(),
+            listing: None,
+        }
+    }
+
+    /// Named files whose size and digest are known already.
+    pub fn from_files(request: &Request, commit: Option<Commit>, files: Vec<WantedFile>) -> Self {
+        Self { files, ..Self::empty(request, commit) }
+    }
+
+    /// Picks the selected files from a commit's listing.
+    pub fn from_listing(request: &Request, commit: Commit, listing: Vec<Entry>) -> Result<Self, Error> {
+        let paths: Vec<_> = listing.iter().map(|entry| entry.file.path.clone()).collect();
+        let picked = match &request.selection {
+            Selection::Named(named) => named.clone(),
+            Selection::Matching(patterns) => {
+                patterns.pick(&paths).map_err(|nothing| Error::NothingMatches {
+                    repo: request.repo.clone(),
+                    revision: request.revision.clone(),
+                    wanted: request.selection.describe(),
+                    quants: nothing.quants,
+                })?
+            }
+        };
+        check_pins(&request.pins, &picked)?;
+        let mut resolution = Self::empty(request, Some(commit));
+        let by_path: HashMap<_, _> = listing.iter().map(|entry| (&entry.file.path, &entry.file)).collect();
+        for path in &picked {
+            let file = by_path.get(path).ok_or_else(|| Error::FileNotFound {
+                repo: request.repo.clone(),
+                revision: request.revision.clone(),
+                path: path.clone(),
+            })?;
+            let pin = request.pins.for_file(path, picked.len());
+            let content = trust::vouch(path, file.content, pin)?;
+            resolution.files.push(WantedFile { path: path.clone(), content });
+        }
+        resolution.listing = Some(listing);
+        Ok(resolution)
+    }
+
+    fn add(&mut self, request: &Request, path: &RepoPath, head: Head) -> Result<(), Error> {
+        let Selection::Named(paths) = &request.selection else {
+            return Err(Error::Internal("only named files are asked for one by one".into()));
+        };
+        let host = crate::words::host(&head.url);
+        let pin = request.pins.for_file(path, paths.len());
+        let announced = head.digest.or(pin.map(Digest::Sha256)).ok_or_else(|| {
+            let why = format!("it announces no digest for `{path}`; pin one with --sha256");
+            Error::NotAHub { host, why }
+        })?;
+        let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
+        self.files.push(WantedFile { path: path.clone(), content });
+        self.urls.insert(path.clone(), head.url);
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Digests of a file's bytes, and other numbers that are written as hex digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::Invalid;
+
+/// What a file's bytes must hash to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Digest {
+    /// SHA-256 of the bytes: the name of an LFS or Xet file.
+    Sha256(Sha256),
+    /// Git blob id, `sha1("blob " + length + NUL + bytes)`: the name of a small file.
+    GitSha1(GitSha1),
+}
+
+impl Digest {
+    /// Reads an etag as the Hub sends it: 64 hex digits are a SHA-256, 40 a git blob id
+    /// (`huggingface_hub` `utils/_verification.py`). Anything else is no digest.
+    pub fn from_etag(etag: &str) -> Option<Self> {
+        match etag.len() {
+            64 => etag.parse().ok().map(Self::Sha256),
+            40 => etag.parse().ok().map(Self::GitSha1),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256(digest) => digest.fmt(f),
+            Self::GitSha1(digest) => digest.fmt(f),
+        }
+    }
+}
+
+/// A number of bytes written as lower-case hex digits.
+macro_rules! hex_digest {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; $bytes]);
+
+        impl $name {
+            /// All zeros: no content is known to have it.
+            pub const ZERO: Self = Self([0; $bytes]);
+
+            /// From the raw bytes of a finished hash.
+            pub fn from_bytes(bytes: [u8; $bytes]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let invalid = |why: String| Invalid::new($what, text, why);
+                if text.len() != 2 * $bytes {
+                    return Err(invalid(format!(
+                        "expected {} hex digits, found {} characters",
+                        2 * $bytes,
+                        text.chars().count()
+                    )));
+                }
+                let mut bytes = [0; $bytes];
+                for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+                    let digit = |c: u8| (c as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
+                    *byte = match (digit(pair[0]), digit(pair[1])) {
+                        (Some(high), Some(low)) => high << 4 | low,
+                        _ => return Err(invalid("only hex digits are allowed".into())),
+                    };
+                }
+                Ok(Self(bytes))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(digest: $name) -> Self {
+                digest.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+pub(crate) use hex_digest;
+
+hex_digest!(
+    /// A SHA-256 digest.
+    Sha256,
+    32,
+    "SHA256 digest"
+);
+hex_digest!(
+    /// A git object id (SHA-1).
+    GitSha1,
+    20,
+    "git object id"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_reads_back_what_it_prints() {
+        let text = "00ff10".repeat(10) + "abcd";
+        assert_eq!(text.parse::<Sha256>().expect("64 digits").to_string(), text);
+    }
+}

@@ -1,0 +1,66 @@
+//! What the exit numbers mean: one row each. Stable, a chart's `podFailurePolicy` depends on them.
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Exit {
+    /// The process's exit status.
+    pub number: u8,
+    /// One word for machines, part of the JSON schema; empty for success.
+    pub reason: &'static str,
+    /// What a Kubernetes Job should do about it.
+    pub advice: Advice,
+    /// When a run ends with it.
+    pub meaning: &'static str,
+}
+
+/// Whether the same run can succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// It has succeeded.
+    Done,
+    /// Trying again helps.
+    Retry,
+    /// Something must be changed first.
+    Fail,
+}
+
+impl Advice {
+    /// For tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "–",
+            Self::Retry => "retry",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+macro_rules! exits {
+    ($($name:ident: $number:literal, $reason:literal, $advice:ident, $meaning:literal;)*) => {
+        $(
+            pub(super) const $name: Exit =
+                Exit { number: $number, reason: $reason, advice: Advice::$advice, meaning: $meaning };
+        )*
+
+        /// Every way to end there is.
+        pub const EXITS: [Exit; [$($number),*].len()] = [$($name),*];
+    };
+}
+
+exits! {
+    DONE: 0, "", Done, "done, or already present and verified";
+    INTERNAL: 1, "internal", Retry, "unexpected: a bug";
+    USAGE: 2, "usage", Fail, "usage: bad flag, value, token or manifest";
+    UNAUTHORISED: 10, "unauthorised", Fail, "not authorised, or gated";
+    NOT_FOUND: 11, "not-found", Fail, "repository, revision, file or object not found";
+    PIN_MISMATCH: 12, "pin-mismatch", Fail, "the pinned SHA256 contradicts the Hub";
+    DIGEST_MISMATCH: 20, "digest-mismatch", Fail, "wrong bytes, after every part was asked for again";
+    NO_SPACE: 21, "no-space", Fail, "not enough disk space";
+    IO: 22, "io", Fail, "target not writable, or another I/O error";
+    LOCKED: 23, "locked", Retry, "target held by another process, or being deleted";
+    NETWORK: 30, "network", Retry, "network: gave up, or the deadline passed";
+    RATE_LIMITED: 31, "rate-limited", Retry, "rate limited for longer than there was time";
+    OFFLINE: 32, "offline", Retry, "offline, and the file is not there";
+    SIGINT: 130, "interrupted", Retry, "SIGINT; what has arrived is kept";
+    SIGTERM: 143, "interrupted", Retry, "SIGTERM; what has arrived is kept";
+}

@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use crate::words::{Bytes, Span};
+
+/// A failed exchange with whoever has the bytes or the facts. Never holds a URL's query or a header of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A status that is no success.
+    #[error("{host} answered {status} {phrase}{}{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default(), .request_id.as_ref().map(|id| format!(" (request id {id})")).unwrap_or_default())]
+    Status {
+        /// The server.
+        host: String,
+        /// Its answer.
+        status: u16,
+        /// What the standard calls that status.
+        phrase: &'static str,
+        /// `X-Error-Message`, or the start of the body.
+        message: Option<String>,
+        /// `X-Error-Code`.
+        code: Option<String>,
+        /// What the server's operator can look it up by.
+        request_id: Option<String>,
+        /// How long it asks to wait.
+        wait: Option<Duration>,
+    },
+    /// No connection, TLS trouble, reset, garbage instead of HTTP.
+    #[error("exchange with {host} failed")]
+    Transport {
+        /// The server.
+        host: String,
+        /// Asking again would fail in the same way: a certificate that will not become valid.
+        is_permanent: bool,
+        /// The HTTP stack's error, without the URL.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing, or next to nothing, arrived.
+    #[error("no data from {host} for {}", Span(*.waited))]
+    Stalled {
+        /// The server.
+        host: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The body ended early.
+    #[error("{host} ended the body {} early", Bytes(*.missing))]
+    Truncated {
+        /// The server.
+        host: String,
+        /// Bytes that did not come.
+        missing: u64,
+    },
+    /// An answer that is not what was asked for; the next one may be.
+    #[error("wrong answer from {host}: {why}")]
+    Wrong {
+        /// The server.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An answer that is not what was asked for, and will not be: it is how the server is set up.
+    #[error("wrong answer from {host}: {why}")]
+    Misconfigured {
+        /// The server.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Failure {
+    /// Whether the same request may work later (the set of `huggingface_hub` `utils/_http.py`, and every
+    /// failure below HTTP but a permanent one).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=529),
+            Self::Transport { is_permanent, .. } => !is_permanent,
+            Self::Stalled { .. } | Self::Truncated { .. } | Self::Wrong { .. } => true,
+            Self::Misconfigured { .. } => false,
+        }
+    }
+
+    /// The pause the server asked for.
+    pub fn ordered_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
+    /// The server's host and port.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Status { host, .. }
+            | Self::Transport { host, .. }
+            | Self::Stalled { host, .. }
+            | Self::Truncated { host, .. }
+            | Self::Wrong { host, .. }
+            | Self::Misconfigured { host, .. } => host,
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Every way a run can end badly.
+//!
+//! Rules for a variant: one per thing a person or a Job can act on; the message says what failed
+//! and where, [`Error::hint`] what to do next, the cause stays in `source`. No message holds a
+//! token or a URL's query, which on signed links is a secret.
+
+mod exits;
+mod failure;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::content::{Digest, Sha256};
+use crate::request::{BadToken, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource};
+use crate::words::{Bytes, Invalid, Span};
+
+pub use exits::{Advice, EXITS, Exit};
+pub use failure::Failure;
+
+/// An error with its exit number and hint.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that can never be right.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+
+    /// The token has characters that no header can carry.
+    #[error(transparent)]
+    BadToken(#[from] BadToken),
+
+    /// The token would travel unencrypted to another machine.
+    #[error(transparent)]
+    TokenInTheClear(#[from] TokenInTheClear),
+
+    /// The licence of a gated repository was not accepted, or the token is not enough.
+    #[error("access to `{repo}` is gated")]
+    Gated {
+        /// The repository.
+        repo: RepoId,
+        /// The Hub's page where access is asked for.
+        page: String,
+        /// Which token was used.
+        token: Option<TokenSource>,
+        /// The Hub's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// The token is wrong, or lacks a right.
+    #[error("{host} refused access to `{repo}`")]
+    Unauthorised {
+        /// Host of the Hub.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// Which token was used.
+        token: Option<TokenSource>,
+        /// The Hub's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// No such repository, or a private one this token cannot see: the Hub does not tell which.
+    #[error("repository `{repo}` not found on {host}, or it is private")]
+    RepoNotFound {
+        /// Host of the Hub.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// Which token was used.
+        token: Option<TokenSource>,
+    },
+
+    /// No such branch, tag or commit.
+    #[error("revision `{revision}` not found in `{repo}`")]
+    RevisionNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+    },
+
+    /// No such file at that revision.
+    #[error("file `{path}` not found in `{repo}` at revision `{revision}`")]
+    FileNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+        /// The file.
+        path: RepoPath,
+    },
+
+    /// Patterns or a quantization that match nothing.
+    #[error("no file of `{repo}` at revision `{revision}` matches {wanted}")]
+    NothingMatches {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+        /// What was asked for.
+        wanted: String,
+        /// Quantizations the repository has.
+        quants: Vec<String>,
+    },
+
+    /// The user's pin and the Hub disagree.
+    #[error(
+        "the pinned SHA256 of `{path}` is not what the Hub has\n  pinned: {pinned}\n  Hub:    {announced}"
+    )]
+    PinMismatch {
+        /// The file.
+        path: RepoPath,
+        /// The user's digest.
+        pinned: Sha256,
+        /// The Hub's digest.
+        announced: Sha256,
+    },
+
+    /// Wrong bytes, again, after everything was fetched anew.
+    #[error("digest mismatch for `{path}`\n  expected: {expected}\n  computed: {computed} ({} received)", Bytes(*.size))]
+    DigestMismatch {
+        /// The file.
+        path: RepoPath,
+        /// The announced or pinned digest.
+        expected: Digest,
+        /// What the bytes hash to.
+        computed: Digest,
+        /// Length in bytes.
+        size: u64,
+    },
+
+    /// The digest is right but the file is not what its name says.
+    #[error("`{path}` is not a valid GGUF file: {why}")]
+    NotGguf {
+        /// The file.
+        path: RepoPath,
+        /// What is wrong with its header.
+        why: String,
+    },
+
+    /// `verify` found files that are not what they should be.
+    #[error("{wrong} of {checked} files failed verification")]
+    VerifyFailed {
+        /// How many are wrong or missing.
+        wrong: usize,
+        /// How many were looked at.
+        checked: usize,
+    },
+
+    /// Not enough space for what is still to be fetched.
+    #[error("not enough space in `{}`: {} needed, {} free, {} short", dir.display(), Bytes(*.need), Bytes(*.free), Bytes(need.saturating_sub(*.free)))]
+    NoSpace {
+        /// The target directory.
+        dir: PathBuf,
+        /// Bytes still to be written.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
+
+    /// The file system said so while writing.
+    #[error("no space left while writing `{}`", path.display())]
+    DiskFull {
+        /// The file being written.
+        path: PathBuf,
+        /// The operating system's error: ENOSPC or EDQUOT.
+        #[source]
+        cause: io::Error,
+    },
+
+    /// The target cannot be written, or another I/O error.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb: "write", "create directory".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        cause: io::Error,
+    },
+
+    /// Another process holds the directory and did not finish in time.
+    #[error("`{}` is in use by {owner}, still after {}", dir.display(), Span(*.waited))]
+    Locked {
+        /// The target directory.
+        dir: PathBuf,
+        /// Who holds it.
+        owner: String,
+        /// How long this process waited.
+        waited: Duration,
+    },
+
+    /// Retried until the time for it was over.
+    #[error("gave up on {what} after {attempts} attempts in {}", Span(*.elapsed))]
+    GaveUp {
+        /// What was asked for, with the host.
+        what: String,
+        /// Number of attempts without progress.
+        attempts: u32,
+        /// Since the last progress.
+        elapsed: Duration,
+        /// The last failure.
+        #[source]
+        last: Box<Failure>,
+    },
+
+    /// The server refused for a reason that asking again does not change.
+    #[error("{what} failed")]
+    Refused {
+        /// What was asked for, with the host.
+        what: String,
+        /// The answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// Something answers at the endpoint, but not a Hub.
+    #[error("{host} does not answer like a Hub: {why}")]
+    NotAHub {
+        /// The endpoint's host.
+        host: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+
+    /// The file changed on the server while it was fetched, again after a clean start.
+    #[error("`{path}` keeps changing on {host}: {why}")]
+    KeepsChanging {
+        /// The file.
+        path: RepoPath,
+        /// The serving host.
+        host: String,
+        /// What changed.
+        why: String,
+    },
+
+    /// The run's `--deadline` passed.
+    #[error("the deadline of {} passed while {doing}", Span(*.deadline))]
+    Deadline {
+        /// The whole run's time.
+        deadline: Duration,
+        /// What was under way.
+        doing: String,
+    },
+
+    /// The Hub wants a longer pause than there is time for.
+    #[error("{host} limits the rate and asks to wait {}", Span(*.wait))]
+    RateLimited {
+        /// The host.
+        host: String,
+        /// How long it asks to wait.
+        wait: Duration,
+    },
+
+    /// Offline, and the file is not there.
+    #[error("`{wanted}` of `{repo}` is not in `{}` and the run is offline", dir.display())]
+    Offline {
+        /// The repository.
+        repo: RepoId,
+        /// What was asked for.
+        wanted: String,
+        /// The target directory.
+        dir: PathBuf,
+    },
+
+    /// The pod's service account lacks a right.
+    #[error("the pod's service account may not {verb} {object} in namespace {namespace}")]
+    ClusterForbidden {
+        /// The verb, as RBAC names it.
+        verb: &'static str,
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+        /// The API server's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// The API server does not accept the object.
+    #[error("the API server does not accept to {verb} {object} in namespace {namespace}")]
+    ClusterRejected {
+        /// The verb.
+        verb: &'static str,
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+        /// The API server's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// An object that should have appeared did not.
+    #[error("{object} is not in namespace {namespace}")]
+    ObjectNotFound {
+        /// Resource and name.
+        object: String,
+        /// The namespace.
+        namespace: String,
+    },
+
+    /// The claim is being deleted: what is written now would be lost.
+    #[error("claim {name} is being deleted")]
+    ClaimTerminating {
+        /// Its name.
+        name: String,
+    },
+
+    /// SIGINT or SIGTERM; the state is saved.
+    #[error("interrupted by {}; the next run continues from here", .signal.name())]
+    Interrupted {
+        /// Which one.
+        signal: Signal,
+    },
+
+    /// A bug: something this program takes for impossible.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<tokio::task::JoinError> for Error {
+    /// A thread or task of this program that panicked.
+    fn from(why: tokio::task::JoinError) -> Self {
+        Self::Internal(format!("a thread failed: {why}"))
+    }
+}
+
+/// A signal that ends the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Int,
+    /// What Kubernetes sends first.
+    Term,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+        }
+    }
+}
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub fn invalid(what: &'static str, value: &str, why: impl Into<String>) -> Self {
+        Self::Invalid(Invalid::new(what, value, why))
+    }
+
+    /// For `map_err`: an I/O error with what was tried on which path. A full disk or quota is
+    /// told apart, because the answer to it is another one.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, cause },
+            _ => Self::Io { action, path, cause },
+        }
+    }
+
+    /// How the process ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Internal(_) => exits::INTERNAL,
+            Self::Invalid(_)
+            | Self::BadToken(_)
+            | Self::TokenInTheClear(_)
+            | Self::ClusterRejected { .. } => exits::USAGE,
+            Self::Gated { .. } | Self::Unauthorised { .. } | Self::ClusterForbidden { .. } => {
+                exits::UNAUTHORISED
+            }
+            Self::RepoNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::FileNotFound { .. }
+            | Self::NothingMatches { .. }
+            | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
+            Self::PinMismatch { .. } => exits::PIN_MISMATCH,
+            Self::DigestMismatch { .. } | Self::NotGguf { .. } | Self::VerifyFailed { .. } => {
+                exits::DIGEST_MISMATCH
+            }
+            Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
+            Self::Io { .. } => exits::IO,
+            Self::Locked { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
+            Self::GaveUp { .. }
+            | Self::Refused { .. }
+            | Self::NotAHub { .. }
+            | Self::KeepsChanging { .. }
+            | Self::Deadline { .. } => exits::NETWORK,
+            Self::RateLimited { .. } => exits::RATE_LIMITED,
+            Self::Offline { .. } => exits::OFFLINE,
+            Self::Interrupted { signal: Signal::Int } => exits::SIGINT,
+            Self::Interrupted { signal: Signal::Term } => exits::SIGTERM,
+        }
+    }
+
+    /// The process's exit status.
+    pub fn exit_number(&self) -> u8 {
+        self.exit().number
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let token_hint = |token: &Option<TokenSource>| match token {
+            Some(source) => format!(
+                "the token from {source} was used; check that it is valid and may read this repository"
+            ),
+            None => "no token was used; set HF_TOKEN if the repository is private".into(),
+        };
+        Some(match self {
+            Self::Invalid(_) | Self::Interrupted { .. } => return None,
+            Self::BadToken(_) => "write the token alone, on one line".into(),
+            Self::TokenInTheClear(_) => {
+                "use https, or pass --insecure-token if nobody can listen on the way; HF_HUB_DISABLE_IMPLICIT_TOKEN=1 sends none".into()
+            }
+            Self::Gated { page, token, .. } => {
+                let token = token.as_ref().map_or("set HF_TOKEN to a token of that account".into(), |source| {
+                    format!("the token from {source} was used: is it of that account?")
+                });
+                format!("accept the conditions at {page}; {token}")
+            }
+            Self::Unauthorised { token, .. } => token_hint(token),
+            Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
+            Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
+            Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
+            Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
+            Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
+            Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),
+            Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after each part was asked for again; look for a proxy or mirror that changes content".into(),
+            Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
+            Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
+            Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
+            Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
+            Self::Io { cause, .. } => return io_hint(cause),
+            Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
+            Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
+            Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
+            Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),
+            Self::RateLimited { .. } => "set HF_TOKEN for a higher limit, or run again later; what has arrived is kept".into(),
+            Self::ClusterForbidden { verb, .. } => format!("the Role of this Job's service account needs the verb `{verb}` on it; the chart's rbac.create makes it"),
+            Self::ClusterRejected { .. } => "the API server's own words are above; correct the values the object is made of".into(),
+            Self::ObjectNotFound { .. } => "check the release name and namespace, and whether the sync that creates it went through".into(),
+            Self::ClaimTerminating { name } => format!("it goes when no pod uses it any more: stop those pods, wait for `kubectl get pvc {name}` to find nothing, and sync again"),
+            Self::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE".into(),
+            Self::Internal(_) => "this is a bug in modelfetch; please report it with the output of --verbose".into(),
+        })
+    }
+}
+
+fn io_hint(cause: &io::Error) -> Option<String> {
+    let hint = match cause.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "the process needs write permission there: check the owner, group and fsGroup of the volume"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is mounted read-only: mount a writable volume there"
+        }
+        io::ErrorKind::NotADirectory => "a part of the path is a file, not a directory",
+        _ => return None,
+    };
+    Some(hint.into())
+}

@@ -1,0 +1,81 @@
+//! How a run is shown: bars, lines, JSON, results, metrics, termination message.
+
+pub mod bars;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+pub mod lines;
+pub mod message;
+pub mod metrics;
+mod rate;
+pub mod results;
+mod sentence;
+mod summary;
+mod tally;
+pub mod termination;
+mod track;
+
+use std::sync::Arc;
+
+use crate::report::{Event, Reporter};
+
+pub use summary::{Findings, Summary};
+pub use tally::{Tally, Totals};
+
+/// Shows a run while it goes on, and its end.
+pub trait Show: Reporter {
+    /// The run ended. Called once, so that nothing comes after it.
+    fn finished(&self, summary: &Summary<'_>);
+}
+
+/// How a run is shown while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bars on a terminal.
+    Bars,
+    /// Lines for a log.
+    Lines,
+    /// One JSON object per line.
+    Json,
+    /// Warnings only.
+    Warnings,
+    /// Nothing.
+    Silent,
+}
+
+impl Style {
+    /// What shows it so, on stderr.
+    pub fn on_stderr(self) -> Arc<dyn Show> {
+        match self {
+            Self::Bars => Arc::new(bars::Bars::on_stderr()),
+            Self::Lines => Arc::new(lines::Lines::new(std::io::stderr())),
+            Self::Json => Arc::new(json::JsonLines::new(std::io::stderr())),
+            Self::Warnings => Arc::new(Warnings),
+            Self::Silent => Arc::new(Silent),
+        }
+    }
+}
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn report(&self, _: &Event<'_>) {}
+}
+
+impl Show for Silent {
+    fn finished(&self, _: &Summary<'_>) {}
+}
+
+struct Warnings;
+
+impl Reporter for Warnings {
+    fn report(&self, event: &Event<'_>) {
+        if let Event::Warning(text) = event {
+            message::to_stderr(&format!("warning: {}\n", crate::words::one_line(text)));
+        }
+    }
+}
+
+impl Show for Warnings {
+    fn finished(&self, _: &Summary<'_>) {}
+}

@@ -1,0 +1,76 @@
+//! Results as people read them, on stdout.
+
+use std::fmt::Write;
+
+use crate::command::smoke::{Check, SmokeOutcome};
+use crate::command::verify::Checked;
+use crate::plan::{Action, Plan};
+use crate::report::Outcome;
+use crate::words::Bytes;
+
+/// The published paths, one per line, for scripts.
+pub fn fetched(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for file in &outcome.files {
+        let _ = writeln!(text, "{}", file.target.display());
+    }
+    text
+}
+
+/// Every file with what would be done about it, and whether there is room.
+pub fn planned(plan: &Plan) -> String {
+    let commit = plan.commit.map(|commit| format!(" (commit {commit})")).unwrap_or_default();
+    let mut text = format!("{} at {}{commit} into `{}`\n", plan.repo, plan.revision, plan.dir.display());
+    for item in &plan.items {
+        let size = Bytes(item.file.size()).to_string();
+        let _ = match item.action {
+            Action::Resume { have } => {
+                writeln!(text, "  resume {size:>9}  {}, {} are there", item.file.path, Bytes(have))
+            }
+            ref action => writeln!(text, "  {:6} {size:>9}  {}", verb(action), item.file.path),
+        };
+    }
+    let _ = writeln!(
+        text,
+        "{} in all, {} to fetch; {} of disk space needed, {} free",
+        Bytes(plan.bytes_total),
+        Bytes(plan.bytes_to_fetch),
+        Bytes(plan.bytes_needed),
+        Bytes(plan.bytes_free)
+    );
+    text
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Skip => "skip",
+        Action::Adopt => "check",
+        Action::Copy => "copy",
+        Action::Resume { .. } => "resume",
+        Action::Fetch => "fetch",
+    }
+}
+
+/// One file that was looked at.
+pub fn verified(file: &Checked) -> String {
+    let target = file.target.display();
+    match &file.fault {
+        Some(fault) if file.repaired => format!("repaired  {target}: {fault}\n"),
+        Some(fault) => format!("WRONG     {target}: {fault}\n"),
+        None => format!("ok        {target} ({})\n", Bytes(file.size)),
+    }
+}
+
+/// One check that passed.
+pub fn checked(check: &Check) -> String {
+    format!("ok  {}: {}\n", check.name, check.seen)
+}
+
+/// The end of a smoke test.
+pub fn smoked(outcome: &SmokeOutcome) -> String {
+    format!(
+        "a fetch would work: {} to fetch, seen with {} received\n",
+        Bytes(outcome.plan.bytes_to_fetch),
+        Bytes(outcome.bytes_fetched)
+    )
+}

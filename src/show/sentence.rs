@@ -1,0 +1,76 @@
+//! Events in words, the same above bars and in a log.
+
+use std::time::Duration;
+
+use super::rate::per_second;
+use crate::plan::{Action, Plan};
+use crate::report::{Done, Event, FileOutcome};
+use crate::words::{Bytes, Span, chain, count, one_line};
+
+/// What happened, in one line. `None` for what only a reporter with a memory can word.
+/// A sentence about a file begins with its path.
+pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
+    let text = match event {
+        Event::Begin { command, what } => {
+            format!("modelfetch {}: {command} {what}", env!("CARGO_PKG_VERSION"))
+        }
+        Event::Waiting { owner, dir } => format!("waiting: `{}` is in use by {owner}", dir.display()),
+        Event::Asking { what, host } => format!("asking {host} for {what}"),
+        Event::Resolved { repo, revision, commit, files, bytes } => format!(
+            "{repo} at {revision} is commit {commit}: {}, {}",
+            count(*files as u64, "file"),
+            Bytes(*bytes)
+        ),
+        Event::Planned(plan) => planned(plan),
+        Event::Skipped { path } => format!("{path}: already there and verified"),
+        Event::Retrying { what, cause, delay, attempt } => {
+            format!("{what}: {}; retry {attempt} in {}", chain(*cause), Span(*delay))
+        }
+        Event::Recovered { what, attempts } => {
+            format!("{what}: recovered after {}", count(u64::from(*attempts), "failure"))
+        }
+        Event::Renewed { path, host } => {
+            format!("{path}: the download link had expired; going on with a new one from {host}")
+        }
+        Event::Restarted { path, why, dropped, kept: 1.. } => {
+            format!("{path}: fetching {} of it again: {why}", Bytes(*dropped))
+        }
+        Event::Restarted { path, why, dropped, kept: 0 } => {
+            format!("{path}: starting again from zero, {} dropped: {why}", Bytes(*dropped))
+        }
+        Event::Published(outcome) => published(outcome),
+        Event::Warning(text) => format!("warning: {text}"),
+        Event::Started { .. } | Event::Progress(_) => return None,
+    };
+    Some(one_line(&text))
+}
+
+fn planned(plan: &Plan) -> String {
+    let dir = plan.dir.display();
+    let files = plan.items.len() as u64;
+    let waiting = plan.items.iter().filter(|item| item.action != Action::Skip).count();
+    if waiting == 0 {
+        return format!("nothing to do: {} in `{dir}`", count(files, "verified file"));
+    }
+    format!(
+        "{waiting} of {} to do, {} to fetch; {} free in `{dir}`",
+        count(files, "file"),
+        Bytes(plan.bytes_to_fetch),
+        Bytes(plan.bytes_free)
+    )
+}
+
+fn published(file: &FileOutcome) -> String {
+    let time = Duration::try_from_secs_f64(file.seconds).unwrap_or_default();
+    let done = match file.done {
+        Done::Skipped | Done::Adopted => format!("was there, and its {} are right", Bytes(file.size)),
+        Done::Copied => "the same content as another file, copied".into(),
+        Done::Resumed | Done::Fetched => format!(
+            "verified, {} fetched in {} ({}/s)",
+            Bytes(file.bytes_fetched),
+            Span(time),
+            Bytes(per_second(file.bytes_fetched, time))
+        ),
+    };
+    format!("{}: {done} -> {}", file.path, file.target.display())
+}

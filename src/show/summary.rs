@@ -1,0 +1,126 @@
+//! The end of any run, as machines read it.
+
+use serde::Serialize;
+
+use super::Totals;
+use crate::command::smoke::SmokeOutcome;
+use crate::command::verify::Checked;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::report::Outcome;
+use crate::words::chain;
+
+/// The JSON result, the termination message and the metrics file all show this.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary<'a> {
+    /// Version of this schema.
+    pub schema: u32,
+    /// `fetch`, `plan`, `verify` or `smoke`; empty where the command line could not be read.
+    pub command: &'a str,
+    /// `ok` or `error`.
+    pub outcome: &'static str,
+    /// The process's exit status.
+    pub exit: u8,
+    /// [`crate::error::Exit::reason`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The error and its causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// [`Error::hint`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Total size of the files asked for.
+    pub bytes_total: u64,
+    /// Bytes received.
+    pub bytes_fetched: u64,
+    /// Failures that were tried again.
+    pub retries: u64,
+    /// Time of the whole run.
+    pub seconds: f64,
+    /// What the command found or did.
+    #[serde(flatten)]
+    pub findings: Option<Findings<'a>>,
+}
+
+/// What a command found or did.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Findings<'a> {
+    /// Of a fetch: repository, revision, commit, files.
+    Fetched(&'a Outcome),
+    /// Of a plan.
+    Planned {
+        /// The plan.
+        plan: &'a Plan,
+    },
+    /// Of a verification, also of one that failed.
+    Verified {
+        /// Every file that was looked at.
+        files: &'a [Checked],
+    },
+    /// Of a smoke test.
+    Smoked {
+        /// The checks that passed, and the plan.
+        smoke: &'a SmokeOutcome,
+    },
+    /// Of a `cluster` command.
+    Cluster {
+        /// What was found and done, in a sentence.
+        did: &'a str,
+    },
+}
+
+impl Findings<'_> {
+    /// The sums, where the findings know them better than the events told.
+    fn totals(self, told: Totals) -> Totals {
+        match self {
+            Self::Fetched(_) | Self::Planned { .. } | Self::Cluster { .. } => told,
+            Self::Verified { files } => {
+                Totals { bytes_total: files.iter().map(|file| file.size).sum(), ..told }
+            }
+            Self::Smoked { smoke } => {
+                Totals { bytes_total: smoke.plan.bytes_total, bytes_fetched: smoke.bytes_fetched, ..told }
+            }
+        }
+    }
+}
+
+impl<'a> Summary<'a> {
+    /// Of a run that ended after `seconds`, well or with `error`.
+    pub fn new(
+        command: &'a str,
+        error: Option<&Error>,
+        findings: Option<Findings<'a>>,
+        totals: Totals,
+        seconds: f64,
+    ) -> Self {
+        let totals = findings.map_or(totals, |findings| findings.totals(totals));
+        Self {
+            schema: 1,
+            command,
+            outcome: if error.is_none() { "ok" } else { "error" },
+            exit: error.map_or(0, Error::exit_number),
+            reason: error.map(|error| error.exit().reason),
+            error: error.map(|error| chain(error)),
+            hint: error.and_then(Error::hint),
+            bytes_total: totals.bytes_total,
+            bytes_fetched: totals.bytes_fetched,
+            retries: totals.retries,
+            seconds,
+            findings,
+        }
+    }
+
+    /// Of a run that failed before its command was known.
+    pub fn of_error(error: &Error) -> Self {
+        Self::new("", Some(error), None, Totals::default(), 0.0)
+    }
+
+    /// Of a command line that could not be read; `text` says why.
+    pub fn of_bad_usage(text: &str) -> Self {
+        let nothing = Self::new("", None, None, Totals::default(), 0.0);
+        let error = Some(text.trim().to_owned());
+        Self { exit: 2, outcome: "error", reason: Some("usage"), error, ..nothing }
+    }
+}

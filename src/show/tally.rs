@@ -1,0 +1,117 @@
+//! Counts what a run moved, also for runs that fail.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Show, Summary};
+use crate::report::{Event, Reporter};
+use crate::request::RepoPath;
+
+/// Passes every event on, and keeps the sums.
+pub struct Tally {
+    next: Arc<dyn Show>,
+    sums: Mutex<Sums>,
+}
+
+/// Sums over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Total size of the files asked for.
+    pub bytes_total: u64,
+    /// Bytes received.
+    pub bytes_fetched: u64,
+    /// Failures that were tried again.
+    pub retries: u64,
+}
+
+#[derive(Default)]
+struct Sums {
+    bytes_total: u64,
+    received: HashMap<RepoPath, u64>,
+    retries: u64,
+}
+
+impl Tally {
+    /// In front of `next`.
+    pub fn new(next: Arc<dyn Show>) -> Self {
+        Self { next, sums: Mutex::default() }
+    }
+
+    /// The sums so far.
+    pub fn totals(&self) -> Totals {
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        Totals {
+            bytes_total: sums.bytes_total,
+            bytes_fetched: sums.received.values().sum(),
+            retries: sums.retries,
+        }
+    }
+}
+
+impl Reporter for Tally {
+    fn report(&self, event: &Event<'_>) {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner).add(event);
+        self.next.report(event);
+    }
+
+    fn aside(&self, print: &mut dyn FnMut()) {
+        self.next.aside(print);
+    }
+}
+
+impl Show for Tally {
+    fn finished(&self, summary: &Summary<'_>) {
+        self.next.finished(summary);
+    }
+}
+
+impl Sums {
+    fn add(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Resolved { bytes, .. } => self.bytes_total = *bytes,
+            Event::Planned(plan) => self.bytes_total = plan.bytes_total,
+            Event::Progress(progress) => self.received(progress.path, progress.received),
+            Event::Published(outcome) => self.received(&outcome.path, outcome.bytes_fetched),
+            Event::Retrying { .. } => self.retries += 1,
+            _ => {}
+        }
+    }
+
+    /// Counts only grow, whatever order events arrive in.
+    fn received(&mut self, path: &RepoPath, bytes: u64) {
+        let known = self.received.entry(path.clone()).or_default();
+        *known = bytes.max(*known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Style;
+    use super::super::fixture::{self, path};
+    use super::*;
+    use crate::report::Progress;
+
+    /// A failed run has no outcome to sum up: what it received is known from its events.
+    #[test]
+    fn what_a_run_received_is_known_although_it_failed() {
+        let tally = Tally::new(Style::Silent.on_stderr());
+        let cause = std::io::Error::other("broken wire");
+        let progress = |path, received| Progress {
+            path,
+            size: 1_000,
+            on_disk: received,
+            hashed: 0,
+            received,
+            connections: 1,
+        };
+        let (first, second) = (path("a"), path("b"));
+        tally.report(&Event::Planned(&fixture::plan(2)));
+        for (path, received) in [(&first, 100), (&first, 300), (&second, 50)] {
+            tally.report(&Event::Progress(&progress(path, received)));
+        }
+        let delay = std::time::Duration::ZERO;
+        tally.report(&Event::Retrying { what: "a", cause: &cause, delay, attempt: 1 });
+        let expected = Totals { bytes_total: 2_000_000_000, bytes_fetched: 350, retries: 1 };
+        assert_eq!(tally.totals(), expected);
+    }
+}

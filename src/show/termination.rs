@@ -1,0 +1,103 @@
+//! The few bytes a pod leaves behind: Kubernetes shows them in the container's status.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::Summary;
+
+/// What Kubernetes keeps of a termination message.
+pub const MESSAGE_MAX: usize = 4096;
+
+const ELLIPSIS: &str = "…";
+
+/// The summary as JSON of at most [`MESSAGE_MAX`] bytes. What is too long loses its findings
+/// first, then the end of its texts: the result is always valid JSON.
+pub fn message(summary: &Summary<'_>) -> String {
+    let whole = to_json(summary);
+    if whole.len() <= MESSAGE_MAX {
+        return whole;
+    }
+    let mut short = Summary { findings: None, ..summary.clone() };
+    let mut text = to_json(&short);
+    while text.len() > MESSAGE_MAX {
+        let longest = if length(short.hint.as_ref()) > length(short.error.as_ref()) {
+            &mut short.hint
+        } else {
+            &mut short.error
+        };
+        let Some(field) = longest.as_mut().filter(|field| field.len() > ELLIPSIS.len()) else { break };
+        field.truncate(field.floor_char_boundary(field.len() * 3 / 4 - ELLIPSIS.len() / 2));
+        field.push_str(ELLIPSIS);
+        text = to_json(&short);
+    }
+    text
+}
+
+/// Writes the message over what is there; `create` decides whether the file must exist already.
+pub fn write(path: &Path, summary: &Summary<'_>, create: bool) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).create(create).open(path)?;
+    file.write_all(message(summary).as_bytes())
+}
+
+fn length(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
+}
+
+fn to_json(summary: &Summary<'_>) -> String {
+    serde_json::to_string(summary).expect("every field has a JSON form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::super::{Findings, Totals};
+    use super::*;
+    use crate::error::Error;
+
+    fn parsed(summary: &Summary<'_>) -> serde_json::Value {
+        let text = message(summary);
+        assert!(text.len() <= MESSAGE_MAX, "{} bytes", text.len());
+        serde_json::from_str(&text).expect("valid JSON")
+    }
+
+    #[test]
+    fn a_short_summary_keeps_its_files() {
+        let outcome = fixture::outcome(2);
+        let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), Totals::default(), 1.5);
+        let value = parsed(&summary);
+        assert_eq!((value["outcome"].as_str(), value["exit"].as_u64()), (Some("ok"), Some(0)));
+        assert_eq!(value["files"].as_array().expect("files").len(), 2);
+    }
+
+    #[test]
+    fn many_files_are_dropped_before_anything_else() {
+        let outcome = fixture::outcome(100);
+        let totals = Totals { bytes_total: 7, ..Totals::default() };
+        let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), totals, 1.5);
+        let value = parsed(&summary);
+        assert_eq!((value["files"].as_array(), value["bytes_total"].as_u64()), (None, Some(7)));
+    }
+
+    #[test]
+    fn a_long_error_is_cut_and_stays_valid_json_whatever_it_holds() {
+        for filling in ["x", "\"", "\u{1}", "ü", "\u{1f980}"] {
+            let error = Error::Internal(filling.repeat(5000));
+            let value = parsed(&Summary::new("fetch", Some(&error), None, Totals::default(), 0.0));
+            let text = value["error"].as_str().expect("error");
+            assert!(text.starts_with("internal error: ") && text.ends_with('…'), "{text}");
+            assert!(value["hint"].as_str().expect("hint").contains("report it"));
+        }
+    }
+
+    #[test]
+    fn the_default_file_is_written_only_where_it_exists() {
+        let path = std::env::temp_dir().join(format!("modelfetch-termination-{}", std::process::id()));
+        let summary = Summary::of_bad_usage("bad");
+        assert_eq!(write(&path, &summary, false).expect_err("absent").kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, "x".repeat(9000)).expect("file");
+        write(&path, &summary, false).expect("written");
+        assert_eq!(std::fs::read_to_string(&path).expect("file"), message(&summary));
+        std::fs::remove_file(&path).expect("cleaned");
+    }
+}

@@ -1,0 +1,14 @@
+//! Everything on the disk.
+
+pub mod block;
+pub mod gate;
+pub mod hashing;
+pub mod journal;
+pub mod layout;
+pub mod leftovers;
+pub mod lock;
+pub mod partial;
+pub mod planner;
+pub mod publish;
+pub mod receipt;
+pub mod writer;

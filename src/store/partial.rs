@@ -1,0 +1,548 @@
+//! The partial file: bytes so far, at their final offsets, with the journal beside them.
+//!
+//! One thread writes through the page cache (parallel writes to one file only queue up at its
+//! inode), some write past it, one hashes, one flushes, so that never much is dirty: a pod with a
+//! small memory limit would be killed for page cache that cannot be dropped.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use rustix::fs::{FallocateFlags, OFlags};
+
+use super::block::{Block, WORTH_IT_FROM};
+use super::journal::{Journal, Record};
+use crate::content::RangeSet;
+use crate::disk;
+use crate::error::Error;
+use crate::plan::WantedFile;
+use crate::request::RepoId;
+
+/// Bytes written between two records in the journal: what a killed process may have to fetch again.
+const JOURNAL_EVERY: u64 = 8 << 20;
+/// Bytes that the hash may have to read from the disk before it comes to a block that waits for it
+/// in memory. A resumed file is hashed from its start: the download must not wait for that.
+const BEHIND_MAX: u64 = 32 << 20;
+/// Dirty bytes at which a flush begins.
+const FLUSH_AT: u64 = 32 << 20;
+/// Dirty bytes at which writing waits for the flush.
+const DIRTY_MAX: u64 = 64 << 20;
+/// Bytes that a power cut may cost: written, dirty or not, but not recorded as flushed.
+const UNRECORDED_MAX: u64 = 256 << 20;
+
+/// A file that is being filled.
+#[derive(Debug)]
+pub struct Partial {
+    file: File,
+    /// The same file past the page cache, where that pays.
+    direct: Option<File>,
+    /// The file system refused a write past the page cache.
+    direct_refused: AtomicBool,
+    path: PathBuf,
+    partials: PathBuf,
+    remote: WantedFile,
+    state: Mutex<State>,
+    /// Held while the record of what was written is replaced, and taken before `state`: an older
+    /// record must not come after a newer one.
+    recording: Mutex<()>,
+    /// Rung when there is more to hash.
+    hashable: Condvar,
+    /// Rung when a flush is due, or done.
+    flushing: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    journal: Journal,
+    to_hash: VecDeque<Piece>,
+    /// Up to where the hash has bytes, or will find them in `to_hash`.
+    handed: u64,
+    /// Nobody hashes any more.
+    hash_is_over: bool,
+    unjournaled: u64,
+    /// Bytes in the page cache that may not be on the device.
+    dirty: u64,
+    /// Bytes that the record of what was flushed does not have.
+    unrecorded: u64,
+    /// A flush failed, with this error: what was written since the last good one may be gone.
+    lost: Option<i32>,
+    /// Nothing more will be written.
+    closed: bool,
+    /// Why writing or flushing is over.
+    failure: Option<Error>,
+}
+
+impl State {
+    /// Lets the hash have all up to `end` from the disk.
+    fn hand_from_disk(&mut self, end: u64) {
+        if self.handed >= end {
+            return;
+        }
+        match self.to_hash.back_mut() {
+            Some(Piece::Disk(range)) => range.end = end,
+            _ => self.to_hash.push_back(Piece::Disk(self.handed..end)),
+        }
+        self.handed = end;
+    }
+
+    /// The next bytes to hash that are there, at most `length` of them from the disk.
+    fn next_to_hash(&mut self, length: u64) -> Option<Piece> {
+        let written = self.journal.written.prefix();
+        if self.to_hash.is_empty() {
+            self.hand_from_disk(written);
+        }
+        match self.to_hash.front_mut()? {
+            Piece::Memory(_) => self.to_hash.pop_front(),
+            Piece::Disk(range) => {
+                let end = range.end.min(written).min(range.start + length);
+                let piece = (end > range.start).then(|| Piece::Disk(range.start..end));
+                range.start = end.max(range.start);
+                if range.is_empty() {
+                    self.to_hash.pop_front();
+                }
+                piece
+            }
+        }
+    }
+
+    /// Bytes that the hash has to read from the disk.
+    fn to_read(&self) -> u64 {
+        let ranges = self.to_hash.iter().filter_map(|piece| match piece {
+            Piece::Disk(range) => Some(range.end - range.start),
+            Piece::Memory(_) => None,
+        });
+        ranges.sum()
+    }
+
+    /// Whether bytes that were written just now may be what the hash waits for.
+    fn has_news_for_hash(&self, size: u64) -> bool {
+        let written = self.journal.written.prefix();
+        let is_next_from_disk = match self.to_hash.front() {
+            Some(Piece::Disk(_)) => true,
+            Some(Piece::Memory(_)) => false,
+            None => written > self.handed,
+        };
+        is_next_from_disk || written == size
+    }
+
+    fn flush_is_due(&self) -> bool {
+        self.dirty >= FLUSH_AT || self.unrecorded >= UNRECORDED_MAX
+    }
+}
+
+/// The next bytes to hash, in file order.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// In memory, on their way to the disk.
+    Memory(Arc<Block>),
+    /// To be read from the file.
+    Disk(Range<u64>),
+}
+
+/// Hashing goes on while this exists.
+#[derive(Debug)]
+pub struct Hashing<'a>(&'a Partial);
+
+impl Drop for Hashing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.hash_is_over = true;
+        // The writer waits for the memory of blocks.
+        state.to_hash.clear();
+    }
+}
+
+impl Partial {
+    /// Opens what an earlier run left, or creates the file. Disk space is taken at once where the
+    /// file system can do that, so that a full disk shows before the download, not after it.
+    pub fn open(partials: &Path, remote: &WantedFile, repo: &RepoId) -> Result<Self, Error> {
+        disk::create_dir(partials)?;
+        let path = Journal::partial_path(partials, remote);
+        let io = |action| Error::io(action, &path);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(io("open"))?;
+        let length = file.metadata().map_err(io("look at"))?.len();
+        let journal = Journal::read(partials, remote, length)?;
+        if journal.is_none() || length > remote.size() {
+            file.set_len(0).map_err(io("truncate"))?;
+        }
+        allocate(&file, remote.size()).map_err(io("take disk space for"))?;
+        let journal =
+            journal.filter(|_| length <= remote.size()).unwrap_or_else(|| Journal::new(remote, repo));
+        let direct = (remote.size() >= WORTH_IT_FROM && disk::does_direct_io_well(&file)).then(|| {
+            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(&path)
+        });
+        let state = State {
+            journal,
+            to_hash: VecDeque::new(),
+            handed: 0,
+            hash_is_over: false,
+            unjournaled: 0,
+            dirty: 0,
+            unrecorded: 0,
+            lost: None,
+            closed: false,
+            failure: None,
+        };
+        Ok(Self {
+            file,
+            direct: direct.and_then(Result::ok),
+            direct_refused: AtomicBool::new(false),
+            path,
+            partials: partials.into(),
+            remote: remote.clone(),
+            state: Mutex::new(state),
+            recording: Mutex::new(()),
+            hashable: Condvar::new(),
+            flushing: Condvar::new(),
+        })
+    }
+
+    /// The file it will become.
+    pub fn remote(&self) -> &WantedFile {
+        &self.remote
+    }
+
+    /// Where the bytes are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes that are there.
+    pub fn written(&self) -> u64 {
+        self.lock().journal.written.bytes()
+    }
+
+    /// What is to be fetched.
+    pub fn missing(&self) -> RangeSet {
+        self.lock().journal.written.missing(self.remote.size())
+    }
+
+    /// The ranges that are there.
+    pub fn ranges(&self) -> RangeSet {
+        self.lock().journal.written.clone()
+    }
+
+    /// Whether blocks go past the page cache.
+    pub fn takes_direct_io(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Writes bytes at their place, through the page cache. Waits for a flush when much is dirty.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))?;
+        self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
+        if self.is_flushed_meanwhile() {
+            self.wait_while_much_is_dirty();
+        }
+        Ok(())
+    }
+
+    fn wait_while_much_is_dirty(&self) {
+        let mut state = self.lock();
+        while state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none() {
+            state = self.flushing.wait(state).expect("nothing panics while it holds the state");
+        }
+    }
+
+    /// Writes a block at its place, past the page cache if that is possible.
+    pub(crate) fn write_block(&self, block: &Block) -> Result<(), Error> {
+        if self.write_directly(block)? {
+            return self.note(block.offset()..block.end(), 0);
+        }
+        self.write(block.offset(), block.bytes())
+    }
+
+    fn write_directly(&self, block: &Block) -> Result<bool, Error> {
+        let Some(direct) = self.direct.as_ref().filter(|_| block.is_aligned()) else { return Ok(false) };
+        if self.direct_refused.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match direct.write_all_at(block.bytes(), block.offset()) {
+            Ok(()) => Ok(true),
+            // A device with larger sectors than any known, or a short write that ended off a boundary.
+            Err(cause) if cause.kind() == std::io::ErrorKind::InvalidInput => {
+                self.direct_refused.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(cause) => Err(Error::io("write", &self.path)(cause)),
+        }
+    }
+
+    /// Notes that bytes were written, and every now and then records it.
+    fn note(&self, range: Range<u64>, dirty: u64) -> Result<(), Error> {
+        let is_due = {
+            let mut state = self.lock();
+            self.check(&state)?;
+            let bytes = range.end - range.start;
+            state.journal.written.insert(range);
+            state.unjournaled += bytes;
+            state.unrecorded += bytes;
+            state.dirty += dirty;
+            if state.has_news_for_hash(self.remote.size()) {
+                self.hashable.notify_one();
+            }
+            if state.flush_is_due() {
+                self.flushing.notify_all();
+            }
+            let is_due = state.unjournaled >= JOURNAL_EVERY;
+            if is_due {
+                state.unjournaled = 0;
+            }
+            is_due
+        };
+        if is_due { self.record() } else { Ok(()) }
+    }
+
+    /// Records what was written. The others go on meanwhile: it takes as long as writing a block.
+    fn record(&self) -> Result<(), Error> {
+        let _recording = self.recording.lock().expect("nothing panics while it writes a record");
+        let journal = self.lock().journal.clone();
+        journal.write(&self.partials, &self.remote, Record::Written)
+    }
+
+    /// Whether a file of this size has a thread in [`Partial::flush_behind`].
+    pub fn is_flushed_meanwhile(&self) -> bool {
+        self.remote.size() > DIRTY_MAX
+    }
+
+    /// Makes what is written durable.
+    ///
+    /// The kernel tells of a page it could not write once: after that it counts as clean, readers
+    /// find it in memory, and the next flush succeeds. So nothing is believed any more that no
+    /// flush before had covered, by this run or a later one.
+    pub fn flush(&self) -> Result<(), Error> {
+        let flushed = self.file.sync_data();
+        let mut state = self.lock();
+        self.check(&state)?;
+        flushed.map_err(|cause| {
+            let name = self.remote.content.key().to_string();
+            let covered = Journal::read_record(&self.partials, &name, Record::Flushed);
+            state.journal.written = covered.ok().flatten().map(|journal| journal.written).unwrap_or_default();
+            state.lost = Some(cause.raw_os_error().unwrap_or(0));
+            drop(state);
+            self.hashable.notify_all();
+            self.flushing.notify_all();
+            // The first failure is the one to tell. Nothing more can be done about a second one.
+            let _ = self.record();
+            Error::io("flush", &self.path)(cause)
+        })
+    }
+
+    /// Fails if a flush has failed.
+    fn check(&self, state: &State) -> Result<(), Error> {
+        let failure = state.lost.map(std::io::Error::from_raw_os_error);
+        failure.map_or(Ok(()), |cause| Err(Error::io("flush", &self.path)(cause)))
+    }
+
+    /// Flushes behind the writer until the file is closed or a flush fails.
+    pub fn flush_behind(&self) {
+        let mut state = self.lock();
+        loop {
+            while !state.flush_is_due() && !state.closed {
+                state = self.flushing.wait(state).expect("nothing panics while it holds the state");
+            }
+            if state.closed {
+                return;
+            }
+            let (covered, dirty, unrecorded) = (state.journal.clone(), state.dirty, state.unrecorded);
+            drop(state);
+            let recorded =
+                self.flush().and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
+            state = self.lock();
+            state.dirty -= dirty;
+            state.unrecorded -= unrecorded;
+            self.flushing.notify_all();
+            if let Err(error) = recorded {
+                state.failure = Some(error);
+                return;
+            }
+        }
+    }
+
+    /// To be held while [`Partial::next_to_hash`] is called.
+    pub fn hashing(&self) -> Hashing<'_> {
+        Hashing(self)
+    }
+
+    /// Waits for the next bytes in file order, at most `length` of them from the disk.
+    /// `None` once the file is closed, or a flush has failed.
+    pub fn next_to_hash(&self, length: u64) -> Option<Piece> {
+        let mut state = self.lock();
+        loop {
+            if state.closed || state.lost.is_some() {
+                return None;
+            }
+            if let Some(piece) = state.next_to_hash(length) {
+                return Some(piece);
+            }
+            state = self.hashable.wait(state).expect("nothing panics while it holds the state");
+        }
+    }
+
+    /// Waits until every byte of the file is written; `false` if it is closed, or a flush fails, before.
+    pub fn wait_until_written(&self) -> bool {
+        let mut state = self.lock();
+        while state.journal.written.prefix() < self.remote.size() {
+            if state.closed || state.lost.is_some() {
+                return false;
+            }
+            state = self.hashable.wait(state).expect("nothing panics while it holds the state");
+        }
+        true
+    }
+
+    /// Lets the hash have a block, and what lies below it and nobody handed over yet from the disk;
+    /// the block too if the hash is far behind.
+    pub(crate) fn hand_to_hash(&self, block: &Arc<Block>) {
+        let mut state = self.lock();
+        if state.hash_is_over {
+            return;
+        }
+        state.hand_from_disk(block.offset());
+        if state.to_read() > BEHIND_MAX {
+            state.hand_from_disk(block.end());
+        } else {
+            state.handed = block.end();
+            state.to_hash.push_back(Piece::Memory(Arc::clone(block)));
+            self.hashable.notify_one();
+        }
+    }
+
+    /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for
+    /// them. Fails if a flush had failed.
+    pub fn close(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.closed = true;
+        self.hashable.notify_all();
+        self.flushing.notify_all();
+        state.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Records what is there, for the next run. With nothing in it the file goes: it would only
+    /// keep disk space from others.
+    pub fn save(&self) -> Result<(), Error> {
+        if self.lock().journal.written.is_empty() {
+            return self.discard();
+        }
+        self.record()
+    }
+
+    /// Takes ranges for missing again. They stay where they are until others come.
+    pub fn doubt(&self, ranges: &RangeSet) -> Result<(), Error> {
+        {
+            let written = &mut self.lock().journal.written;
+            ranges.iter().for_each(|range| written.remove(range));
+        }
+        self.save()
+    }
+
+    /// Removes the file with its journal.
+    pub fn discard(&self) -> Result<(), Error> {
+        discard(&self.partials, &self.remote)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the state")
+    }
+}
+
+/// Removes the partial file of `remote` with its journal. The records go first: a partial file
+/// without one is not believed.
+pub fn discard(partials: &Path, remote: &WantedFile) -> Result<(), Error> {
+    for record in Record::ALL {
+        disk::remove(&Journal::path(partials, remote, record))?;
+    }
+    disk::remove(&Journal::partial_path(partials, remote))
+}
+
+/// Takes the disk space of `size` bytes and makes the file that long. NFS before 4.2, some FUSE
+/// file systems and old kernels cannot take space beforehand; there the length alone is set.
+fn allocate(file: &File, size: u64) -> std::io::Result<()> {
+    use rustix::io::Errno;
+    if size == 0 {
+        return file.set_len(0);
+    }
+    loop {
+        return match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+            Ok(()) => Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
+            Err(why) => Err(why.into()),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::{BLOCK, Pool};
+    use super::*;
+    use crate::request::RepoKind;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A file of which the first `written` bytes are there.
+    fn resumed(dir: &Path, written: u64) -> Partial {
+        let remote = WantedFile {
+            path: "m.gguf".parse().expect("a path"),
+            content: crate::content::Content::new(
+                256 * MIB,
+                crate::content::Digest::from_etag(&"ab".repeat(32)).expect("a digest"),
+            ),
+        };
+        let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
+        let partial = Partial::open(dir, &remote, &repo).expect("opened");
+        partial.note(0..written, 0).expect("noted");
+        partial
+    }
+
+    fn block(pool: &Pool, offset: u64) -> Arc<Block> {
+        let mut block = pool.try_block(offset).expect("a free block");
+        block.append(&vec![7; BLOCK as usize]);
+        Arc::new(block)
+    }
+
+    /// How far the hash gets.
+    fn hashable(partial: &Partial) -> u64 {
+        let pieces = std::iter::from_fn(|| partial.lock().next_to_hash(MIB));
+        let end = |piece: &Piece| match piece {
+            Piece::Disk(range) => range.end,
+            Piece::Memory(block) => block.end(),
+        };
+        pieces.map(|piece| end(&piece)).last().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_download_does_not_wait_until_what_was_there_is_hashed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), 128 * MIB);
+        let pool = Pool::new(Arc::default());
+        for n in 0..64 {
+            partial.hand_to_hash(&block(&pool, 128 * MIB + n * BLOCK));
+        }
+        assert!(pool.is_plentiful());
+        // What no writer has written yet is not read.
+        assert_eq!(hashable(&partial), 128 * MIB);
+        partial.note(128 * MIB..192 * MIB, 0).expect("noted");
+        assert_eq!(hashable(&partial), 192 * MIB);
+    }
+
+    #[test]
+    fn a_hash_that_keeps_up_gets_blocks_from_memory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), MIB);
+        let pool = Pool::new(Arc::default());
+        partial.hand_to_hash(&block(&pool, MIB));
+        partial.hand_to_hash(&block(&pool, 2 * MIB));
+        assert_eq!(hashable(&partial), 3 * MIB);
+    }
+}
