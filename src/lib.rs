@@ -8,40 +8,57 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "small known numbers"))]
 
-/// What a reference stands for: names and contents, and who offers the bytes.
-pub mod catalog;
 /// Flags, variables, pages: what becomes of a command line.
 pub mod cli;
-/// One file per command: fetch, plan, verify, smoke, cluster.
-pub mod command;
-/// What a file holds, whatever it is called.
-pub mod content;
-/// Handles of folders, atomic replacement, space.
-pub mod disk;
-/// Every way a run can end badly, with its exit number and what to do next.
-pub mod error;
-/// HTTP: client, names, roots, failures, waiting.
-pub mod net;
-/// What will be done: data only.
-pub mod plan;
-/// What happens, told to whoever watches: events, no words.
-pub mod report;
-/// What the user asked for, as types that can only hold valid values.
-pub mod request;
-/// When to try again, after how long, and when to stop.
-pub mod retry;
+
 /// How a run is shown: bars, lines, JSON, results, metrics, termination message.
 pub mod show;
-/// Bytes of one content by range.
-pub mod source;
-/// The order to stop.
-pub mod stop;
-/// Everything on the disk: layout, lock, receipts, plans, partial files, publishing.
-pub mod store;
+
+/// One file per command: fetch, plan, verify, smoke, cluster.
+pub mod command;
+
 /// Connections at work on contents. No names, no HTTP.
 pub mod transfer;
+
+/// What a reference stands for: names and contents, and who offers the bytes.
+pub mod catalog;
+
 /// Who vouches for a content.
 pub mod trust;
+
+/// Everything on the disk: layout, lock, receipts, plans, partial files, publishing.
+pub mod store;
+
+/// Bytes of one content by range.
+pub mod source;
+
+/// HTTP: client, names, roots, failures, waiting.
+pub mod net;
+
+/// When to try again, after how long, and when to stop.
+pub mod retry;
+
+/// Handles of folders, atomic replacement, space.
+pub mod disk;
+
+/// The order to stop.
+pub mod stop;
+
+/// What happens, told to whoever watches: events, no words.
+pub mod report;
+
+/// What will be done: data only.
+pub mod plan;
+
+/// Every way a run can end badly, with its exit number and what to do next.
+pub mod error;
+
+/// What the user asked for, as types that can only hold valid values.
+pub mod request;
+
+/// What a file holds, whatever it is called.
+pub mod content;
+
 /// Text for people: sizes, times, counts, causes, hosts.
 pub mod words;
 
