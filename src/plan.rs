@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::error::Error;
@@ -25,6 +25,18 @@ impl WantedFile {
     }
 }
 
+/// Where the files of a request come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The repository.
+    pub repo: RepoId,
+    /// The revision that was asked for.
+    pub revision: Revision,
+    /// The commit it is; unknown where receipts alone answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<Commit>,
+}
+
 /// What will be done.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
@@ -45,8 +57,8 @@ pub struct Plan {
     pub bytes_to_fetch: u64,
     /// Bytes of disk space still to be taken.
     pub bytes_needed: u64,
-    /// Bytes of disk space free.
-    pub bytes_free: u64,
+    /// Bytes of disk space free, where the file system tells.
+    pub bytes_free: Option<u64>,
 }
 
 /// One file of a plan.
@@ -84,24 +96,12 @@ pub enum Action {
 impl Plan {
     /// Fails with the exact shortfall if there is not enough room.
     pub fn check_space(&self) -> Result<(), Error> {
-        if self.bytes_needed > self.bytes_free {
-            return Err(Error::NoSpace {
-                dir: self.dir.clone(),
-                need: self.bytes_needed,
-                free: self.bytes_free,
-            });
+        match self.bytes_free {
+            Some(free) if self.bytes_needed > free => {
+                Err(Error::NoSpace { dir: self.dir.clone(), need: self.bytes_needed, free })
+            }
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Whether every file is there, as far as can be told without hashing.
-    pub fn is_present(&self) -> bool {
-        self.items.iter().all(|item| matches!(item.action, Action::Skip | Action::Adopt))
-    }
-
-    /// Whether every file is there and verified.
-    pub fn is_satisfied(&self) -> bool {
-        self.items.iter().all(|item| item.action == Action::Skip)
     }
 }
 
@@ -113,10 +113,5 @@ impl Item {
             Action::Fetch => self.file.size(),
             Action::Skip | Action::Adopt | Action::Copy => 0,
         }
-    }
-
-    /// Whether its content is what another name of the request wants.
-    pub fn brings(&self, file: &WantedFile) -> bool {
-        self.file.content == file.content
     }
 }

@@ -238,7 +238,7 @@ pub(crate) fn show(page: Page) -> u8 {
 }
 
 fn write_manual(dir: &PathBuf) -> Result<(), Error> {
-    disk::create_dir(dir)?;
+    disk::Dir::create(dir)?;
     for (name, page) in cli::man_pages().map_err(Error::io("write", dir))? {
         disk::replace(&dir.join(name), &page, Durability::Process)?;
     }

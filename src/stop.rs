@@ -90,4 +90,14 @@ impl Stop {
             cause = self.raised() => Err(cause.error(doing)),
         }
     }
+
+    /// Runs work that may block, on a disk that may be dead, on a thread of its own. When the order comes
+    /// nobody waits for it any more: only for work with no state to save.
+    pub async fn or_blocking<T: Send + 'static>(
+        &self,
+        doing: &str,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.or(doing, async { tokio::task::spawn_blocking(work).await? }).await
+    }
 }

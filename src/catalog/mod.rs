@@ -16,7 +16,7 @@ pub use tree::Entry;
 
 use crate::content::{Content, Digest};
 use crate::error::Error;
-use crate::plan::WantedFile;
+use crate::plan::{Origin, WantedFile};
 use crate::request::{Commit, Pins, RepoId, RepoPath, Request, Revision, Selection};
 use crate::trust;
 
@@ -110,6 +110,16 @@ impl Resolution {
             urls: HashMap::new(),
             listing: None,
         }
+    }
+
+    /// Where the files come from.
+    pub fn origin(&self) -> Origin {
+        Origin { repo: self.repo.clone(), revision: self.revision.clone(), commit: self.commit }
+    }
+
+    /// The listing of the commit as it lies on disk, where it was needed.
+    pub fn listing_json(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.listing.as_deref().map(listing::to_json).transpose()
     }
 
     /// Named files whose size and digest are known already.

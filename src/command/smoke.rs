@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::Context;
 use crate::catalog::{self, Hub};
 use crate::content::gguf;
-use crate::disk;
 use crate::error::{Error, Failure};
 use crate::net::{self, Watchdog};
 use crate::plan::{Plan, WantedFile};
@@ -19,7 +18,7 @@ use crate::request::{NetworkUse, Request};
 use crate::retry::{Backoff, Budget};
 use crate::source::Source;
 use crate::source::answer::{self, Answer};
-use crate::store::layout::Layout;
+use crate::store::Store;
 use crate::words::{Bytes, count};
 
 /// Bytes asked for at the middle and the end of a file.
@@ -67,10 +66,10 @@ async fn smoke_unstopped(
     context: &Context,
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
-    let layout = Layout::new(&request.destination, &request.repo);
+    let store = Store::new(&request.destination, &request.repo);
     if request.network == NetworkUse::Offline {
         let (repo, wanted, dir) =
-            (request.repo.clone(), request.selection.describe(), layout.root().to_owned());
+            (request.repo.clone(), request.selection.describe(), store.root().to_owned());
         return Err(Error::Offline { repo, wanted, dir });
     }
     let mut limits = request.limits.clone();
@@ -101,17 +100,16 @@ async fn smoke_unstopped(
         probe.sample(file, url, &mut checks).await?;
     }
 
-    let plan = Plan::new(&resolution, &layout, request.recheck)?;
+    let plan = store.plan(&resolution.origin(), &resolution.files, request.recheck)?;
     plan.check_space()?;
+    let free = plan.bytes_free.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)));
     checks.pass(
-        format!("room in {}", layout.root().display()),
-        format!("{} needed, {} free", Bytes(plan.bytes_needed), Bytes(plan.bytes_free)),
+        format!("room in {}", store.root().display()),
+        format!("{} needed, {}", Bytes(plan.bytes_needed), free),
     );
-    disk::probe(layout.state())?;
-    checks.pass(
-        format!("write access to {}", layout.root().display()),
-        "a file was written and removed".into(),
-    );
+    store.probe()?;
+    checks
+        .pass(format!("write access to {}", store.root().display()), "a file was written and removed".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
 }
 

@@ -3,19 +3,23 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::{Context, fetch};
 use crate::content::{Content, Digest};
-use crate::disk;
+use crate::disk::Dir;
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::{
     Destination, Endpoints, Limits, NetworkUse, Pins, Recheck, RepoPath, Request, Revision, Selection,
 };
-use crate::store::hashing::hash_shown;
-use crate::store::layout::STATE;
+use crate::store::Store;
+use crate::store::hashing::HashQueue;
 use crate::store::receipt::Receipt;
+
+/// Files opened at the same time; as many are hashed as there are cores.
+const AHEAD: usize = 16;
 
 /// What `modelfetch verify` is asked for.
 #[derive(Debug, Clone)]
@@ -55,10 +59,17 @@ pub async fn verify(
     context: &Context,
     found: &mut (dyn FnMut(&Checked) + Send),
 ) -> Result<(), Error> {
-    let subjects = subjects(request)?;
-    let mut wrong = 0;
-    for subject in &subjects {
-        let mut checked = subject.check(context).await?;
+    let subjects = {
+        let request = request.clone();
+        context.stop.or_blocking("looking at the disk", move || subjects(&request)).await?
+    };
+    let (mut wrong, hashes) = (0, HashQueue::default());
+    let hashes = &hashes;
+    let check = |subject| async move { (subject, Subject::check(subject, hashes, context).await) };
+    let checks = stream::iter(&subjects).map(check);
+    let mut checks = std::pin::pin!(checks.buffered(AHEAD));
+    while let Some((subject, checked)) = checks.next().await {
+        let mut checked = checked?;
         if checked.fault.is_some() && request.repair {
             subject.repair(request, context).await?;
             checked.repaired = true;
@@ -71,46 +82,43 @@ pub async fn verify(
 
 /// A file and what it should be.
 struct Subject {
-    target: PathBuf,
-    file: WantedFile,
+    place: Place,
+    wanted: WantedFile,
     receipt: Option<Receipt>,
+}
+
+#[derive(Clone)]
+enum Place {
+    /// Where a store has it.
+    Stored(Store),
+    /// Where the user says it is.
+    At(PathBuf),
 }
 
 fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
     let mut subjects = Vec::new();
-    for state in state_folders(&request.destination)? {
-        let base = state.parent().unwrap_or(Path::new("."));
-        for receipt in receipts(&state.join("receipts"))? {
+    for store in Store::all(&request.destination)? {
+        for receipt in store.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let target = match request.destination {
-                Destination::Dir(_) => base.join(receipt.path.as_str()),
-                Destination::Cache(_) => base.join("blobs").join(content.key().to_string()),
-            };
-            let file = WantedFile { path: receipt.path.clone(), content };
-            subjects.push(Subject { target, file, receipt: Some(receipt) });
+            let wanted = WantedFile { path: receipt.path.clone(), content };
+            subjects.push(Subject { place: Place::Stored(store.clone()), wanted, receipt: Some(receipt) });
         }
     }
-    subjects.sort_by(|a, b| a.target.cmp(&b.target));
+    subjects.sort_by_cached_key(Subject::path);
     if !request.paths.is_empty() {
-        subjects = request
-            .paths
-            .iter()
-            .map(|path| select(path, &mut subjects, request))
-            .collect::<Result<_, _>>()?;
+        let named = request.paths.iter().map(|path| select(path, &mut subjects, request));
+        subjects = named.collect::<Result<_, _>>()?;
     }
     let selected = subjects.len();
     for subject in &mut subjects {
-        if let Some(pin) = request.pins.for_file(&subject.file.path, selected) {
-            subject.file.content = Content::new(subject.file.size(), Digest::Sha256(pin));
+        if let Some(pin) = request.pins.for_file(&subject.wanted.path, selected) {
+            subject.pin(pin);
         }
     }
     if subjects.is_empty() {
-        let dir = request.destination.root().to_string_lossy().into_owned();
-        return Err(Error::invalid(
-            "directory",
-            &dir,
-            "it holds no receipts; name a file and pin it with --sha256",
-        ));
+        let dir = request.destination.root().to_string_lossy();
+        let why = "it holds no receipts; name a file and pin it with --sha256";
+        return Err(Error::invalid("directory", &dir, why));
     }
     Ok(subjects)
 }
@@ -119,7 +127,8 @@ fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
 fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> Result<Subject, Error> {
     let in_dir = request.destination.root().join(path);
     let same = |subject: &Subject| {
-        Path::new(subject.file.path.as_str()) == path || subject.target == in_dir || subject.target == path
+        let target = subject.path();
+        Path::new(subject.wanted.path.as_str()) == path || target == in_dir || target == path
     };
     if let Some(at) = subjects.iter().position(same) {
         return Ok(subjects.remove(at));
@@ -136,57 +145,85 @@ fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> 
             "there is no receipt for it; pin its digest with --sha256",
         ));
     };
-    let target = if path.exists() { path.to_owned() } else { in_dir };
-    let size = disk::regular_file(&target)?.map_or(0, |metadata| metadata.len());
-    let content = Content::new(size, Digest::Sha256(pin));
-    let file = WantedFile { path: named.unwrap_or(name), content };
-    Ok(Subject { target, file, receipt: None })
+    let at = if path.exists() { path.to_owned() } else { in_dir };
+    let size = open_at(&at)?.map(|file| file.metadata().map_err(Error::io("look at", &at))).transpose()?;
+    let content = Content::new(size.map_or(0, |metadata| metadata.len()), Digest::Sha256(pin));
+    let wanted = WantedFile { path: named.unwrap_or(name), content };
+    Ok(Subject { place: Place::At(at), wanted, receipt: None })
+}
+
+/// Opens a file that the user named; `None` if there is none.
+fn open_at(path: &Path) -> Result<Option<std::fs::File>, Error> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+    match Dir::open(path.parent().unwrap_or(Path::new("")))? {
+        Some(dir) => dir.file(name),
+        None => Ok(None),
+    }
 }
 
 impl Subject {
-    async fn check(&self, context: &Context) -> Result<Checked, Error> {
+    fn path(&self) -> PathBuf {
+        match &self.place {
+            Place::Stored(store) => store.target_path(&self.wanted),
+            Place::At(path) => path.clone(),
+        }
+    }
+
+    /// The user's digest wins over the receipt's.
+    fn pin(&mut self, pin: crate::content::Sha256) {
+        let content = self.wanted.content;
+        let pinned = content.with_sha256(pin);
+        self.wanted.content = pinned.unwrap_or(Content::new(content.size(), Digest::Sha256(pin)));
+    }
+
+    async fn check(&self, hashes: &HashQueue, context: &Context) -> Result<Checked, Error> {
         Ok(Checked {
-            target: self.target.clone(),
-            size: self.file.size(),
-            fault: self.fault(context).await?,
+            target: self.path(),
+            size: self.wanted.size(),
+            fault: self.fault(hashes, context).await?,
             repaired: false,
         })
     }
 
-    async fn fault(&self, context: &Context) -> Result<Option<String>, Error> {
-        let Some(metadata) = disk::regular_file(&self.target)? else {
-            return Ok(Some("it is missing".into()));
+    async fn fault(&self, hashes: &HashQueue, context: &Context) -> Result<Option<String>, Error> {
+        let (place, wanted, path) = (self.place.clone(), self.wanted.clone(), self.path());
+        let at = path.clone();
+        let open = move || {
+            let file = match place {
+                Place::Stored(store) => store.open(&wanted)?,
+                Place::At(path) => open_at(&path)?,
+            };
+            let Some(file) = file else { return Ok(None) };
+            let size = file.metadata().map_err(Error::io("look at", &at))?.len();
+            Ok(Some((file, size)))
         };
-        if metadata.len() != self.file.size() {
-            return Ok(Some(format!("it has {} bytes, should have {}", metadata.len(), self.file.size())));
+        let opened = context.stop.or_blocking("looking at the disk", open).await?;
+        let Some((file, size)) = opened else { return Ok(Some("it is missing, or no regular file".into())) };
+        if size != self.wanted.size() {
+            return Ok(Some(format!("it has {size} bytes, should have {}", self.wanted.size())));
         }
-        let hashed = hash_shown(&self.target, &self.file, &*context.reporter, &context.stop).await?;
-        Ok(hashed
-            .err()
-            .map(|mismatch| format!("its digest is {}, should be {}", mismatch.computed, mismatch.expected)))
+        let hashed = hashes.hash(file, path, &self.wanted, &*context.reporter, &context.stop).await?;
+        let fault = |mismatch: crate::content::Mismatch| {
+            format!("its digest is {}, should be {}", mismatch.computed, mismatch.expected)
+        };
+        Ok(hashed.err().map(fault))
     }
 
     /// Fetches the file as its receipt describes it.
     async fn repair(&self, request: &VerifyRequest, context: &Context) -> Result<(), Error> {
         let receipt = self.receipt.as_ref().ok_or_else(|| {
             let why = "without a receipt it is not known where it came from; use `fetch`";
-            Error::invalid("repair of", &self.target.to_string_lossy(), why)
+            Error::invalid("repair of", &self.path().to_string_lossy(), why)
         })?;
-        let revision = match receipt.commit {
+        let revision = match receipt.origin.commit {
             Some(commit) => commit.to_string().parse::<Revision>()?,
-            None => receipt.revision.clone(),
+            None => receipt.origin.revision.clone(),
         };
-        let pins: Vec<_> = self
-            .file
-            .content
-            .sha256()
-            .map(|digest| format!("{}={digest}", self.file.path))
-            .into_iter()
-            .collect();
+        let pins = self.wanted.content.sha256().map(|digest| format!("{}={digest}", self.wanted.path));
         let fetch = Request {
-            repo: receipt.repo.clone(),
+            repo: receipt.origin.repo.clone(),
             revision,
-            selection: Selection::single(self.file.path.clone()),
+            selection: Selection::single(self.wanted.path.clone()),
             pins: Pins::parse(pins.iter().map(String::as_str))?,
             destination: request.destination.clone(),
             endpoints: request.endpoints.clone(),
@@ -196,28 +233,4 @@ impl Subject {
         };
         fetch::fetch(&fetch, context).await.map(|_| ())
     }
-}
-
-/// The state folders of a directory, or of every repository in a cache.
-fn state_folders(destination: &Destination) -> Result<Vec<PathBuf>, Error> {
-    match destination {
-        Destination::Dir(root) => Ok(vec![root.join(STATE)]),
-        // Beside the repositories there may be files: CACHEDIR.TAG, version.txt.
-        Destination::Cache(root) => {
-            let repos = disk::entries(root)?.into_iter().filter(|path| path.is_dir());
-            Ok(repos.map(|repo| repo.join(STATE)).collect())
-        }
-    }
-}
-
-fn receipts(dir: &Path) -> Result<Vec<Receipt>, Error> {
-    let mut found = Vec::new();
-    for path in disk::entries(dir)? {
-        if path.is_dir() {
-            found.extend(receipts(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "json") {
-            found.extend(Receipt::read(&path)?);
-        }
-    }
-    Ok(found)
 }

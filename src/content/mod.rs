@@ -73,6 +73,13 @@ impl Content {
         }
     }
 
+    /// Whether bytes of one content can be the other's: nothing that is known of both contradicts that.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let sha256 = self.sha256.zip(other.sha256);
+        let git_sha1 = self.git_sha1.zip(other.git_sha1);
+        self.size == other.size && sha256.is_none_or(|(a, b)| a == b) && git_sha1.is_none_or(|(a, b)| a == b)
+    }
+
     /// Whether bytes that were found to be this content are `wanted` too.
     pub fn proves(&self, wanted: &Self) -> bool {
         self.size == wanted.size

@@ -44,6 +44,21 @@ impl RangeSet {
         self.0.splice(first..last, [before, after].into_iter().filter(|range| !range.is_empty()));
     }
 
+    /// Takes out ranges of fewer than `bytes`, but for one at the start of the file.
+    pub fn drop_islands(&mut self, bytes: u64) {
+        self.0.retain(|range| range.start == 0 || range.end - range.start >= bytes);
+    }
+
+    /// Adds all of another set.
+    pub fn insert_all(&mut self, other: &Self) {
+        other.iter().for_each(|range| self.insert(range.clone()));
+    }
+
+    /// Takes out all of another set.
+    pub fn remove_all(&mut self, other: &Self) {
+        other.iter().for_each(|range| self.remove(range));
+    }
+
     /// What a file of this size still lacks.
     #[must_use]
     pub fn missing(&self, size: u64) -> Self {

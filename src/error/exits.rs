@@ -57,7 +57,7 @@ exits! {
     DIGEST_MISMATCH: 20, "digest-mismatch", Fail, "wrong bytes, after every part was asked for again";
     NO_SPACE: 21, "no-space", Fail, "not enough disk space";
     IO: 22, "io", Fail, "target not writable, or another I/O error";
-    LOCKED: 23, "locked", Retry, "target held by another process, or being deleted";
+    LOCKED: 23, "locked", Retry, "target held or changed by another process, or being deleted";
     NETWORK: 30, "network", Retry, "network: gave up, or the deadline passed";
     RATE_LIMITED: 31, "rate-limited", Retry, "rate limited for longer than there was time";
     OFFLINE: 32, "offline", Retry, "offline, and the file is not there";

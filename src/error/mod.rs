@@ -193,6 +193,13 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// Another process changed a file while this one relied on it.
+    #[error("another process changed `{}` during this run", path.display())]
+    Meddled {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// Retried until the time for it was over.
     #[error("gave up on {what} after {attempts} attempts in {}", Span(*.elapsed))]
     GaveUp {
@@ -385,7 +392,7 @@ impl Error {
             }
             Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
             Self::Io { .. } => exits::IO,
-            Self::Locked { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
+            Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
             Self::GaveUp { .. }
             | Self::Refused { .. }
             | Self::NotAHub { .. }
@@ -401,6 +408,11 @@ impl Error {
     /// The process's exit status.
     pub fn exit_number(&self) -> u8 {
         self.exit().number
+    }
+
+    /// Whether it says nothing about the files, only about the way to the Hub.
+    pub fn is_outage(&self) -> bool {
+        [exits::NETWORK.number, exits::RATE_LIMITED.number].contains(&self.exit_number())
     }
 
     /// What to do next.
@@ -437,6 +449,7 @@ impl Error {
             Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
             Self::Io { cause, .. } => return io_hint(cause),
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
+            Self::Meddled { .. } => "let nothing else write there meanwhile, and run again: the file is looked at anew".into(),
             Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
             Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
             Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),
@@ -452,6 +465,9 @@ impl Error {
 }
 
 fn io_hint(cause: &io::Error) -> Option<String> {
+    if cause.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return Some("a link is there, and below the target directory none is followed: remove it, or name what it leads to as the directory".into());
+    }
     let hint = match cause.kind() {
         io::ErrorKind::PermissionDenied => {
             "the process needs write permission there: check the owner, group and fsGroup of the volume"

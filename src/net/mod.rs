@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{ClientBuilder, Response, Url};
 
 use crate::error::{Error, Failure};
 use crate::request::Token;
 use crate::words::{chain, host};
 
+pub use reqwest::Client;
 pub use waiting::ordered_wait;
 pub use watchdog::Watchdog;
 

@@ -52,6 +52,6 @@ pub(super) fn plan(files: u64) -> Plan {
         bytes_total: files * SIZE,
         bytes_to_fetch: files * SIZE,
         bytes_needed: files * SIZE,
-        bytes_free: 500 * SIZE,
+        bytes_free: Some(500 * SIZE),
     }
 }

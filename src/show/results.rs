@@ -32,13 +32,18 @@ pub fn planned(plan: &Plan) -> String {
     }
     let _ = writeln!(
         text,
-        "{} in all, {} to fetch; {} of disk space needed, {} free",
+        "{} in all, {} to fetch; {} of disk space needed, {}",
         Bytes(plan.bytes_total),
         Bytes(plan.bytes_to_fetch),
         Bytes(plan.bytes_needed),
-        Bytes(plan.bytes_free)
+        free(plan)
     );
     text
+}
+
+/// How much space is free, as far as is known.
+pub(super) fn free(plan: &Plan) -> String {
+    plan.bytes_free.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)))
 }
 
 fn verb(action: &Action) -> &'static str {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rate::per_second;
+use super::results::free;
 use crate::plan::{Action, Plan};
 use crate::report::{Done, Event, FileOutcome};
 use crate::words::{Bytes, Span, chain, count, one_line};
@@ -53,10 +54,10 @@ fn planned(plan: &Plan) -> String {
         return format!("nothing to do: {} in `{dir}`", count(files, "verified file"));
     }
     format!(
-        "{waiting} of {} to do, {} to fetch; {} free in `{dir}`",
+        "{waiting} of {} to do, {} to fetch; {} in `{dir}`",
         count(files, "file"),
         Bytes(plan.bytes_to_fetch),
-        Bytes(plan.bytes_free)
+        free(plan)
     )
 }
 

@@ -1,18 +1,19 @@
-//! Step 5, verify: the digest of the bytes on disk.
-//!
-//! Only this module can make a [`Verified`], and only a [`Verified`] can be published.
+//! The digest of the bytes on disk. Only this file makes a [`Proof`], and nothing is published or gets a
+//! receipt without one.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tokio::task::spawn_blocking;
+use tokio::sync::Semaphore;
 
 use super::partial::{Partial, Piece};
-use crate::content::{Hasher, Mismatch, gguf};
+use super::receipt::Receipt;
+use crate::content::{Content, Hasher, Mismatch, gguf};
+use crate::disk::Identity;
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
@@ -22,28 +23,92 @@ use crate::stop::Stop;
 /// Small enough for the CPU's cache, large enough that system calls do not count.
 const READ_SIZE: usize = 256 << 10;
 
-/// A complete partial file whose bytes hash to what was announced.
-#[derive(Debug)]
-pub struct Verified(Arc<Partial>);
+/// That the file with this identity holds this content: its bytes were hashed through the descriptor of which
+/// the identity was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    content: Content,
+    identity: Identity,
+}
 
-impl Verified {
-    /// The file.
-    pub fn remote(&self) -> &WantedFile {
-        self.0.remote()
+impl Proof {
+    /// What the bytes are.
+    pub fn content(&self) -> &Content {
+        &self.content
     }
 
-    /// Where its bytes are.
-    pub fn path(&self) -> &Path {
-        self.0.path()
+    /// Which file holds them.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    /// Makes its bytes durable.
-    pub fn sync(&self) -> Result<(), Error> {
-        self.0.flush()
+    /// What an earlier run proved of a file that is still the same.
+    pub(super) fn of_receipt(receipt: &Receipt, present: &Identity) -> Option<Self> {
+        let content = receipt.content().filter(|_| receipt.identity() == present)?;
+        Some(Self { content, identity: *present })
+    }
+
+    /// The same bytes after the file got another name, which moves a time of its inode. Fails if it is not
+    /// the same file any more, or its bytes may have changed.
+    fn renewed(&self, file: &File, path: &Path) -> Result<Self, Error> {
+        let identity = identity(file, path)?;
+        if !identity.has_bytes_of(&self.identity) {
+            return Err(meddled(path));
+        }
+        Ok(Self { identity, ..*self })
     }
 }
 
-/// Why a partial file was not verified.
+/// An open file with the proof of what is in it.
+#[derive(Debug)]
+pub struct Proven {
+    file: File,
+    proof: Proof,
+}
+
+impl Proven {
+    /// The proof.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// Makes the bytes durable that were hashed: somebody else may have written them a moment ago.
+    pub(super) fn sync(&self, path: &Path) -> Result<Proof, Error> {
+        self.file.sync_all().map_err(Error::io("flush", path))?;
+        let proof = self.proof.renewed(&self.file, path)?;
+        // Nothing that this program did since then moves that time.
+        if proof == self.proof { Ok(proof) } else { Err(meddled(path)) }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// A complete partial file, durable, whose bytes hash to what was announced.
+#[derive(Debug)]
+pub struct Verified {
+    partial: Arc<Partial>,
+    proof: Proof,
+}
+
+impl Verified {
+    /// What it will be called, and what it holds.
+    pub fn wanted(&self) -> &WantedFile {
+        self.partial.wanted()
+    }
+
+    pub(super) fn partial(&self) -> &Partial {
+        &self.partial
+    }
+
+    /// The proof as the file is now, at `path`. Fails if somebody else changed it after it was hashed.
+    pub(super) fn proof_at(&self, path: &Path) -> Result<Proof, Error> {
+        self.proof.renewed(self.partial.file(), path)
+    }
+}
+
+/// Why a file was not verified.
 #[derive(Debug)]
 pub enum Unverified {
     /// Wrong bytes.
@@ -54,90 +119,130 @@ pub enum Unverified {
     Failed(Error),
 }
 
+/// The error for a file that somebody else changed while this program relied on it.
+pub(super) fn meddled(path: &Path) -> Error {
+    Error::Meddled { path: path.into() }
+}
+
+fn identity(file: &File, path: &Path) -> Result<Identity, Error> {
+    Ok(Identity::of(&file.metadata().map_err(Error::io("look at", path))?))
+}
+
 /// Follows the bytes of `partial` while they arrive, in order, up to its end. Blocks; `hashed`
 /// shows how far it is.
 pub fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unverified> {
-    let remote = partial.remote();
-    let mut hashes = Hasher::new(&remote.content);
+    let wanted = partial.wanted();
+    let mut hasher = Hasher::new(&wanted.content);
     let mut position = 0;
     let mut buffer = vec![0; READ_SIZE];
     let hashing = partial.hashing();
-    while position < remote.size() {
+    while position < wanted.size() {
         match partial.next_to_hash(READ_SIZE as u64).ok_or(Unverified::Incomplete)? {
             Piece::Memory(block) => {
-                hashes.update(block.bytes());
+                hasher.update(block.bytes());
                 position = block.end();
             }
             Piece::Disk(range) => {
                 let bytes = &mut buffer[..usize::try_from(range.end - range.start).unwrap_or(READ_SIZE)];
                 let read = partial.file().read_exact_at(bytes, range.start);
                 read.map_err(|cause| Unverified::Failed(Error::io("read", partial.path())(cause)))?;
-                hashes.update(bytes);
+                hasher.update(bytes);
                 position = range.end;
             }
         }
         hashed.store(position, Ordering::Relaxed);
     }
     drop(hashing);
-    hashes.finish().map_err(Unverified::Mismatch)?;
+    hasher.finish().map_err(Unverified::Mismatch)?;
     // What was hashed from memory may still be on its way to the disk.
     if !partial.wait_until_written() {
         return Err(Unverified::Incomplete);
     }
-    check_content(partial.file(), partial.path(), remote).map_err(Unverified::Failed)?;
-    Ok(Verified(partial))
+    check_header(partial.file(), partial.path(), &wanted.path).map_err(Unverified::Failed)?;
+    // Flushed first: some network file systems set the time of the last change when they do that.
+    partial.flush().map_err(Unverified::Failed)?;
+    let identity = identity(partial.file(), &partial.path()).map_err(Unverified::Failed)?;
+    let proof = Proof { content: wanted.content, identity };
+    Ok(Verified { partial, proof })
 }
 
-/// Hashes a file that is already at its final name, and shows how far it is.
-pub async fn hash_shown(
-    path: &Path,
-    remote: &WantedFile,
-    reporter: &dyn Reporter,
-    stop: &Stop,
-) -> Result<Result<(), Mismatch>, Error> {
-    let size = remote.size();
-    reporter.report(&Event::Started { path: &remote.path, size, resumed: 0, hash_only: true });
-    let hashed = Arc::new(AtomicU64::new(0));
-    let mut task = spawn_blocking({
-        let (path, remote) = (path.to_owned(), remote.clone());
-        let (hashed, stop) = (Arc::clone(&hashed), stop.clone());
-        move || hash(&path, &remote, &hashed, &stop)
-    });
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    loop {
-        tokio::select! {
-            result = &mut task => return result?,
-            _ = ticks.tick() => reporter.report(&Event::Progress(&Progress {
-                path: &remote.path,
-                size,
-                on_disk: size,
-                hashed: hashed.load(Ordering::Relaxed),
-                received: 0,
-                connections: 0,
-            })),
+/// Hashes files that are there already, as many at a time as there are cores.
+#[derive(Debug)]
+pub struct HashQueue(Semaphore);
+
+impl Default for HashQueue {
+    fn default() -> Self {
+        Self(Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)))
+    }
+}
+
+impl HashQueue {
+    /// Hashes an open file, and shows how far it is.
+    pub async fn hash(
+        &self,
+        file: File,
+        path: PathBuf,
+        wanted: &WantedFile,
+        reporter: &dyn Reporter,
+        stop: &Stop,
+    ) -> Result<Result<Proven, Mismatch>, Error> {
+        let turn = async { Ok(self.0.acquire().await.expect("nobody closes the queue")) };
+        let _turn = stop.or("hashing files", turn).await?;
+        let size = wanted.size();
+        reporter.report(&Event::Started { path: &wanted.path, size, resumed: 0, hash_only: true });
+        let hashed = Arc::new(AtomicU64::new(0));
+        let work = stop.or_blocking("hashing files", {
+            let (content, hashed, stop) = (wanted.content, Arc::clone(&hashed), stop.clone());
+            move || hash(file, &path, &content, &hashed, &stop)
+        });
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                _ = ticks.tick() => reporter.report(&Event::Progress(&Progress {
+                    path: &wanted.path,
+                    size,
+                    on_disk: size,
+                    hashed: hashed.load(Ordering::Relaxed),
+                    received: 0,
+                    connections: 0,
+                })),
+            }
         }
     }
 }
 
 fn hash(
+    file: File,
     path: &Path,
-    remote: &WantedFile,
+    content: &Content,
     hashed: &AtomicU64,
     stop: &Stop,
-) -> Result<Result<(), Mismatch>, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut hashes = Hasher::new(&remote.content);
-    std::thread::scope(|scope| {
+) -> Result<Result<Proven, Mismatch>, Error> {
+    let before = identity(&file, path)?;
+    let mut hasher = Hasher::new(content);
+    let all_read: Result<(), Error> = std::thread::scope(|scope| {
         let (ahead, read) = sync_channel(2);
-        scope.spawn(move || read_ahead(&file, &ahead));
+        let source = &file;
+        scope.spawn(move || read_ahead(source, &ahead));
         for bytes in read {
             stop.check("hashing files")?;
             let bytes: Vec<u8> = bytes.map_err(Error::io("read", path))?;
-            hashes.update(&bytes);
+            hasher.update(&bytes);
             hashed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        Ok(hashes.finish())
-    })
+        Ok(())
+    });
+    all_read?;
+    if let Err(mismatch) = hasher.finish() {
+        return Ok(Err(mismatch));
+    }
+    // What was read first may be something else by now.
+    if identity(&file, path)? != before {
+        return Err(meddled(path));
+    }
+    Ok(Ok(Proven { file, proof: Proof { content: *content, identity: before } }))
 }
 
 /// Reads a file while another thread hashes what was read before. Ends when nobody listens any more.
@@ -163,18 +268,15 @@ fn read_ahead(file: &File, ahead: &SyncSender<std::io::Result<Vec<u8>>>) {
 }
 
 /// The digest was right; now the name must not promise another kind of file.
-fn check_content(file: &File, path: &Path, remote: &WantedFile) -> Result<(), Error> {
-    if !gguf::is_named(remote.path.file_name()) {
+fn check_header(file: &File, at: PathBuf, path: &RepoPath) -> Result<(), Error> {
+    if !gguf::is_named(path.file_name()) {
         return Ok(());
     }
-    let file = file.try_clone().map_err(Error::io("read", path))?;
+    let file = file.try_clone().map_err(Error::io("read", at))?;
     let start = Start { file, position: 0 };
-    gguf::check(shards_named(&remote.path), std::io::BufReader::new(start))
-        .map_err(|why| Error::NotGguf { path: remote.path.clone(), why })
-}
-
-fn shards_named(path: &RepoPath) -> Option<u64> {
-    shard_set(path).ok().flatten().map(|set| set.len() as u64)
+    let shards = shard_set(path).ok().flatten().map(|set| set.len() as u64);
+    gguf::check(shards, std::io::BufReader::new(start))
+        .map_err(|why| Error::NotGguf { path: path.clone(), why })
 }
 
 /// Reads a file from its start without moving the position it shares with others.

@@ -6,19 +6,19 @@
 //! files because a power cut may leave nothing of one that was replaced without a flush.
 //! A wrong journal may cost bytes, never a wrong file: the digest decides in the end.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
-#[cfg(test)]
-use crate::content::Content;
-use crate::content::RangeSet;
-use crate::disk::{self, Durability};
+use crate::content::{Content, RangeSet};
+use crate::disk::{self, Dir, Durability, Kind};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::{RepoId, RepoPath};
 
 const VERSION: u32 = 1;
+/// More is no journal.
+const BYTES_MAX: u64 = 1 << 20;
+/// Fewer bytes on their own are not worth the request that their gap costs.
+const ISLAND_MIN: u64 = 64 << 10;
 
 /// What is known about a partial file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,11 @@ pub enum Record {
 impl Record {
     /// Both of them, the one that says less first.
     pub const ALL: [Self; 2] = [Self::Flushed, Self::Written];
+
+    /// The name of its file, beside a partial file called `name`.
+    pub fn name_for(self, name: &str) -> String {
+        format!("{name}{}", self.suffix())
+    }
 
     /// How the name of its file ends, after the digest.
     pub fn suffix(self) -> &'static str {
@@ -86,63 +91,76 @@ impl Journal {
         (journal.version == VERSION && journal.written.end() <= journal.size).then_some(journal)
     }
 
-    /// Reads the journal of a partial file of `file`, reduced to what can be believed now, given
+    /// Reads the journal of a partial file of `content`, reduced to what can be believed now, given
     /// that the partial file is `length` bytes long.
-    pub fn read(partials: &Path, file: &WantedFile, length: u64) -> Result<Option<Self>, Error> {
+    pub fn read(partials: &Dir, content: &Content, length: u64) -> Result<Option<Self>, Error> {
         let boot_id = disk::boot_id();
-        let name = file.content.key().to_string();
+        let name = content.key().to_string();
         let written = Self::read_record(partials, &name, Record::Written)?
             .filter(|journal| !boot_id.is_empty() && journal.boot_id == boot_id);
         let believed = match written {
             Some(journal) => Some(journal),
             None => Self::read_record(partials, &name, Record::Flushed)?,
         };
-        Ok(believed.filter(|journal| journal.size == file.size()).map(|mut journal| {
+        Ok(believed.filter(|journal| journal.size == content.size()).map(|mut journal| {
             // What lies beyond the end of the file was lost, whatever the journal says.
             journal.written.remove(&(length..u64::MAX));
+            // What would cost a request of its own for next to nothing.
+            journal.written.drop_islands(ISLAND_MIN);
             journal.boot_id = boot_id;
             journal
         }))
     }
 
     /// Reads a record of the partial file called `name`.
-    pub fn read_record(partials: &Path, name: &str, record: Record) -> Result<Option<Self>, Error> {
-        let bytes = disk::read_if_present(&partials.join(format!("{name}{}", record.suffix())))?;
+    pub fn read_record(partials: &Dir, name: &str, record: Record) -> Result<Option<Self>, Error> {
+        let bytes = partials.read(&record.name_for(name), BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| Self::parse(&bytes)))
     }
 
     /// Writes it beside the partial file.
-    pub fn write(&self, partials: &Path, file: &WantedFile, record: Record) -> Result<(), Error> {
+    pub fn write(&self, partials: &Partials, content: &Content, record: Record) -> Result<(), Error> {
         let json = serde_json::to_vec(self).map_err(|why| Error::Internal(format!("journal: {why}")))?;
         let durability = match record {
             Record::Written => Durability::Process,
             Record::Flushed => Durability::Power,
         };
-        disk::replace(&Self::path(partials, file, record), &json, durability)
+        let name = record.name_for(&content.key().to_string());
+        partials.scratch.replace(&partials.dir, &name, &json, durability)
     }
 
-    /// Where a record of a file lies.
-    pub fn path(partials: &Path, file: &WantedFile, record: Record) -> PathBuf {
-        partials.join(format!("{}{}", file.content.key(), record.suffix()))
-    }
-
-    /// Where the bytes of a file are collected. The name is the digest: a new revision with the
-    /// same content goes on where the old one stopped.
-    pub fn partial_path(partials: &Path, file: &WantedFile) -> PathBuf {
-        partials.join(file.content.key().to_string())
-    }
-
-    /// What an earlier run left of `file`. Changes nothing.
-    pub fn survey(partials: &Path, file: &WantedFile) -> Result<Survey, Error> {
-        use std::os::unix::fs::MetadataExt;
-        let Some(metadata) = disk::regular_file(&Self::partial_path(partials, file))? else {
+    /// What an earlier run left of `content`. Changes nothing.
+    pub fn survey(partials: &Dir, content: &Content) -> Result<Survey, Error> {
+        let partial = partials.stat(&content.key().to_string())?;
+        let Some(partial) = partial.filter(|partial| partial.kind == Kind::File) else {
             return Ok(Survey::default());
         };
-        let journal = Self::read(partials, file, metadata.len())?;
+        let journal = Self::read(partials, content, partial.identity.size)?;
         Ok(Survey {
             usable: journal.map_or(0, |journal| journal.written.bytes()),
-            allocated: (metadata.blocks() * 512).min(file.size()),
+            allocated: partial.allocated.min(content.size()),
         })
+    }
+}
+
+/// The folder of partial files, and one on the same file system for what is on its way there.
+#[derive(Debug, Clone)]
+pub struct Partials {
+    /// The folder.
+    pub dir: Dir,
+    /// Where temporary files are made.
+    pub scratch: Dir,
+}
+
+impl Partials {
+    /// Removes the partial file of a content with its journal. The records go first: a partial file
+    /// without one is not believed.
+    pub fn discard(&self, content: &Content) -> Result<(), Error> {
+        let name = content.key().to_string();
+        for record in Record::ALL {
+            self.dir.remove(&record.name_for(&name))?;
+        }
+        self.dir.remove(&name)
     }
 }
 
@@ -167,12 +185,20 @@ mod tests {
         Journal { boot_id: boot_id.into(), ..journal }
     }
 
+    fn partials() -> (tempfile::TempDir, Partials) {
+        let place = tempfile::tempdir().expect("a directory");
+        let dir = Dir::create(place.path()).expect("opened");
+        (place, Partials { dir: dir.clone(), scratch: dir })
+    }
+
     #[test]
     fn after_a_reboot_only_flushed_ranges_count() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let write = |journal: &Journal, record| journal.write(dir.path(), &file(), record).expect("written");
-        let usable =
-            || Journal::read(dir.path(), &file(), 100).expect("read").map(|journal| journal.written.bytes());
+        let (place, partials) = partials();
+        let content = file().content;
+        let write = |journal: &Journal, record| journal.write(&partials, &content, record).expect("written");
+        let usable = || {
+            Journal::read(&partials.dir, &content, 100).expect("read").map(|journal| journal.written.bytes())
+        };
         assert_eq!(usable(), None);
         write(&journal(0..20, "an earlier boot"), Record::Flushed);
         write(&journal(0..60, &disk::boot_id()), Record::Written);
@@ -180,16 +206,18 @@ mod tests {
         write(&journal(0..60, "an earlier boot"), Record::Written);
         assert_eq!(usable(), Some(20));
         // What a power cut may leave of a file that was not flushed.
-        std::fs::write(Journal::path(dir.path(), &file(), Record::Written), "").expect("emptied");
+        let written = Record::Written.name_for(&content.key().to_string());
+        std::fs::write(place.path().join(written), "").expect("emptied");
         assert_eq!(usable(), Some(20));
     }
 
     #[test]
     fn a_partial_file_that_is_shorter_than_its_journal_says_is_not_believed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        journal(10..90, &disk::boot_id()).write(dir.path(), &file(), Record::Written).expect("written");
-        let read = Journal::read(dir.path(), &file(), 30).expect("read").expect("a journal");
-        assert_eq!(read.written.bytes(), 20);
+        let (_place, partials) = partials();
+        let content = file().content;
+        journal(0..90, &disk::boot_id()).write(&partials, &content, Record::Written).expect("written");
+        let read = Journal::read(&partials.dir, &content, 30).expect("read").expect("a journal");
+        assert_eq!(read.written.bytes(), 30);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Where everything lies in a target directory: the final files, and this tool's state beside
-//! them on the same file system.
+//! The names of everything in a target directory: the final files, and this tool's state beside them on the
+//! same file system.
 //!
 //! ```text
 //! plain    DIR/<path>                                      state in DIR/.modelfetch
@@ -9,111 +9,235 @@
 //!          partial/<digest>.json, ….flushed.json           which of them can be believed
 //!          receipts/….json                                 proof that a final file was verified
 //!          lock, owner….json                               one writer at a time
+//!          tmp-<random>                                    on its way to another name
 //! ```
 //! The cache layout is `huggingface_hub`'s (`file_download.py`); its scanner ignores the state folder.
+//! All names here are below the directory, with `/` between their parts.
 
 use std::path::{Path, PathBuf};
 
-use crate::content::Digest;
+use sha2::Digest as _;
+
+use crate::content::{Content, Sha256};
 use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 
 /// Name of the state folder.
-pub const STATE: &str = ".modelfetch";
+pub(super) const STATE: &str = ".modelfetch";
+/// The longest name a file can have, in bytes.
+const NAME_MAX: usize = 255;
+const RECORD: &str = ".json";
 
-/// Paths of one request's target.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    root: PathBuf,
-    state: PathBuf,
-    kind: Kind,
+/// A name in a folder below the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The folder; empty for the directory itself.
+    pub(super) folder: String,
+    /// The name in it.
+    pub(super) name: String,
 }
 
+impl Place {
+    fn new(folder: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { folder: folder.into(), name: name.into() }
+    }
+
+    fn of_path(path: &str) -> Self {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Self::new(folder, name)
+    }
+
+    fn below(self, root: &Path) -> PathBuf {
+        root.join(self.folder).join(self.name)
+    }
+}
+
+/// The names of one request's target.
 #[derive(Debug, Clone)]
-enum Kind {
-    Plain { repo_folder: String },
-    Cache { repo: PathBuf },
+pub(super) struct Layout {
+    root: PathBuf,
+    /// The folder of the repository.
+    repo: String,
+    is_cache: bool,
 }
 
 impl Layout {
     /// The layout of `destination` for `repo`.
-    pub fn new(destination: &Destination, repo: &RepoId) -> Self {
-        match destination {
-            Destination::Dir(root) => Self {
-                root: root.clone(),
-                state: root.join(STATE),
-                kind: Kind::Plain { repo_folder: repo.cache_folder() },
-            },
-            Destination::Cache(root) => {
-                let repo = root.join(repo.cache_folder());
-                Self { root: root.clone(), state: repo.join(STATE), kind: Kind::Cache { repo } }
-            }
-        }
+    pub(super) fn new(destination: &Destination, repo: &RepoId) -> Self {
+        Self::of_folder(destination, repo.cache_folder())
+    }
+
+    /// The layout of `destination` for the repository whose folder has this name.
+    pub(super) fn of_folder(destination: &Destination, repo: String) -> Self {
+        let (root, is_cache) = match destination {
+            Destination::Dir(root) => (root, false),
+            Destination::Cache(root) => (root, true),
+        };
+        Self { root: root.clone(), repo, is_cache }
     }
 
     /// The directory the user named.
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The state folder.
-    pub fn state(&self) -> &Path {
-        &self.state
+    /// Whether it is a cache rather than plain files.
+    pub(super) fn is_cache(&self) -> bool {
+        self.is_cache
+    }
+
+    /// The folder below the root that all other names are in: the repository's in a cache.
+    pub(super) fn base(&self) -> &str {
+        if self.is_cache { &self.repo } else { "" }
     }
 
     /// Where the verified bytes of a file lie.
-    pub fn target(&self, path: &RepoPath, digest: &Digest) -> PathBuf {
-        match &self.kind {
-            Kind::Plain { .. } => self.root.join(path.as_str()),
-            Kind::Cache { repo } => repo.join("blobs").join(digest.to_string()),
+    pub(super) fn target(&self, path: &RepoPath, content: &Content) -> Place {
+        if self.is_cache {
+            Place::new("blobs", content.key().to_string())
+        } else {
+            Place::of_path(path.as_str())
         }
     }
 
-    /// Where a reader looks for the file: differs from [`Layout::target`] in a cache.
-    pub fn pointer(&self, path: &RepoPath, commit: &Commit) -> PathBuf {
-        match &self.kind {
-            Kind::Plain { .. } => self.root.join(path.as_str()),
-            Kind::Cache { repo } => repo.join("snapshots").join(commit.to_string()).join(path.as_str()),
+    /// The path of [`Layout::target`].
+    pub(super) fn target_path(&self, path: &RepoPath, content: &Content) -> PathBuf {
+        self.target(path, content).below(&self.root.join(self.base()))
+    }
+
+    /// Where a reader of a cache looks for the file.
+    pub(super) fn pointer(path: &RepoPath, commit: &Commit) -> Place {
+        Place::of_path(&format!("snapshots/{commit}/{path}"))
+    }
+
+    /// The path where a reader looks for the file: differs from [`Layout::target_path`] in a cache.
+    pub(super) fn visible_path(
+        &self,
+        path: &RepoPath,
+        content: &Content,
+        commit: Option<&Commit>,
+    ) -> PathBuf {
+        match commit.filter(|_| self.is_cache) {
+            Some(commit) => Self::pointer(path, commit).below(&self.root.join(self.base())),
+            None => self.target_path(path, content),
         }
     }
 
-    /// The folder of all partial files and journals.
-    pub fn partials(&self) -> PathBuf {
-        self.state.join("partial")
-    }
-
-    /// The receipt of a file. A cache holds one per content, a directory one per name.
-    pub fn receipt(&self, path: &RepoPath, digest: &Digest) -> PathBuf {
-        let name = match &self.kind {
-            Kind::Plain { .. } => path.as_str().to_owned(),
-            Kind::Cache { .. } => digest.to_string(),
-        };
-        self.receipts().join(name + ".json")
+    /// The folder of all partial files and their journals.
+    pub(super) fn partials() -> String {
+        format!("{STATE}/partial")
     }
 
     /// The folder of all receipts.
-    pub fn receipts(&self) -> PathBuf {
-        self.state.join("receipts")
+    pub(super) fn receipts() -> String {
+        format!("{STATE}/receipts")
+    }
+
+    /// The receipt of a file. A cache holds one per content, a directory one per name.
+    pub(super) fn receipt(&self, path: &RepoPath, content: &Content) -> Place {
+        if self.is_cache {
+            return Place::new(Self::receipts(), content.key().to_string() + RECORD);
+        }
+        Self::receipt_of_name(path)
+    }
+
+    /// The receipt of a name in a directory.
+    ///
+    /// It is called like the file, with `.json` behind it. A folder that is called like a receipt gets
+    /// `.d` behind its name, and what would be too long is cut, with a checksum: the receipt says itself
+    /// whose it is.
+    pub(super) fn receipt_of_name(path: &RepoPath) -> Place {
+        let mut folder = Self::receipts();
+        for part in path.folder().split('/').filter(|part| !part.is_empty()) {
+            folder.push('/');
+            folder.push_str(&cut(part, if is_like_a_receipt(part) { ".d" } else { "" }));
+        }
+        Place::new(folder, cut(path.file_name(), RECORD))
     }
 
     /// Which commit a revision was when the Hub was last asked: 40 hex digits, no newline.
-    pub fn reference(&self, revision: &Revision) -> PathBuf {
-        self.metadata().join("refs").join(revision.as_str())
+    pub(super) fn reference(&self, revision: &Revision) -> Place {
+        Place::of_path(&format!("{}refs/{revision}", self.metadata()))
     }
 
     /// The listing of a commit.
-    pub fn tree(&self, commit: &Commit) -> PathBuf {
-        self.metadata().join("trees").join(format!("{commit}.json"))
+    pub(super) fn listing(&self, commit: &Commit) -> Place {
+        Place::new(format!("{}trees", self.metadata()), format!("{commit}{RECORD}"))
     }
 
-    fn metadata(&self) -> PathBuf {
-        match &self.kind {
-            Kind::Plain { repo_folder } => self.state.join("hub").join(repo_folder),
-            Kind::Cache { repo } => repo.clone(),
+    fn metadata(&self) -> String {
+        if self.is_cache { String::new() } else { format!("{STATE}/hub/{}/", self.repo) }
+    }
+}
+
+/// Where a link from the blobs of a repository leads, below the root of the cache; `None` if it leaves that, or
+/// leads into another repository.
+pub(super) fn shared_blob(repo: &str, link: &Path) -> Option<Place> {
+    let mut parts: Vec<&str> = vec![repo, "blobs"];
+    for part in link.to_str().filter(|link| !link.starts_with('/'))?.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    (parts.len() > 1 && parts[0] == "blobs").then(|| Place::of_path(&parts.join("/")))
+}
+
+/// Whether a folder's name is one that a receipt has, or one that was changed because of that.
+fn is_like_a_receipt(mut name: &str) -> bool {
+    while let Some(shorter) = name.strip_suffix(".d") {
+        name = shorter;
+    }
+    name.ends_with(RECORD)
+}
+
+/// A name with something behind it, short enough for any file system.
+fn cut(name: &str, suffix: &str) -> String {
+    if name.len() + suffix.len() <= NAME_MAX {
+        return format!("{name}{suffix}");
+    }
+    let checksum = Sha256::from_bytes(sha2::Sha256::digest(name.as_bytes()).into()).to_string();
+    let checksum = &checksum[..16];
+    let kept = name.floor_char_boundary(NAME_MAX - suffix.len() - checksum.len() - 1);
+    format!("{}~{checksum}{suffix}", &name[..kept])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_blob_is_in_the_cache_and_nowhere_else() {
+        let lead = |link: &str| {
+            shared_blob("models--o--n", Path::new(link)).map(|place| place.below(Path::new("/c")))
+        };
+        assert_eq!(lead("../../blobs/ab/abcd"), Some("/c/blobs/ab/abcd".into()));
+        for link in [
+            "/c/blobs/ab/abcd",
+            "../../../blobs/x",
+            "../../models--o--m/blobs/x",
+            "x",
+            "../../blobs/../x",
+            "",
+        ] {
+            assert_eq!(lead(link), None, "{link}");
         }
     }
 
-    /// The root of a cache, or `None` for plain files.
-    pub fn is_cache(&self) -> bool {
-        matches!(self.kind, Kind::Cache { .. })
+    #[test]
+    fn no_two_names_of_a_directory_have_one_receipt() {
+        let (long, longer) = ("ü".repeat(125) + "abc", "ü".repeat(125) + "abcd");
+        let names = ["x", "x.json", "x/y", "x.json/y", "x.json.d/y", "x.d/y", &long, &longer];
+        let mut places = Vec::new();
+        for name in names {
+            let place = Layout::receipt_of_name(&name.parse().expect("a path"));
+            assert!(place.name.len() <= NAME_MAX);
+            places.push(place.below(Path::new("")));
+        }
+        for (at, place) in places.iter().enumerate() {
+            let clash =
+                |other: &PathBuf| other == place || other.starts_with(place) || place.starts_with(other);
+            assert!(!places[at + 1..].iter().any(clash), "{}", place.display());
+        }
     }
 }

@@ -1,56 +1,65 @@
 //! Cleans up what earlier runs left and no run can use: only under the lock.
 
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
 
+use super::WriteAccess;
 use super::journal::{Journal, Record};
-use super::layout::Layout;
-use crate::disk;
+use crate::disk::{Dir, Kind};
 use crate::error::Error;
-use crate::plan::Plan;
+use crate::plan::WantedFile;
+use crate::request::{RepoId, RepoPath};
 
-/// Removes temporary files, partial files without a journal that can be believed, journals
-/// without a partial file, and partial files of an older content of a file of this plan.
-/// Partial files of other requests stay: someone may want to resume them.
-/// Says whether there was anything to remove: then the plan is out of date.
-pub(crate) fn sweep(layout: &Layout, plan: &Plan) -> Result<bool, Error> {
-    let mut swept = false;
-    let partials = layout.partials();
-    for name in names(&partials)? {
-        let path = partials.join(&name);
-        let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));
-        let useless = match recorded {
-            Some(partial) => !partials.join(partial).exists(),
-            None if name.ends_with(".tmp") => true,
-            None => !is_wanted(&partials, &name, plan)?,
-        };
-        if useless {
-            swept = true;
-            disk::remove(&path)?;
-            for record in Record::ALL {
-                disk::remove(&partials.join(format!("{name}{}", record.suffix())))?;
+impl WriteAccess {
+    /// Removes temporary files, partial files without a journal that can be believed, journals without a
+    /// partial file, and partial files of an older content of one of these files. Partial files of other
+    /// requests stay: someone may want to resume them. Nothing goes that this program could not have made.
+    pub fn sweep(&self, repo: &RepoId, files: &[WantedFile]) -> Result<(), Error> {
+        let wanted: HashMap<&RepoPath, String> =
+            files.iter().map(|file| (&file.path, file.content.key().to_string())).collect();
+        let contents: HashSet<&String> = wanted.values().collect();
+        let dir = &self.partials().dir;
+        for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind == Kind::File) {
+            let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));
+            let useless = match recorded {
+                Some(partial) => is_digest(partial) && dir.stat(partial)?.is_none(),
+                None => {
+                    is_digest(&name) && !contents.contains(&name) && !is_of_use(dir, &name, repo, &wanted)?
+                }
+            };
+            if useless {
+                for record in Record::ALL {
+                    dir.remove(&record.name_for(&name))?;
+                }
+                dir.remove(&name)?;
             }
         }
+        for (name, kind) in self.state().entries()? {
+            // A link is one of a snapshot that did not get its name.
+            if kind != Kind::Dir && Dir::is_temporary(&name) {
+                self.state().remove(&name)?;
+            }
+        }
+        Ok(())
     }
-    for name in names(layout.state())?.into_iter().filter(|name| name.ends_with(".tmp")) {
-        disk::remove(&layout.state().join(name))?;
-    }
-    Ok(swept)
 }
 
-fn is_wanted(partials: &Path, name: &str, plan: &Plan) -> Result<bool, Error> {
+/// Whether a partial file could be gone on with, as far as is known: it has a journal, and no file of this
+/// request has replaced its content.
+fn is_of_use(
+    partials: &Dir,
+    name: &str,
+    repo: &RepoId,
+    wanted: &HashMap<&RepoPath, String>,
+) -> Result<bool, Error> {
     let mut journal = None;
     for record in Record::ALL {
         journal = Journal::read_record(partials, name, record)?.or(journal);
     }
     let Some(journal) = journal else { return Ok(false) };
-    let same_name = plan.items.iter().find(|item| item.file.path == journal.path);
-    let outdated = journal.repo == plan.repo
-        && same_name.is_some_and(|item| item.file.content.key().to_string() != name);
-    let shared = plan.items.iter().any(|item| item.file.content.key().to_string() == name);
-    Ok(shared || !outdated)
+    let is_replaced = journal.repo == *repo && wanted.get(&journal.path).is_some_and(|other| other != name);
+    Ok(!is_replaced)
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(disk::entries(dir)?.into_iter().map(name).collect())
+fn is_digest(name: &str) -> bool {
+    matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

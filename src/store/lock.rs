@@ -6,20 +6,23 @@
 //! each process has its own, kept fresh by a heartbeat, and one whose heart has stopped is dead.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::disk::{self, Durability};
+use super::layout::STATE;
+use super::{Store, WriteAccess};
+use crate::disk::{self, Dir, Durability, Kind, Stat};
 use crate::error::Error;
 use crate::report::{Event, Reporter};
 use crate::stop::{Cause, Stop};
+use crate::words::one_line;
 
 /// Time between two looks at a lock that another process holds.
 const POLL: Duration = Duration::from_millis(200);
@@ -29,15 +32,20 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// An owner that has not shown life for this long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// How the name of a record begins.
 const RECORD: &str = "owner";
 const SOMEONE: &str = "another process";
+/// More is no record.
+const RECORD_BYTES_MAX: u64 = 4 << 10;
 
 /// Holds the directory until it is dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
-    record: PathBuf,
+    state: Dir,
+    record: String,
     owner: Owner,
     heart: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
@@ -47,7 +55,8 @@ pub struct Lock {
 struct Owner {
     host: String,
     pid: u32,
-    /// Process ids mean something only within one boot and one PID namespace.
+    /// Process ids mean something only within one boot and one PID namespace. Empty where these cannot
+    /// be told, which equals nobody else's.
     space: String,
     /// Tells this holder from every other one.
     token: u64,
@@ -57,11 +66,13 @@ struct Owner {
 
 impl Owner {
     fn this() -> Self {
-        let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let boot = disk::boot_id();
+        let is_known = !boot.is_empty() && !namespace.as_os_str().is_empty();
         Self {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
-            space: format!("{} {}", disk::boot_id(), namespace.display()),
+            space: if is_known { format!("{boot} {}", namespace.display()) } else { String::new() },
             token: fastrand::u64(..),
             beat: 0,
         }
@@ -70,96 +81,116 @@ impl Owner {
     /// Whether its process is known to be gone; `false` when that cannot be told from here.
     fn is_gone(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        self.space == Self::this().space
+        !self.space.is_empty()
+            && self.space == Self::this().space
             && pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
     }
 
+    /// In words that somebody else may have chosen.
     fn describe(&self) -> String {
-        format!("process {} on {}", self.pid, self.host)
+        let host: String = one_line(&self.host).chars().take(100).collect();
+        format!("process {} on {host}", self.pid)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and strings are JSON")
     }
 }
 
-/// Takes the lock in `state`, waiting for as long as another process holds it.
-/// Fails with [`Error::Locked`] when the deadline passes first.
-pub async fn acquire(state: &Path, root: &Path, reporter: &dyn Reporter, stop: &Stop) -> Result<Lock, Error> {
-    disk::create_dir(state)?;
-    let mut attempt = Attempt::new(state)?;
-    let started = Instant::now();
-    let mut reminded: Option<Instant> = None;
-    loop {
-        let holder = match attempt.try_take()? {
-            Taken::Mine(lock) => return Ok(lock),
-            Taken::Others(holder) => holder,
-        };
-        if reminded.is_none_or(|last| last.elapsed() >= REMIND_EVERY) {
-            reporter.report(&Event::Waiting { owner: &holder, dir: root });
-            reminded = Some(Instant::now());
-        }
-        tokio::select! {
-            // Not all at the same moment: then none of them would find itself alone.
-            () = tokio::time::sleep(POLL.mul_f64(0.5 + fastrand::f64())) => {}
-            cause = stop.raised() => return Err(match cause {
-                Cause::Deadline(_) => Error::Locked { dir: root.into(), owner: holder, waited: started.elapsed() },
-                Cause::Signal(_) | Cause::Abandoned => cause.error("waiting for another process"),
-            }),
+impl Store {
+    /// Takes the right to change the directory, waiting for as long as another process has it.
+    /// Fails with [`Error::Locked`] when the deadline passes first.
+    pub async fn lock(&self, reporter: &dyn Reporter, stop: &Stop) -> Result<WriteAccess, Error> {
+        let doing = "waiting for another process";
+        let store = self.clone();
+        let mut claim = stop.or_blocking(doing, move || Claim::new(store)).await?;
+        let started = Instant::now();
+        let mut reminded: Option<Instant> = None;
+        loop {
+            let attempt = move || claim.take().map(|taken| (claim, taken));
+            let (unspent, taken) = stop.or_blocking(doing, attempt).await?;
+            claim = unspent;
+            let holder = match taken {
+                Taken::Mine(access) => return Ok(*access),
+                Taken::Others(holder) => holder,
+            };
+            if reminded.is_none_or(|last| last.elapsed() >= REMIND_EVERY) {
+                reporter.report(&Event::Waiting { owner: &holder, dir: self.root() });
+                reminded = Some(Instant::now());
+            }
+            tokio::select! {
+                // Not all at the same moment: then none of them would find itself alone.
+                () = tokio::time::sleep(POLL.mul_f64(0.5 + fastrand::f64())) => {}
+                cause = stop.raised() => return Err(match cause {
+                    Cause::Deadline(_) => Error::Locked { dir: self.root().into(), owner: holder, waited: started.elapsed() },
+                    Cause::Signal(_) | Cause::Abandoned => cause.error(doing),
+                }),
+            }
         }
     }
 }
 
 enum Taken {
-    Mine(Lock),
+    Mine(Box<WriteAccess>),
     /// Held, by whom in words.
     Others(String),
 }
 
-struct Attempt {
-    state: PathBuf,
-    path: PathBuf,
-    record: PathBuf,
+/// A process that wants the directory.
+struct Claim {
+    store: Store,
+    base: Dir,
+    state: Dir,
+    record: String,
     owner: Owner,
-    trustworthy: bool,
+    /// flock excludes others here.
+    is_flock_believed: bool,
     /// Records of others as they were last seen, and since when they have not changed.
-    seen: HashMap<PathBuf, (Vec<u8>, Instant)>,
+    seen: HashMap<String, (Vec<u8>, Instant)>,
 }
 
-impl Attempt {
-    fn new(state: &Path) -> Result<Self, Error> {
-        let path = state.join("lock");
-        let trustworthy = is_local(state) && flock_excludes(&path)?;
-        debug!(trustworthy, path = %path.display(), "lock");
+impl Claim {
+    fn new(store: Store) -> Result<Self, Error> {
+        let base = store.make_base()?;
+        let state = base.make(STATE)?;
+        let is_flock_believed = disk::is_local(&state) && flock_excludes(&state)?;
+        debug!(is_flock_believed, path = %state.path().display(), "lock");
         let owner = Owner::this();
         // Where records decide, each process has one of its own name, which nobody else writes.
-        let name =
-            if trustworthy { format!("{RECORD}.json") } else { format!("{RECORD}-{:x}.json", owner.token) };
-        Ok(Self {
-            record: state.join(name),
-            state: state.into(),
-            path,
-            owner,
-            trustworthy,
-            seen: HashMap::new(),
-        })
+        let record = if is_flock_believed {
+            format!("{RECORD}.json")
+        } else {
+            format!("{RECORD}-{:x}.json", owner.token)
+        };
+        Ok(Self { store, base, state, record, owner, is_flock_believed, seen: HashMap::new() })
     }
 
-    fn try_take(&mut self) -> Result<Taken, Error> {
-        let file = open(&self.path)?;
+    fn take(&mut self) -> Result<Taken, Error> {
+        let file = open_lock(&self.state)?;
         match flock(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Taken::Others(self.holder()?)),
             // No flock here at all; the records decide.
-            Err(_) if !self.trustworthy => {}
-            Err(why) => return Err(Error::io("lock", &self.path)(why.into())),
+            Err(_) if !self.is_flock_believed => {}
+            Err(why) => return Err(Error::io("lock", self.state.join(LOCK))(why.into())),
         }
-        let heart = if self.trustworthy {
-            disk::replace(&self.record, &self.owner.to_json(), Durability::Process)?;
+        // A lock on a file that has lost its name excludes nobody.
+        if self.is_flock_believed && !is_at_its_name(&self.state, &file)? {
+            return Ok(Taken::Others(SOMEONE.into()));
+        }
+        let heart = if self.is_flock_believed {
+            self.state.replace(&self.state, &self.record, &self.owner.to_json(), Durability::Process)?;
             None
         } else {
             if let Some(other) = self.take_by_record()? {
                 return Ok(Taken::Others(other));
             }
-            Some(beat(self.record.clone(), self.owner.clone()))
+            Some(beat(self.state.clone(), self.record.clone(), self.owner.clone()))
         };
-        Ok(Taken::Mine(Lock { _file: file, record: self.record.clone(), owner: self.owner.clone(), heart }))
+        let (state, record, owner) = (self.state.clone(), self.record.clone(), self.owner.clone());
+        let lock = Lock { _file: file, state, record, owner, heart };
+        let access = WriteAccess::new(self.store.clone(), self.base.clone(), self.state.clone(), lock)?;
+        Ok(Taken::Mine(Box::new(access)))
     }
 
     /// Takes the directory if no living process has a record in it; else says who has.
@@ -171,38 +202,41 @@ impl Attempt {
         if let Some(other) = self.living_other()? {
             return Ok(Some(other));
         }
-        if let Err(cause) = fs::write(&self.record, self.owner.to_json()) {
+        let path = self.state.join(&self.record);
+        let mut file = self.state.create_file(&self.record)?;
+        if let Err(cause) = file.write_all(&self.owner.to_json()) {
             // Half a record would hold others up until its silence tells that it is dead.
-            let _ = fs::remove_file(&self.record);
-            return Err(Error::io("write", &self.record)(cause));
+            let _ = self.state.remove(&self.record);
+            return Err(Error::io("write", path)(cause));
         }
         let other = self.living_other();
         if matches!(other, Ok(None)) {
             for dead in self.others()? {
-                disk::remove(&dead)?;
+                self.state.remove(&dead)?;
             }
             return Ok(None);
         }
-        disk::remove(&self.record)?;
+        self.state.remove(&self.record)?;
         other
     }
 
-    fn records(&self) -> Result<Vec<PathBuf>, Error> {
-        let is_record = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(RECORD) && name.ends_with(".json")
-        };
-        Ok(disk::entries(&self.state)?.into_iter().filter(is_record).collect())
+    fn records(&self) -> Result<Vec<String>, Error> {
+        let is_record = |name: &str| name.starts_with(RECORD) && name.ends_with(".json");
+        let entries = self.state.entries()?.into_iter();
+        Ok(entries
+            .filter(|(name, kind)| *kind == Kind::File && is_record(name))
+            .map(|(name, _)| name)
+            .collect())
     }
 
-    fn others(&self) -> Result<Vec<PathBuf>, Error> {
+    fn others(&self) -> Result<Vec<String>, Error> {
         Ok(self.records()?.into_iter().filter(|record| *record != self.record).collect())
     }
 
     /// Who has a record, as far as one can be read.
     fn holder(&self) -> Result<String, Error> {
         for record in self.records()? {
-            if let Some(owner) = read_record(&record)?.filter(|owner| !owner.is_gone()) {
+            if let Some(owner) = read_record(&self.state, &record)?.filter(|owner| !owner.is_gone()) {
                 return Ok(owner.describe());
             }
         }
@@ -211,7 +245,7 @@ impl Attempt {
 
     fn living_other(&mut self) -> Result<Option<String>, Error> {
         for record in self.others()? {
-            let Some(bytes) = disk::read_if_present(&record)? else { continue };
+            let Some(bytes) = self.state.read(&record, RECORD_BYTES_MAX)? else { continue };
             let owner: Option<Owner> = serde_json::from_slice(&bytes).ok();
             if !owner.as_ref().is_some_and(Owner::is_gone) && self.shows_life(record, bytes) {
                 return Ok(Some(owner.map_or(SOMEONE.into(), |owner| owner.describe())));
@@ -222,7 +256,7 @@ impl Attempt {
 
     /// Whether a record changed within [`DEAD_AFTER`] of this process's own time (clocks of two
     /// machines may differ). One that is half written counts too: its writer may be dead or not.
-    fn shows_life(&mut self, record: PathBuf, bytes: Vec<u8>) -> bool {
+    fn shows_life(&mut self, record: String, bytes: Vec<u8>) -> bool {
         match self.seen.get(&record) {
             Some((seen, since)) if *seen == bytes => since.elapsed() < DEAD_AFTER,
             _ => {
@@ -233,20 +267,39 @@ impl Attempt {
     }
 }
 
-impl Owner {
-    fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("numbers and strings are JSON")
-    }
-}
-
 /// `None` for no record, or one half written.
-fn read_record(path: &Path) -> Result<Option<Owner>, Error> {
-    Ok(disk::read_if_present(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+fn read_record(state: &Dir, name: &str) -> Result<Option<Owner>, Error> {
+    Ok(state.read(name, RECORD_BYTES_MAX)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    opened.map_err(Error::io("open", path))
+/// Opens the file to lock. Nobody but who may write here can open it: a reader who locked it would hold up
+/// every run. What somebody else put there is replaced.
+fn open_lock(state: &Dir) -> Result<File, Error> {
+    if let Some(file) = state.file_to_write(LOCK)? {
+        let stat = Stat::of(&file).map_err(Error::io("look at", state.join(LOCK)))?;
+        let for_others = stat.mode & 0o007;
+        if for_others == 0 {
+            return Ok(file);
+        }
+        // Of an earlier version, or of somebody who wants to hold it.
+        if stat.uid == rustix::process::geteuid().as_raw() && stat.links == 1 {
+            let closed = Mode::from_raw_mode(stat.mode & 0o770);
+            if rustix::fs::fchmod(&file, closed).is_ok() {
+                return Ok(file);
+            }
+        }
+    }
+    let (name, file) = state.create_temporary()?;
+    let stat = Stat::of(&file).map_err(Error::io("look at", state.join(&name)))?;
+    // Without the right to change modes the file is as open as the folder.
+    let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.mode & 0o770));
+    state.rename(&name, state, LOCK)?;
+    Ok(file)
+}
+
+fn is_at_its_name(state: &Dir, file: &File) -> Result<bool, Error> {
+    let own = Stat::of(file).map_err(Error::io("look at", state.join(LOCK)))?;
+    Ok(state.stat(LOCK)?.is_some_and(|stat| stat.is_same_file(&own)))
 }
 
 fn flock(file: &File) -> rustix::io::Result<()> {
@@ -254,9 +307,9 @@ fn flock(file: &File) -> rustix::io::Result<()> {
 }
 
 /// Whether a second open of the same file is refused the lock, as it must be.
-fn flock_excludes(path: &Path) -> Result<bool, Error> {
-    let first = open(path)?;
-    let second = open(path)?;
+fn flock_excludes(state: &Dir) -> Result<bool, Error> {
+    let first = open_lock(state)?;
+    let second = open_lock(state)?;
     match flock(&first) {
         Ok(()) => Ok(flock(&second) == Err(rustix::io::Errno::WOULDBLOCK)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
@@ -264,26 +317,18 @@ fn flock_excludes(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether all processes that can see this directory run under this kernel.
-fn is_local(dir: &Path) -> bool {
-    /// Magic numbers of statfs(2): ext, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.
-    const LOCAL: [i64; 8] =
-        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
-    rustix::fs::statfs(dir).is_ok_and(|stat| LOCAL.contains(&(stat.f_type & 0xffff_ffff)))
-}
-
 /// Shows life until told to stop.
-fn beat(record: PathBuf, mut owner: Owner) -> (mpsc::Sender<()>, JoinHandle<()>) {
+fn beat(state: Dir, record: String, mut owner: Owner) -> (mpsc::Sender<()>, JoinHandle<()>) {
     let (stop, stopped) = mpsc::channel();
     let heart = std::thread::spawn(move || {
         while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
             owner.beat += 1;
             // Taken over while this machine stood still: a new record would only hold others up.
-            if !record.exists() {
+            if !matches!(state.stat(&record), Ok(Some(_))) {
                 return;
             }
             // A beat that cannot be written is one that others do not see: nothing else to do.
-            let _ = disk::replace(&record, &owner.to_json(), Durability::Process);
+            let _ = state.replace(&state, &record, &owner.to_json(), Durability::Process);
         }
     });
     (stop, heart)
@@ -296,8 +341,9 @@ impl Drop for Lock {
             let _ = heart.join();
         }
         // Removed before the flock goes with the file, unless it is someone else's.
-        if read_record(&self.record).ok().flatten().is_some_and(|owner| owner.token == self.owner.token) {
-            let _ = fs::remove_file(&self.record);
+        let record = read_record(&self.state, &self.record).ok().flatten();
+        if record.is_some_and(|owner| owner.token == self.owner.token) {
+            let _ = self.state.remove(&self.record);
         }
     }
 }

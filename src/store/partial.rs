@@ -5,19 +5,19 @@
 //! small memory limit would be killed for page cache that cannot be dropped.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::FallocateFlags;
 
 use super::block::{Block, WORTH_IT_FROM};
-use super::journal::{Journal, Record};
+use super::journal::{Journal, Partials, Record};
 use crate::content::RangeSet;
-use crate::disk;
+use crate::disk::{self, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
@@ -28,7 +28,7 @@ const JOURNAL_EVERY: u64 = 8 << 20;
 /// in memory. A resumed file is hashed from its start: the download must not wait for that.
 const BEHIND_MAX: u64 = 32 << 20;
 /// Dirty bytes at which a flush begins.
-const FLUSH_AT: u64 = 32 << 20;
+const FLUSH_AT: u64 = 16 << 20;
 /// Dirty bytes at which writing waits for the flush.
 const DIRTY_MAX: u64 = 64 << 20;
 /// Bytes that a power cut may cost: written, dirty or not, but not recorded as flushed.
@@ -42,13 +42,14 @@ pub struct Partial {
     direct: Option<File>,
     /// The file system refused a write past the page cache.
     direct_refused: AtomicBool,
-    path: PathBuf,
-    partials: PathBuf,
-    remote: WantedFile,
+    partials: Partials,
+    wanted: WantedFile,
     state: Mutex<State>,
     /// Held while the record of what was written is replaced, and taken before `state`: an older
     /// record must not come after a newer one.
     recording: Mutex<()>,
+    /// Held during a flush: the kernel tells of a failure once, to whoever asks first.
+    flush_turn: Mutex<()>,
     /// Rung when there is more to hash.
     hashable: Condvar,
     /// Rung when a flush is due, or done.
@@ -66,6 +67,8 @@ struct State {
     unjournaled: u64,
     /// Bytes in the page cache that may not be on the device.
     dirty: u64,
+    /// Which bytes those are, with those of an earlier run that no flush is known to have covered.
+    buffered: RangeSet,
     /// Bytes that the record of what was flushed does not have.
     unrecorded: u64,
     /// A flush failed, with this error: what was written since the last good one may be gone.
@@ -159,23 +162,31 @@ impl Drop for Hashing<'_> {
 impl Partial {
     /// Opens what an earlier run left, or creates the file. Disk space is taken at once where the
     /// file system can do that, so that a full disk shows before the download, not after it.
-    pub fn open(partials: &Path, remote: &WantedFile, repo: &RepoId) -> Result<Self, Error> {
-        disk::create_dir(partials)?;
-        let path = Journal::partial_path(partials, remote);
-        let io = |action| Error::io(action, &path);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(io("open"))?;
-        let length = file.metadata().map_err(io("look at"))?.len();
-        let journal = Journal::read(partials, remote, length)?;
-        if journal.is_none() || length > remote.size() {
+    pub fn open(partials: &Partials, wanted: &WantedFile, repo: &RepoId) -> Result<Self, Error> {
+        let name = wanted.content.key().to_string();
+        let path = partials.dir.join(&name);
+        let io = |action| Error::io(action, path.clone());
+        let size = wanted.size();
+        let (file, journal) = if let Some(file) = reusable(partials, &name)? {
+            let length = file.metadata().map_err(io("look at"))?.len();
+            let journal = Journal::read(&partials.dir, &wanted.content, length)?;
+            (file, journal.filter(|_| length <= size))
+        } else {
+            partials.discard(&wanted.content)?;
+            (partials.dir.create_file(&name)?, None)
+        };
+        if journal.is_none() {
             file.set_len(0).map_err(io("truncate"))?;
         }
-        allocate(&file, remote.size()).map_err(io("take disk space for"))?;
-        let journal =
-            journal.filter(|_| length <= remote.size()).unwrap_or_else(|| Journal::new(remote, repo));
-        let direct = (remote.size() >= WORTH_IT_FROM && disk::does_direct_io_well(&file)).then(|| {
-            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(&path)
-        });
+        allocate(&file, size).map_err(io("take disk space for"))?;
+        let direct = (size >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
+            .then(|| partials.dir.file_past_page_cache(&name, &file));
+        let journal = journal.unwrap_or_else(|| Journal::new(wanted, repo));
+        let flushed = Journal::read_record(&partials.dir, &name, Record::Flushed)?;
+        let mut buffered = journal.written.clone();
+        if let Some(flushed) = flushed {
+            buffered.remove_all(&flushed.written);
+        }
         let state = State {
             journal,
             to_hash: VecDeque::new(),
@@ -183,6 +194,7 @@ impl Partial {
             hash_is_over: false,
             unjournaled: 0,
             dirty: 0,
+            buffered,
             unrecorded: 0,
             lost: None,
             closed: false,
@@ -190,26 +202,36 @@ impl Partial {
         };
         Ok(Self {
             file,
-            direct: direct.and_then(Result::ok),
+            direct: direct.flatten(),
             direct_refused: AtomicBool::new(false),
-            path,
-            partials: partials.into(),
-            remote: remote.clone(),
+            partials: partials.clone(),
+            wanted: wanted.clone(),
             state: Mutex::new(state),
             recording: Mutex::new(()),
+            flush_turn: Mutex::new(()),
             hashable: Condvar::new(),
             flushing: Condvar::new(),
         })
     }
 
-    /// The file it will become.
-    pub fn remote(&self) -> &WantedFile {
-        &self.remote
+    /// What it will be called, and what it will hold.
+    pub fn wanted(&self) -> &WantedFile {
+        &self.wanted
     }
 
-    /// Where the bytes are.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the bytes are, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.partials.dir.join(&self.name())
+    }
+
+    /// Its name among the partial files.
+    pub fn name(&self) -> String {
+        self.wanted.content.key().to_string()
+    }
+
+    /// The folder it is in.
+    pub fn partials(&self) -> &Partials {
+        &self.partials
     }
 
     /// The open file.
@@ -224,7 +246,7 @@ impl Partial {
 
     /// What is to be fetched.
     pub fn missing(&self) -> RangeSet {
-        self.lock().journal.written.missing(self.remote.size())
+        self.lock().journal.written.missing(self.wanted.size())
     }
 
     /// The ranges that are there.
@@ -239,25 +261,24 @@ impl Partial {
 
     /// Writes bytes at their place, through the page cache. Waits for a flush when much is dirty.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all_at(bytes, offset).map_err(Error::io("write", &self.path))?;
-        self.note(offset..offset + bytes.len() as u64, bytes.len() as u64)?;
-        if self.is_flushed_meanwhile() {
-            self.wait_while_much_is_dirty();
-        }
-        Ok(())
+        self.file.write_all_at(bytes, offset).map_err(Error::io("write", self.path()))?;
+        self.note(offset..offset + bytes.len() as u64, true)?;
+        if self.is_flushed_meanwhile() { self.wait_while_much_is_dirty() } else { Ok(()) }
     }
 
-    fn wait_while_much_is_dirty(&self) {
+    fn wait_while_much_is_dirty(&self) -> Result<(), Error> {
         let mut state = self.lock();
         while state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none() {
             state = self.flushing.wait(state).expect("nothing panics while it holds the state");
         }
+        // Without a record nothing bounds what a power cut costs, and without a flusher what is dirty.
+        state.failure.take().map_or(Ok(()), Err)
     }
 
     /// Writes a block at its place, past the page cache if that is possible.
     pub(crate) fn write_block(&self, block: &Block) -> Result<(), Error> {
         if self.write_directly(block)? {
-            return self.note(block.offset()..block.end(), 0);
+            return self.note(block.offset()..block.end(), false);
         }
         self.write(block.offset(), block.bytes())
     }
@@ -274,21 +295,24 @@ impl Partial {
                 self.direct_refused.store(true, Ordering::Relaxed);
                 Ok(false)
             }
-            Err(cause) => Err(Error::io("write", &self.path)(cause)),
+            Err(cause) => Err(Error::io("write", self.path())(cause)),
         }
     }
 
-    /// Notes that bytes were written, and every now and then records it.
-    fn note(&self, range: Range<u64>, dirty: u64) -> Result<(), Error> {
+    /// Notes that bytes were written, through the page cache or past it, and every now and then records it.
+    fn note(&self, range: Range<u64>, is_buffered: bool) -> Result<(), Error> {
         let is_due = {
             let mut state = self.lock();
             self.check(&state)?;
             let bytes = range.end - range.start;
+            if is_buffered {
+                state.dirty += bytes;
+                state.buffered.insert(range.clone());
+            }
             state.journal.written.insert(range);
             state.unjournaled += bytes;
             state.unrecorded += bytes;
-            state.dirty += dirty;
-            if state.has_news_for_hash(self.remote.size()) {
+            if state.has_news_for_hash(self.wanted.size()) {
                 self.hashable.notify_one();
             }
             if state.flush_is_due() {
@@ -307,41 +331,44 @@ impl Partial {
     fn record(&self) -> Result<(), Error> {
         let _recording = self.recording.lock().expect("nothing panics while it writes a record");
         let journal = self.lock().journal.clone();
-        journal.write(&self.partials, &self.remote, Record::Written)
+        journal.write(&self.partials, &self.wanted.content, Record::Written)
     }
 
     /// Whether a file of this size has a thread in [`Partial::flush_behind`].
     pub fn is_flushed_meanwhile(&self) -> bool {
-        self.remote.size() > DIRTY_MAX
+        self.wanted.size() > DIRTY_MAX
     }
 
     /// Makes what is written durable.
     ///
     /// The kernel tells of a page it could not write once: after that it counts as clean, readers
-    /// find it in memory, and the next flush succeeds. So nothing is believed any more that no
-    /// flush before had covered, by this run or a later one.
+    /// find it in memory, and the next flush succeeds. So what was written through the page cache is
+    /// believed no more, by this run or a later one, unless a flush before had covered it.
     pub fn flush(&self) -> Result<(), Error> {
+        let _turn = self.flush_turn.lock().expect("nothing panics while it flushes");
+        let covered = std::mem::take(&mut self.lock().buffered);
         let flushed = self.file.sync_data();
         let mut state = self.lock();
         self.check(&state)?;
         flushed.map_err(|cause| {
-            let name = self.remote.content.key().to_string();
-            let covered = Journal::read_record(&self.partials, &name, Record::Flushed);
-            state.journal.written = covered.ok().flatten().map(|journal| journal.written).unwrap_or_default();
+            let doubtful = std::mem::take(&mut state.buffered);
+            for lost in [&covered, &doubtful] {
+                state.journal.written.remove_all(lost);
+            }
             state.lost = Some(cause.raw_os_error().unwrap_or(0));
             drop(state);
             self.hashable.notify_all();
             self.flushing.notify_all();
             // The first failure is the one to tell. Nothing more can be done about a second one.
             let _ = self.record();
-            Error::io("flush", &self.path)(cause)
+            Error::io("flush", self.path())(cause)
         })
     }
 
     /// Fails if a flush has failed.
     fn check(&self, state: &State) -> Result<(), Error> {
         let failure = state.lost.map(std::io::Error::from_raw_os_error);
-        failure.map_or(Ok(()), |cause| Err(Error::io("flush", &self.path)(cause)))
+        failure.map_or(Ok(()), |cause| Err(Error::io("flush", self.path())(cause)))
     }
 
     /// Flushes behind the writer until the file is closed or a flush fails.
@@ -356,14 +383,17 @@ impl Partial {
             }
             let (covered, dirty, unrecorded) = (state.journal.clone(), state.dirty, state.unrecorded);
             drop(state);
-            let recorded =
-                self.flush().and_then(|()| covered.write(&self.partials, &self.remote, Record::Flushed));
+            let recorded = self
+                .flush()
+                .and_then(|()| covered.write(&self.partials, &self.wanted.content, Record::Flushed));
             state = self.lock();
             state.dirty -= dirty;
             state.unrecorded -= unrecorded;
-            self.flushing.notify_all();
             if let Err(error) = recorded {
                 state.failure = Some(error);
+            }
+            self.flushing.notify_all();
+            if state.failure.is_some() {
                 return;
             }
         }
@@ -392,7 +422,7 @@ impl Partial {
     /// Waits until every byte of the file is written; `false` if it is closed, or a flush fails, before.
     pub fn wait_until_written(&self) -> bool {
         let mut state = self.lock();
-        while state.journal.written.prefix() < self.remote.size() {
+        while state.journal.written.prefix() < self.wanted.size() {
             if state.closed || state.lost.is_some() {
                 return false;
             }
@@ -428,27 +458,28 @@ impl Partial {
         state.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Records what is there, for the next run. With nothing in it the file goes: it would only
-    /// keep disk space from others.
+    /// Records what is there, for the next run, and gives back the disk space of what is not: it would
+    /// only be kept from others.
     pub fn save(&self) -> Result<(), Error> {
-        if self.lock().journal.written.is_empty() {
+        let written = self.lock().journal.written.clone();
+        if written.is_empty() {
             return self.discard();
         }
-        self.record()
+        self.record()?;
+        give_back(&self.file, &written).map_err(Error::io("give back disk space of", self.path()))
     }
 
     /// Takes ranges for missing again. They stay where they are until others come.
     pub fn doubt(&self, ranges: &RangeSet) -> Result<(), Error> {
         {
-            let written = &mut self.lock().journal.written;
-            ranges.iter().for_each(|range| written.remove(range));
+            self.lock().journal.written.remove_all(ranges);
         }
         self.save()
     }
 
     /// Removes the file with its journal.
     pub fn discard(&self) -> Result<(), Error> {
-        discard(&self.partials, &self.remote)
+        self.partials.discard(&self.wanted.content)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -456,13 +487,36 @@ impl Partial {
     }
 }
 
-/// Removes the partial file of `remote` with its journal. The records go first: a partial file
-/// without one is not believed.
-pub fn discard(partials: &Path, remote: &WantedFile) -> Result<(), Error> {
-    for record in Record::ALL {
-        disk::remove(&Journal::path(partials, remote, record))?;
+/// What is there under `name`, if it can be gone on with. A file that somebody else may still write to is
+/// not: one with a second name, and one of another user in a folder that everybody may write to. In one
+/// that a group shares its members trust each other.
+fn reusable(partials: &Partials, name: &str) -> Result<Option<File>, Error> {
+    let file = match partials.dir.file_to_write(name) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let look = || Ok((Stat::of(&file)?, Stat::of(&partials.dir)?));
+    let (stat, dir) = look().map_err(Error::io("look at", partials.dir.join(name)))?;
+    let is_own = stat.uid == rustix::process::geteuid().as_raw();
+    let is_open_to_all = (stat.mode | dir.mode) & 0o002 != 0;
+    Ok((stat.links == 1 && (is_own || !is_open_to_all)).then_some(file))
+}
+
+/// Frees the disk space of all but `written`, where the file system can do that in the middle of a file.
+fn give_back(file: &File, written: &RangeSet) -> std::io::Result<()> {
+    let end = written.end();
+    for gap in written.missing(end).iter() {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Without holes the gaps stay taken; they count as space that the partial file has already.
+        if rustix::fs::fallocate(file, hole, gap.start, gap.end - gap.start).is_err() {
+            break;
+        }
     }
-    disk::remove(&Journal::partial_path(partials, remote))
+    file.set_len(end)
 }
 
 /// Takes the disk space of `size` bytes and makes the file that long. NFS before 4.2, some FUSE
@@ -491,8 +545,8 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// A file of which the first `written` bytes are there.
-    fn resumed(dir: &Path, written: u64) -> Partial {
-        let remote = WantedFile {
+    fn resumed(dir: &std::path::Path, written: u64) -> Partial {
+        let wanted = WantedFile {
             path: "m.gguf".parse().expect("a path"),
             content: crate::content::Content::new(
                 256 * MIB,
@@ -500,8 +554,10 @@ mod tests {
             ),
         };
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
-        let partial = Partial::open(dir, &remote, &repo).expect("opened");
-        partial.note(0..written, 0).expect("noted");
+        let dir = disk::Dir::create(dir).expect("opened");
+        let partials = Partials { dir: dir.clone(), scratch: dir };
+        let partial = Partial::open(&partials, &wanted, &repo).expect("opened");
+        partial.note(0..written, false).expect("noted");
         partial
     }
 
@@ -532,7 +588,7 @@ mod tests {
         assert!(pool.is_plentiful());
         // What no writer has written yet is not read.
         assert_eq!(hashable(&partial), 128 * MIB);
-        partial.note(128 * MIB..192 * MIB, 0).expect("noted");
+        partial.note(128 * MIB..192 * MIB, false).expect("noted");
         assert_eq!(hashable(&partial), 192 * MIB);
     }
 

@@ -1,148 +1,253 @@
-//! Step 6, publish: a verified partial file becomes the final file, durably and at once.
+//! Who holds the lock may change a directory: a verified partial file becomes the final file, durably and at
+//! once, and what was proven is written down.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::hashing::Verified;
-use super::layout::Layout;
-use super::partial::discard;
+use super::hashing::{Proof, Proven, Verified, meddled};
+use super::journal::Partials;
+use super::layout::{Layout, Place};
+use super::lock::Lock;
+use super::partial::Partial;
 use super::receipt::Receipt;
-use crate::catalog::{Entry, listing};
-use crate::disk::{self, Durability, Identity};
+use super::{REFERENCE_BYTES_MAX, Store};
+use crate::content::Content;
+use crate::disk::{Dir, Durability, Kind, Stat};
 use crate::error::Error;
-use crate::plan::{Plan, WantedFile};
-use crate::request::{Commit, RepoId, RepoPath, Revision};
+use crate::plan::{Origin, WantedFile};
+use crate::request::{Commit, RepoId};
 
-/// Where published files belong.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// The target's layout.
-    pub layout: Layout,
-    /// The repository.
-    pub repo: RepoId,
-    /// The revision that was asked for.
-    pub revision: Revision,
-    /// The commit it is.
-    pub commit: Option<Commit>,
+/// How often a name is put right that somebody keeps exchanging.
+const EXCHANGES_MAX: u32 = 8;
+/// Tells backup tools to pass a cache over (bford.info/cachedir).
+const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache in huggingface_hub's layout, written by modelfetch.\n";
+
+/// The right to change a target, for as long as it exists: no other process has it.
+#[derive(Debug)]
+pub struct WriteAccess {
+    store: Store,
+    base: Dir,
+    state: Dir,
+    partials: Partials,
+    _lock: Lock,
 }
 
-impl Place {
-    /// Renames a verified partial file to its final name, over an older file if there is one.
-    /// Whatever happens, the final name holds the old file, or the new one, complete.
-    pub fn publish(&self, verified: &Verified) -> Result<(), Error> {
-        let file = verified.remote();
-        let target = self.layout.target(&file.path, &file.content.key());
-        let dir = target.parent().unwrap_or(Path::new("."));
-        disk::create_dir(dir)?;
-        verified.sync()?;
-        fs::rename(verified.path(), &target).map_err(Error::io("publish", &target))?;
-        disk::sync_dir(dir)?;
-        self.record(file)?;
-        discard(&self.layout.partials(), file)
+impl WriteAccess {
+    pub(super) fn new(store: Store, base: Dir, state: Dir, lock: Lock) -> Result<Self, Error> {
+        let dir = base.make(&Layout::partials())?;
+        let partials = Partials { dir, scratch: state.clone() };
+        Ok(Self { store, base, state, partials, _lock: lock })
     }
 
-    /// Writes the receipt of a file whose bytes at the final name were just found right, and what
-    /// readers of a cache need to find it.
-    pub fn record(&self, file: &WantedFile) -> Result<(), Error> {
-        let target = self.layout.target(&file.path, &file.content.key());
-        let metadata = fs::metadata(&target).map_err(Error::io("look at", &target))?;
-        let receipt = Receipt::new(file, Identity::of(&metadata), &self.repo, &self.revision, self.commit);
-        receipt.write(&self.layout, &file.content.key())?;
-        self.point(file)
+    /// What it gives access to.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
-    /// Where a reader finds the file.
-    pub fn visible(&self, file: &WantedFile) -> PathBuf {
-        match self.commit {
-            Some(commit) => self.layout.pointer(&file.path, &commit),
-            None => self.layout.target(&file.path, &file.content.key()),
-        }
+    pub(super) fn state(&self) -> &Dir {
+        &self.state
     }
 
-    /// Whether nothing is left to be written down about files that are all there: their receipts
-    /// are of this revision and commit, and a cache's readers find them.
-    pub fn is_recorded(&self, plan: &Plan) -> Result<bool, Error> {
-        for item in &plan.items {
-            let receipt = Receipt::read(&self.layout.receipt(&item.file.path, &item.file.content.key()))?;
-            let current = receipt
-                .is_some_and(|receipt| receipt.revision == self.revision && receipt.commit == self.commit);
-            if !current || !self.visible(&item.file).exists() {
-                return Ok(false);
+    pub(super) fn partials(&self) -> &Partials {
+        &self.partials
+    }
+
+    /// Opens the partial file of a content, or creates it.
+    pub fn open_partial(&self, wanted: &WantedFile, repo: &RepoId) -> Result<Partial, Error> {
+        Partial::open(&self.partials, wanted, repo)
+    }
+
+    /// Removes what there is of a partial file.
+    pub fn discard_partial(&self, content: &Content) -> Result<(), Error> {
+        self.partials.discard(content)
+    }
+
+    /// Renames a verified partial file to its final name, over an older file if there is one. Whatever
+    /// happens, the final name holds the old file, or the new one, complete: the inode that was hashed.
+    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<(), Error> {
+        let wanted = verified.wanted();
+        let path = self.store.target_path(wanted);
+        let place = self.place(wanted);
+        let target = self.base.make(&place.folder)?;
+        let partial = verified.partial();
+        verified.proof_at(&partial.path())?;
+        let own = Stat::of(partial.file()).map_err(Error::io("look at", partial.path()))?;
+        let is_own = |dir: &Dir, name: &str| -> Result<bool, Error> {
+            Ok(dir.stat(name)?.is_some_and(|stat| stat.is_same_file(&own)))
+        };
+
+        let (mut from, mut name) = (&self.partials.dir, partial.name());
+        for _ in 0..EXCHANGES_MAX {
+            if is_own(from, &name)? {
+                from.rename(&name, &target, &place.name)?;
             }
+            if is_own(&target, &place.name)? {
+                target.sync()?;
+                self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
+                return self.partials.discard(&wanted.content);
+            }
+            // Somebody put another file in its place: the descriptor still is the one that was hashed.
+            (from, name) = (&self.state, self.link_once_more(partial)?);
         }
-        let reference = disk::read_if_present(&self.layout.reference(&self.revision))?;
-        let known = reference
-            .is_some_and(|commit| Some(commit) == self.commit.map(|commit| commit.to_string().into_bytes()));
-        Ok(known || self.revision.commit().is_some())
+        Err(meddled(&path))
     }
 
-    /// Makes the file visible in a cache's snapshot.
-    pub fn point(&self, file: &WantedFile) -> Result<(), Error> {
-        match self.commit {
-            Some(commit) if self.layout.is_cache() => {
-                let blob = self.layout.target(&file.path, &file.content.key());
-                point(&self.layout.pointer(&file.path, &commit), &blob, &file.path)
-            }
-            _ => Ok(()),
+    /// Gives a partial file a name that nobody knows.
+    fn link_once_more(&self, partial: &Partial) -> Result<String, Error> {
+        let (name, placeholder) = self.state.create_temporary()?;
+        drop(placeholder);
+        self.state.remove(&name)?;
+        self.state.link(partial.file(), &name).map_err(Error::io("publish", partial.path()))?;
+        Ok(name)
+    }
+
+    /// Writes the receipt of a file at its final name whose bytes were just hashed there.
+    pub fn record(&self, wanted: &WantedFile, proven: &Proven, origin: &Origin) -> Result<(), Error> {
+        let path = self.store.target_path(wanted);
+        // The receipt must not outlive bytes that were hashed in the page cache only.
+        let proof = proven.sync(&path)?;
+        let own = Stat::of(proven.file()).map_err(Error::io("look at", &path))?;
+        match self.store.entry(wanted)? {
+            Some((.., stat)) if stat.is_same_file(&own) => self.write_receipt(wanted, &proof, origin),
+            _ => Err(meddled(&path)),
         }
+    }
+
+    /// Renews the receipt of a file that an earlier run verified: it is of another revision now. Fails if
+    /// the file is not the same any more.
+    pub fn keep(&self, wanted: &WantedFile, origin: &Origin) -> Result<(), Error> {
+        let (receipt, proof) =
+            self.store.proof(wanted)?.ok_or_else(|| meddled(&self.store.target_path(wanted)))?;
+        if receipt.origin == *origin {
+            self.point(wanted, origin)
+        } else {
+            self.write_receipt(wanted, &proof, origin)
+        }
+    }
+
+    /// It only saves work, so it need not survive a power cut.
+    fn write_receipt(&self, wanted: &WantedFile, proof: &Proof, origin: &Origin) -> Result<(), Error> {
+        let receipt = Receipt::new(&wanted.path, proof, origin);
+        let place = self.store.layout.receipt(&wanted.path, &wanted.content);
+        self.replace(&place, &receipt.to_json())?;
+        self.point(wanted, origin)
+    }
+
+    /// Makes the file visible in a cache's snapshot: a relative symlink, as `huggingface_hub` makes it. Where
+    /// links are not possible (SMB, some FUSE and object stores) a second name of the same file, else a copy.
+    fn point(&self, wanted: &WantedFile, origin: &Origin) -> Result<(), Error> {
+        let Some(commit) = origin.commit.filter(|_| self.store.is_cache()) else { return Ok(()) };
+        let pointer = Layout::pointer(&wanted.path, &commit);
+        let link = link_to_blob(wanted);
+        let folder = self.base.make(&pointer.folder)?;
+        if folder.read_link(&pointer.name).is_some_and(|existing| existing == Path::new(&link)) {
+            return Ok(());
+        }
+        let temporary = self.point_temporarily(&link, wanted)?;
+        if let Err(error) = self.state.rename(&temporary, &folder, &pointer.name) {
+            // It may be as large as the blob; the failure to rename is the one to tell.
+            let _ = self.state.remove(&temporary);
+            return Err(error);
+        }
+        folder.sync()
+    }
+
+    /// A link, second name or copy of a blob, under a name that nobody knows.
+    fn point_temporarily(&self, link: &str, wanted: &WantedFile) -> Result<String, Error> {
+        let io = || Error::io("link", self.store.target_path(wanted));
+        let (name, mut copy) = self.state.create_temporary()?;
+        self.state.remove(&name)?;
+        if self.state.symlink(link, &name).is_ok() {
+            return Ok(name);
+        }
+        let mut blob = self.store.open(wanted)?.ok_or_else(|| io()(std::io::ErrorKind::NotFound.into()))?;
+        if self.state.link(&blob, &name).is_ok() {
+            return Ok(name);
+        }
+        drop(copy);
+        copy = self.state.create_file(&name)?;
+        // A copy is on the device before it gets its name.
+        let copied = std::io::copy(&mut blob, &mut copy).and_then(|_| copy.sync_data());
+        if let Err(cause) = copied {
+            let _ = self.state.remove(&name);
+            return Err(io()(cause));
+        }
+        Ok(name)
     }
 
     /// Records which commit the revision is, and the commit's listing: what readers of a cache and
     /// offline runs ask for. No newline after the commit: `huggingface_hub` does not strip it.
-    pub fn record_snapshot(&self, listing: Option<&[Entry]>) -> Result<(), Error> {
-        let Some(commit) = self.commit else { return Ok(()) };
-        let text = commit.to_string();
-        let write_if_new = |path: PathBuf, content: &[u8]| {
-            if disk::read_if_present(&path)?.as_deref() == Some(content) {
-                return Ok(());
-            }
-            disk::replace(&path, content, Durability::Process)
-        };
+    pub fn record_snapshot(&self, origin: &Origin, listing: Option<&[u8]>) -> Result<(), Error> {
+        let Some(commit) = origin.commit else { return Ok(()) };
+        let layout = &self.store.layout;
         if let Some(listing) = listing {
-            write_if_new(self.layout.tree(&commit), &listing::to_json(listing)?)?;
+            self.replace_if_new(&layout.listing(&commit), listing, super::LISTING_BYTES_MAX)?;
         }
-        if self.revision.commit().is_none() {
-            write_if_new(self.layout.reference(&self.revision), text.as_bytes())?;
+        if origin.revision.commit().is_none() {
+            let place = layout.reference(&origin.revision);
+            self.replace_if_new(&place, commit.to_string().as_bytes(), REFERENCE_BYTES_MAX)?;
         }
-        if self.layout.is_cache() {
-            write_if_new(self.layout.root().join("CACHEDIR.TAG"), CACHEDIR_TAG)?;
+        if self.store.is_cache() {
+            let root = Dir::create(self.store.root())?;
+            if root.stat("CACHEDIR.TAG")?.is_none() {
+                self.state.replace(&root, "CACHEDIR.TAG", CACHEDIR_TAG, Durability::Process)?;
+            }
         }
         Ok(())
     }
-}
 
-/// Tells backup tools to pass a cache over (bford.info/cachedir).
-const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache in huggingface_hub's layout, written by modelfetch.\n";
-
-/// A relative symlink, as `huggingface_hub` makes it. Where links are not possible (SMB, some FUSE
-/// and object stores) a second name of the same file, else a copy.
-fn point(pointer: &Path, blob: &Path, path: &RepoPath) -> Result<(), Error> {
-    let target = format!("{}../../blobs/{}", "../".repeat(path.depth()), file_name(blob));
-    if fs::read_link(pointer).is_ok_and(|existing| existing == Path::new(&target)) {
-        return Ok(());
+    fn replace_if_new(&self, place: &Place, content: &[u8], max: u64) -> Result<(), Error> {
+        let existing = match self.base.descend(&place.folder)? {
+            Some(folder) => folder.read(&place.name, max)?,
+            None => None,
+        };
+        if existing.as_deref() == Some(content) { Ok(()) } else { self.replace(place, content) }
     }
-    let dir = pointer.parent().unwrap_or(Path::new("."));
-    disk::create_dir(dir)?;
-    let temporary = dir.join(format!("{}.tmp", file_name(pointer)));
-    disk::remove(&temporary)?;
-    let linked = std::os::unix::fs::symlink(&target, &temporary)
-        .or_else(|_| fs::hard_link(blob, &temporary))
-        .or_else(|_| copy(blob, &temporary))
-        .and_then(|()| fs::rename(&temporary, pointer));
-    if linked.is_err() {
-        // It may be as large as the blob.
-        let _ = fs::remove_file(&temporary);
+
+    fn replace(&self, place: &Place, content: &[u8]) -> Result<(), Error> {
+        let folder = self.base.make(&place.folder)?;
+        self.state.replace(&folder, &place.name, content, Durability::Process)
     }
-    linked.map_err(Error::io("link", pointer))?;
-    disk::sync_dir(dir)
+
+    fn place(&self, wanted: &WantedFile) -> Place {
+        self.store.layout.target(&wanted.path, &wanted.content)
+    }
 }
 
-/// A copy that is on the device before it gets its name.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::copy(from, to)?;
-    fs::File::open(to)?.sync_data()
+impl Store {
+    /// Whether nothing is left to be written down about files that are all there: their receipts are of this
+    /// revision and commit, and a cache's readers find them.
+    pub fn is_recorded<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a WantedFile>,
+        origin: &Origin,
+    ) -> Result<bool, Error> {
+        for wanted in files {
+            let is_current = self.proof(wanted)?.is_some_and(|(receipt, _)| receipt.origin == *origin);
+            if !is_current || !self.is_visible(wanted, origin.commit.as_ref())? {
+                return Ok(false);
+            }
+        }
+        let known = self.commit_of(&origin.revision)?;
+        Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
+    }
+
+    /// Whether readers of a cache find a file that is there: by the link that leads to it, or, where there are no
+    /// links, as a file of the same length.
+    fn is_visible(&self, wanted: &WantedFile, commit: Option<&Commit>) -> Result<bool, Error> {
+        let Some(commit) = commit.filter(|_| self.is_cache()) else { return Ok(true) };
+        let Some((folder, name)) = self.find(&Layout::pointer(&wanted.path, commit))? else {
+            return Ok(false);
+        };
+        let stat = folder.stat(&name)?.filter(|stat| stat.kind != Kind::Dir);
+        Ok(match stat {
+            Some(stat) if stat.kind == Kind::File => stat.identity.size == wanted.size(),
+            Some(_) => folder.read_link(&name).is_some_and(|link| link == Path::new(&link_to_blob(wanted))),
+            None => false,
+        })
+    }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// Where the link of a snapshot leads.
+fn link_to_blob(wanted: &WantedFile) -> String {
+    format!("{}../../blobs/{}", "../".repeat(wanted.path.depth()), wanted.content.key())
 }

@@ -125,7 +125,7 @@ mod tests {
     use crate::request::{RepoId, RepoKind};
 
     fn partial(dir: &std::path::Path, content: &[u8]) -> Partial {
-        let remote = WantedFile {
+        let wanted = WantedFile {
             path: "m.bin".parse().expect("a path"),
             content: crate::content::Content::new(
                 content.len() as u64,
@@ -133,7 +133,11 @@ mod tests {
             ),
         };
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
-        Partial::open(dir, &remote, &repo).expect("opened")
+        {
+            let dir = crate::disk::Dir::create(dir).expect("opened");
+            let partials = crate::store::journal::Partials { dir: dir.clone(), scratch: dir };
+            Partial::open(&partials, &wanted, &repo).expect("opened")
+        }
     }
 
     proptest! {

@@ -57,7 +57,7 @@ impl Active {
         pool: Option<Pool>,
         parcels: mpsc::Sender<Parcel>,
     ) -> Self {
-        let remote = partial.remote();
+        let remote = partial.wanted();
         let segments = Segments::new(remote.size(), partial.missing());
         let end = segments.is_complete().then_some(End::Complete);
         Self {

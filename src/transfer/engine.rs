@@ -158,7 +158,7 @@ impl Engine {
     ) -> Result<Verified, Unfinished> {
         let (parcels, received) = mpsc::channel(64);
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
-        let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
+        let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
         let active = Arc::new(Active::new(&partial, source, budget, pool, parcels));
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({

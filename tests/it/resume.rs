@@ -283,13 +283,32 @@ fn what_other_runs_left_behind_is_cleaned_up() {
     let model = model(1, 2);
     let hub = slow_hub(&model, 100_000_000);
     let dir = TestDir::new();
-    for orphan in
-        ["partial/0123", "partial/4567.json", "partial/89ab.json.tmp", "probe.tmp", "owner.json.tmp"]
-    {
+    let (sha256, git_sha1, random) = ("0123".repeat(16), "4567".repeat(10), "89ab".repeat(8));
+    let orphans = [
+        format!("partial/{sha256}"),
+        format!("partial/{git_sha1}.json"),
+        format!("partial/{git_sha1}.flushed.json"),
+        format!("tmp-{random}"),
+    ];
+    for orphan in &orphans {
         dir.put(&format!(".modelfetch/{orphan}"), b"left behind");
     }
     dir.fetch(&hub, [REPO, FILE]).run().succeeds();
     dir.assert_done(FILE, &model);
+}
+
+#[test]
+fn what_it_could_not_have_made_is_not_cleaned_up() {
+    let model = model(1, 2);
+    let hub = slow_hub(&model, 100_000_000);
+    let dir = TestDir::new();
+    let others = ["partial/notes.txt", "partial/0123", "a.tmp", "tmp-of-mine"]
+        .map(|name| format!(".modelfetch/{name}"));
+    for other in &others {
+        dir.put(other, b"somebody's");
+    }
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    assert!(others.iter().all(|other| dir.file(other).exists()));
 }
 
 /// Takes all but a page or two of the room that is left.

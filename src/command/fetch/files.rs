@@ -1,61 +1,55 @@
-//! Carries a plan out: file by file through transfer, verify and publish, several files at a time
-//! where one does not use all connections.
+//! Carries a plan out: several files at a time where one does not use all connections.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use reqwest::Url;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
-use crate::catalog::Hub;
+use super::one_file::FileWork;
+use crate::catalog::{Hub, Resolution};
 use crate::command::Context;
-use crate::content::{Mismatch, RangeSet};
-use crate::disk;
+use crate::content::Content;
 use crate::error::Error;
-use crate::plan::{Action, Item, Plan, WantedFile};
-use crate::report::{Done, Event, FileOutcome, Reporter};
-use crate::request::{Limits, NetworkUse, RepoPath};
+use crate::plan::{Action, Item, Plan};
+use crate::report::FileOutcome;
+use crate::request::{Limits, NetworkUse};
 use crate::source::Source;
-use crate::stop::{self, Cause, Stop};
-use crate::store::hashing;
-use crate::store::partial::{Partial, discard};
-use crate::store::publish::Place;
-use crate::transfer::blame::Suspects;
-use crate::transfer::{Counts, Demand, Engine, Unfinished};
+use crate::stop::{self, Cause};
+use crate::store::WriteAccess;
+use crate::store::hashing::HashQueue;
+use crate::transfer::Engine;
 
 /// What is to be done.
-pub(crate) struct Job<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) place: &'a Place,
-    /// Locations that are known already.
-    pub(crate) urls: &'a HashMap<RepoPath, Url>,
-    pub(crate) limits: &'a Limits,
-    pub(crate) network: NetworkUse,
+pub(super) struct Work<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) access: &'a Arc<WriteAccess>,
+    pub(super) resolution: &'a Resolution,
+    pub(super) limits: &'a Limits,
+    pub(super) network: NetworkUse,
 }
 
 /// Does it. One outcome per item of the plan, in its order. When a file fails the others are
 /// stopped, with their state recorded, and its error is returned.
-pub(crate) async fn execute(
-    job: &Job<'_>,
+pub(super) async fn work(
+    work: &Work<'_>,
     hub: &Arc<Hub>,
     context: &Context,
 ) -> Result<Vec<FileOutcome>, Error> {
     let (halt, stop) = stop::channel(context.stop.deadline());
-    let engine = Engine::new(job.limits.clone(), Arc::clone(&context.reporter), stop.clone());
+    let engine = Engine::new(work.limits.clone(), Arc::clone(&context.reporter), stop.clone());
     let engine = Arc::new(engine);
-    let hand = Arc::new(Hand {
-        place: job.place.clone(),
-        network: job.network,
+    let of_file = Arc::new(FileWork {
+        access: Arc::clone(work.access),
+        origin: work.resolution.origin(),
+        network: work.network,
         engine: Arc::clone(&engine),
+        hashes: HashQueue::default(),
         reporter: Arc::clone(&context.reporter),
         stop,
         recording: Arc::default(),
     });
     let all = engine.run(async {
-        let mut all = std::pin::pin!(all_files(job, hub, &hand, &halt));
+        let mut all = std::pin::pin!(all_files(work, hub, &of_file, &halt));
         tokio::select! {
             result = &mut all => return result,
             cause = context.stop.raised() => halt.stop(cause),
@@ -66,12 +60,12 @@ pub(crate) async fn execute(
 }
 
 async fn all_files(
-    job: &Job<'_>,
+    work: &Work<'_>,
     hub: &Arc<Hub>,
-    hand: &Arc<Hand>,
+    of_file: &Arc<FileWork>,
     halt: &stop::StopSender,
 ) -> Result<Vec<FileOutcome>, Error> {
-    let plan = job.plan;
+    let plan = work.plan;
     let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
     let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
     let mut outcomes = Outcomes::new(plan.items.len());
@@ -79,27 +73,37 @@ async fn all_files(
         // The first file may take all connections; the next one begins when it leaves one idle.
         let demand = loop {
             tokio::select! {
-                demand = hand.engine.admit(item.bytes_to_fetch()) => break demand,
+                demand = of_file.engine.admit(item.bytes_to_fetch()) => break demand,
                 finished = tasks.join_next(), if !tasks.is_empty() => outcomes.note(finished, halt),
             }
         };
-        if outcomes.failed() || hand.stop.cause().is_some() {
+        if outcomes.failed() || of_file.stop.cause().is_some() {
             break;
         }
-        let url = job.urls.get(&item.file.path).cloned();
+        let url = work.resolution.urls.get(&item.file.path).cloned();
         let source =
             Source::new(Arc::clone(hub), plan.repo.clone(), revision.clone(), item.file.clone(), url);
-        let (hand, item) = (Arc::clone(hand), item.clone());
-        tasks.spawn(async move { Ok((index, hand.settle(&item, Arc::new(source), &demand).await?)) });
+        let (of_file, item) = (Arc::clone(of_file), item.clone());
+        tasks.spawn(async move { Ok((index, of_file.settle(&item, Arc::new(source), &demand).await?)) });
     }
     while let Some(finished) = tasks.join_next().await {
         outcomes.note(Some(finished), halt);
     }
-    hand.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
+    of_file.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
+    let originals = originals(plan);
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action == Action::Copy) {
-        outcomes.done[index] = Some(hand.copy(item, plan).await?);
+        let original = originals.get(&item.file.content);
+        let original = original.ok_or_else(|| Error::Internal("a copy without an original".into()))?;
+        outcomes.done[index] = Some(of_file.copy(item, original).await?);
     }
+    of_file.check_kept(plan).await?;
     Ok(outcomes.done.into_iter().flatten().collect())
+}
+
+/// Who brings each content.
+fn originals(plan: &Plan) -> HashMap<Content, &Item> {
+    let originals = plan.items.iter().rev().filter(|item| item.action != Action::Copy);
+    originals.map(|item| (item.file.content, item)).collect()
 }
 
 /// What has come of the files so far.
@@ -132,217 +136,5 @@ impl Outcomes {
     fn fail(&mut self, error: Error, halt: &stop::StopSender) {
         self.error.get_or_insert(error);
         halt.stop(Cause::Abandoned);
-    }
-}
-
-/// A file that needs nothing.
-pub(crate) fn skip(item: &Item, place: &Place, reporter: &dyn Reporter) -> FileOutcome {
-    reporter.report(&Event::Skipped { path: &item.file.path });
-    outcome(&item.file, place, Done::Skipped, 0, Duration::ZERO)
-}
-
-fn outcome(file: &WantedFile, place: &Place, done: Done, bytes_fetched: u64, time: Duration) -> FileOutcome {
-    FileOutcome {
-        path: file.path.clone(),
-        target: place.visible(file),
-        size: file.size(),
-        digest: file.content.key().to_string(),
-        done,
-        bytes_fetched,
-        seconds: time.as_secs_f64(),
-    }
-}
-
-/// Does the work on single files.
-struct Hand {
-    place: Place,
-    network: NetworkUse,
-    engine: Arc<Engine>,
-    reporter: Arc<dyn Reporter>,
-    stop: Stop,
-    /// Names with one content share a receipt in a cache: one at a time writes it.
-    recording: Arc<Mutex<()>>,
-}
-
-impl Hand {
-    /// Does what the plan says about one file.
-    async fn settle(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
-        match item.action {
-            Action::Skip => {
-                self.record(&item.file).await?;
-                Ok(skip(item, &self.place, &*self.reporter))
-            }
-            Action::Adopt => match self.adopt(item).await? {
-                Some(adopted) => Ok(adopted),
-                None if self.network == NetworkUse::Offline => Err(Error::Offline {
-                    repo: self.place.repo.clone(),
-                    wanted: item.file.path.to_string(),
-                    dir: self.place.layout.root().into(),
-                }),
-                None => self.fetch(item, source, demand).await,
-            },
-            Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source, demand).await,
-        }
-    }
-
-    /// Hashes a file that is there; `None` if it is not what it should be.
-    async fn adopt(&self, item: &Item) -> Result<Option<FileOutcome>, Error> {
-        let started = Instant::now();
-        let file = &item.file;
-        let hashed = hashing::hash_shown(&item.target, file, &*self.reporter, &self.stop).await?;
-        if let Err(mismatch) = hashed {
-            let text = format!(
-                "`{}` is not what the Hub has (its digest is {}); it stays until its replacement is verified",
-                item.target.display(),
-                mismatch.computed
-            );
-            self.reporter.report(&Event::Warning(&text));
-            return Ok(None);
-        }
-        let target = item.target.clone();
-        // The receipt must not outlive bytes that were hashed in the page cache only.
-        spawn_blocking(move || disk::sync_file(&target)).await??;
-        self.record(file).await?;
-        // What an earlier run had fetched of it would only take space.
-        self.drop_partial(file).await?;
-        let adopted = outcome(file, &self.place, Done::Adopted, 0, started.elapsed());
-        self.reporter.report(&Event::Published(&adopted));
-        Ok(Some(adopted))
-    }
-
-    async fn record(&self, file: &WantedFile) -> Result<(), Error> {
-        let (place, file, recording) = (self.place.clone(), file.clone(), Arc::clone(&self.recording));
-        let record = move || {
-            let _turn = recording.lock();
-            place.record(&file)
-        };
-        spawn_blocking(record).await?
-    }
-
-    /// Fetches, verifies and publishes. A server that changed the file under way is met with one clean
-    /// start. Of wrong bytes each part is asked for again, until the digest is right.
-    async fn fetch(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
-        let started = Instant::now();
-        let file = &item.file;
-        let mut counts = Counts::default();
-        let mut resumed = None;
-        let mut suspects = None;
-        let mut has_changed = false;
-        loop {
-            let partial = self.open(file).await?;
-            let on_disk = partial.written();
-            resumed.get_or_insert(on_disk);
-            let inherited = suspects.is_none().then(|| partial.ranges());
-            self.reporter.report(&Event::Started {
-                path: &file.path,
-                size: file.size(),
-                resumed: on_disk,
-                hash_only: false,
-            });
-            let unfinished = match self
-                .engine
-                .fill(Arc::clone(&partial), Arc::clone(&source), demand, &mut counts)
-                .await
-            {
-                Ok(verified) => {
-                    let place = self.place.clone();
-                    spawn_blocking(move || place.publish(&verified)).await??;
-                    let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
-                    let fetched = outcome(file, &self.place, done, counts.received, started.elapsed());
-                    self.reporter.report(&Event::Published(&fetched));
-                    return Ok(fetched);
-                }
-                Err(unfinished) => unfinished,
-            };
-            let (why, doubtful) = match unfinished {
-                Unfinished::Failed(error @ Error::NotGguf { .. }) => {
-                    self.drop_partial(file).await?;
-                    return Err(error);
-                }
-                Unfinished::Failed(error) => return Err(error),
-                Unfinished::Changed { host, why } if has_changed => {
-                    self.drop_partial(file).await?;
-                    return Err(Error::KeepsChanging { path: file.path.clone(), host, why });
-                }
-                Unfinished::Changed { host, why } => {
-                    has_changed = true;
-                    (format!("the file changed on {host}: {why}"), RangeSet::full(file.size()))
-                }
-                Unfinished::Mismatch(Mismatch { expected, computed }) => {
-                    let suspects = suspects
-                        .get_or_insert_with(|| Suspects::new(file.size(), &inherited.unwrap_or_default()));
-                    let Some(part) = suspects.next() else {
-                        self.drop_partial(file).await?;
-                        let (path, size) = (file.path.clone(), file.size());
-                        return Err(Error::DigestMismatch { path, expected, computed, size });
-                    };
-                    (format!("its digest is {computed}, expected {expected}"), part)
-                }
-            };
-            // Before bytes are thrown away the source says once more what the file should be.
-            let stale = source.location().await?;
-            source.renew(&stale, false).await?;
-            let before = partial.written();
-            spawn_blocking({
-                let partial = Arc::clone(&partial);
-                move || partial.doubt(&doubtful)
-            })
-            .await??;
-            let kept = partial.written();
-            let (path, dropped) = (&file.path, before - kept);
-            self.reporter.report(&Event::Restarted { path, why: &why, dropped, kept });
-        }
-    }
-
-    async fn open(&self, file: &WantedFile) -> Result<Arc<Partial>, Error> {
-        let (place, file) = (self.place.clone(), file.clone());
-        let opened = spawn_blocking(move || Partial::open(&place.layout.partials(), &file, &place.repo));
-        opened.await?.map(Arc::new)
-    }
-
-    async fn drop_partial(&self, file: &WantedFile) -> Result<(), Error> {
-        let (partials, file) = (self.place.layout.partials(), file.clone());
-        spawn_blocking(move || discard(&partials, &file)).await?
-    }
-
-    /// Makes a second name of content that this run has just brought, or found.
-    async fn copy(&self, item: &Item, plan: &Plan) -> Result<FileOutcome, Error> {
-        let started = Instant::now();
-        let file = &item.file;
-        let twin = plan.items.iter().find(|other| other.action != Action::Copy && other.brings(file));
-        let twin = twin.ok_or_else(|| Error::Internal("a copy without an original".into()))?.target.clone();
-        if twin == item.target {
-            self.record(file).await?;
-        } else {
-            let partial = self.open(file).await?;
-            let verified = spawn_blocking(move || {
-                copy_into(&twin, &partial)?;
-                hashing::follow(partial, &AtomicU64::new(0)).map_err(|why| match why {
-                    hashing::Unverified::Failed(error) => error,
-                    _ => Error::Internal("a copy differs from its original".into()),
-                })
-            });
-            let verified = verified.await??;
-            let place = self.place.clone();
-            spawn_blocking(move || place.publish(&verified)).await??;
-        }
-        let copied = outcome(file, &self.place, Done::Copied, 0, started.elapsed());
-        self.reporter.report(&Event::Published(&copied));
-        Ok(copied)
-    }
-}
-
-fn copy_into(original: &Path, partial: &Partial) -> Result<(), Error> {
-    use std::io::Read;
-    let mut source = std::fs::File::open(original).map_err(Error::io("open", original))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        let length = source.read(&mut buffer).map_err(Error::io("read", original))?;
-        if length == 0 {
-            return Ok(());
-        }
-        partial.write(offset, &buffer[..length])?;
-        offset += length as u64;
     }
 }

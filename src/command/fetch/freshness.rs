@@ -1,0 +1,105 @@
+//! What is known about a request's files, and whether the Hub has to be asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::Context;
+use crate::catalog::{self, Hub, Resolution, recall};
+use crate::error::Error;
+use crate::plan::WantedFile;
+use crate::report::Event;
+use crate::request::{NetworkUse, Request};
+use crate::store::Store;
+use crate::words::chain;
+
+/// How long the Hub may take to answer when everything asked for is there and verified.
+const PATIENCE_WHEN_SATISFIED: Duration = Duration::from_secs(5);
+
+/// What is known, and how.
+pub(super) struct Known {
+    pub(super) resolution: Arc<Resolution>,
+    /// No question was asked.
+    pub(super) from_disk: bool,
+    /// The Hub did not answer.
+    pub(super) stale: bool,
+}
+
+/// Asks the Hub, unless what earlier runs left is certain; falls back on that if it is there and the Hub does
+/// not answer.
+pub(super) async fn look_up(
+    request: &Request,
+    store: &Store,
+    hub: &Hub,
+    context: &Context,
+) -> Result<Known, Error> {
+    let (recalled, is_present) = context
+        .stop
+        .or_blocking("looking at the disk", {
+            let (request, store) = (request.clone(), store.clone());
+            move || {
+                let recalled = recall::recall(&request, &store)?;
+                let is_present = match &recalled {
+                    Some(known) => store.is_present(&known.files, request.recheck)?,
+                    None => false,
+                };
+                Ok((recalled, is_present))
+            }
+        })
+        .await?;
+    debug!(files = recalled.as_ref().map(|known| known.files.len()), is_present, "known from earlier runs");
+    let is_certain = recalled.as_ref().is_some_and(|known| recall::is_certain(request, known));
+    let is_offline = request.network == NetworkUse::Offline;
+    let recalled = match recalled {
+        Some(known) if is_certain && is_present => {
+            return Ok(Known { resolution: known.into(), from_disk: true, stale: false });
+        }
+        _ if is_offline => {
+            return Err(Error::Offline {
+                repo: request.repo.clone(),
+                wanted: request.selection.describe(),
+                dir: store.root().into(),
+            });
+        }
+        recalled => recalled,
+    };
+    let may_fall_back = is_present && request.network != NetworkUse::RequireFresh;
+    let asked = context.stop.or("asking the Hub", async {
+        let question = catalog::resolve(hub, request, recalled.as_ref());
+        if !may_fall_back {
+            return question.await;
+        }
+        let silence =
+            || Error::Deadline { deadline: PATIENCE_WHEN_SATISFIED, doing: "asking the Hub".into() };
+        tokio::time::timeout(PATIENCE_WHEN_SATISFIED, question).await.unwrap_or_else(|_| Err(silence()))
+    });
+    match (asked.await, recalled) {
+        (Ok(resolution), _) => {
+            tell(request, &resolution, context);
+            Ok(Known { resolution: resolution.into(), from_disk: false, stale: false })
+        }
+        (Err(error), Some(known)) if may_fall_back && error.is_outage() => {
+            let text = format!(
+                "the Hub could not be asked whether {} moved ({}); what is here was verified earlier and is used",
+                request.revision,
+                chain(&error)
+            );
+            context.reporter.report(&Event::Warning(&text));
+            Ok(Known { resolution: known.into(), from_disk: true, stale: true })
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn tell(request: &Request, resolution: &Resolution, context: &Context) {
+    if let Some(commit) = &resolution.commit {
+        context.reporter.report(&Event::Resolved {
+            repo: &request.repo,
+            revision: &request.revision,
+            commit,
+            files: resolution.files.len(),
+            bytes: resolution.files.iter().map(WantedFile::size).sum(),
+        });
+    }
+}

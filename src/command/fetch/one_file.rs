@@ -1,0 +1,306 @@
+//! One file: what the plan says about it, done.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+
+use crate::command::Context;
+use crate::content::{Mismatch, RangeSet};
+use crate::error::Error;
+use crate::plan::{Action, Item, Origin, Plan, WantedFile};
+use crate::report::{Done, Event, FileOutcome, Reporter};
+use crate::request::{Commit, NetworkUse};
+use crate::source::Source;
+use crate::stop::Stop;
+use crate::store::hashing::{HashQueue, Verified};
+use crate::store::partial::Partial;
+use crate::store::{Store, WriteAccess};
+use crate::transfer::blame::Suspects;
+use crate::transfer::{Counts, Demand, Engine, Unfinished};
+
+/// A file that needs nothing.
+pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
+    context.reporter.report(&Event::Skipped { path: &item.file.path });
+    outcome(&item.file, store, commit, Done::Skipped, 0, Duration::ZERO)
+}
+
+fn outcome(
+    file: &WantedFile,
+    store: &Store,
+    commit: Option<Commit>,
+    done: Done,
+    bytes_fetched: u64,
+    time: Duration,
+) -> FileOutcome {
+    FileOutcome {
+        path: file.path.clone(),
+        target: store.visible_path(file, commit.as_ref()),
+        size: file.size(),
+        digest: file.content.key().to_string(),
+        done,
+        bytes_fetched,
+        seconds: time.as_secs_f64(),
+    }
+}
+
+/// Does the work on single files.
+pub(super) struct FileWork {
+    pub(super) access: Arc<WriteAccess>,
+    pub(super) origin: Origin,
+    pub(super) network: NetworkUse,
+    pub(super) engine: Arc<Engine>,
+    pub(super) hashes: HashQueue,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) stop: Stop,
+    /// Names with one content share a receipt in a cache: one at a time writes it.
+    pub(super) recording: Arc<Mutex<()>>,
+}
+
+impl FileWork {
+    /// Does what the plan says about one file.
+    pub(super) async fn settle(
+        &self,
+        item: &Item,
+        source: Arc<Source>,
+        demand: &Demand,
+    ) -> Result<FileOutcome, Error> {
+        match item.action {
+            Action::Skip => {
+                let file = item.file.clone();
+                self.change(move |access, origin| access.keep(&file, origin)).await?;
+                self.reporter.report(&Event::Skipped { path: &item.file.path });
+                Ok(self.outcome(&item.file, Done::Skipped, 0, Duration::ZERO))
+            }
+            Action::Adopt => match self.adopt(&item.file).await? {
+                Some(adopted) => Ok(adopted),
+                None if self.network == NetworkUse::Offline => Err(Error::Offline {
+                    repo: self.origin.repo.clone(),
+                    wanted: item.file.path.to_string(),
+                    dir: self.access.store().root().into(),
+                }),
+                None => self.fetch(&item.file, source, demand).await,
+            },
+            Action::Copy | Action::Resume { .. } | Action::Fetch => {
+                self.fetch(&item.file, source, demand).await
+            }
+        }
+    }
+
+    /// Hashes a file that is there; `None` if it is not what it should be.
+    async fn adopt(&self, wanted: &WantedFile) -> Result<Option<FileOutcome>, Error> {
+        let started = Instant::now();
+        let path = self.access.store().target_path(wanted);
+        let open = {
+            let (access, wanted) = (Arc::clone(&self.access), wanted.clone());
+            move || access.store().open(&wanted)
+        };
+        let Some(file) = self.stop.or_blocking("hashing files", open).await? else { return Ok(None) };
+        let hashed = self.hashes.hash(file, path.clone(), wanted, &*self.reporter, &self.stop).await;
+        let proven = match hashed {
+            Ok(Ok(proven)) => proven,
+            Ok(Err(mismatch)) => {
+                let text = format!(
+                    "`{}` is not what the Hub has (its digest is {}); it stays until its replacement is verified",
+                    path.display(),
+                    mismatch.computed
+                );
+                self.reporter.report(&Event::Warning(&text));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let adopted = wanted.clone();
+        self.change(move |access, origin| {
+            access.record(&adopted, &proven, origin)?;
+            // What an earlier run had fetched of it would only take space.
+            access.discard_partial(&adopted.content)
+        })
+        .await?;
+        let adopted = self.outcome(wanted, Done::Adopted, 0, started.elapsed());
+        self.reporter.report(&Event::Published(&adopted));
+        Ok(Some(adopted))
+    }
+
+    /// Fetches, verifies and publishes. A server that changed the file under way is met with one clean
+    /// start. Of wrong bytes each part is asked for again, until the digest is right.
+    async fn fetch(
+        &self,
+        wanted: &WantedFile,
+        source: Arc<Source>,
+        demand: &Demand,
+    ) -> Result<FileOutcome, Error> {
+        let started = Instant::now();
+        let mut counts = Counts::default();
+        let mut resumed = None;
+        let mut suspects = None;
+        let mut has_changed = false;
+        loop {
+            let partial = self.open(wanted).await?;
+            let on_disk = partial.written();
+            resumed.get_or_insert(on_disk);
+            let inherited = suspects.is_none().then(|| partial.ranges());
+            self.begin(wanted, on_disk);
+            let filled =
+                self.engine.fill(Arc::clone(&partial), Arc::clone(&source), demand, &mut counts).await;
+            let unfinished = match filled {
+                Ok(verified) => {
+                    self.publish(verified).await?;
+                    let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
+                    let fetched = self.outcome(wanted, done, counts.received, started.elapsed());
+                    self.reporter.report(&Event::Published(&fetched));
+                    return Ok(fetched);
+                }
+                Err(unfinished) => unfinished,
+            };
+            let (why, doubtful) = match unfinished {
+                Unfinished::Failed(error @ Error::NotGguf { .. }) => {
+                    self.drop_partial(wanted).await?;
+                    return Err(error);
+                }
+                Unfinished::Failed(error) => return Err(error),
+                Unfinished::Changed { host, why } if has_changed => {
+                    self.drop_partial(wanted).await?;
+                    return Err(Error::KeepsChanging { path: wanted.path.clone(), host, why });
+                }
+                Unfinished::Changed { host, why } => {
+                    has_changed = true;
+                    (format!("the file changed on {host}: {why}"), RangeSet::full(wanted.size()))
+                }
+                Unfinished::Mismatch(Mismatch { expected, computed }) => {
+                    let suspects = suspects
+                        .get_or_insert_with(|| Suspects::new(wanted.size(), &inherited.unwrap_or_default()));
+                    let Some(part) = suspects.next() else {
+                        self.drop_partial(wanted).await?;
+                        let (path, size) = (wanted.path.clone(), wanted.size());
+                        return Err(Error::DigestMismatch { path, expected, computed, size });
+                    };
+                    (format!("its digest is {computed}, expected {expected}"), part)
+                }
+            };
+            // Before bytes are thrown away the source says once more what the file should be.
+            let renewal = async {
+                let stale = source.location().await?;
+                source.renew(&stale, false).await
+            };
+            self.stop.or("asking the Hub", renewal).await?;
+            self.doubt(&wanted.path, &partial, doubtful, &why).await?;
+        }
+    }
+
+    fn begin(&self, wanted: &WantedFile, resumed: u64) {
+        let size = wanted.size();
+        self.reporter.report(&Event::Started { path: &wanted.path, size, resumed, hash_only: false });
+    }
+
+    /// Takes a part for missing again.
+    async fn doubt(
+        &self,
+        path: &crate::request::RepoPath,
+        partial: &Arc<Partial>,
+        doubtful: RangeSet,
+        why: &str,
+    ) -> Result<(), Error> {
+        let before = partial.written();
+        let doubted = Arc::clone(partial);
+        spawn_blocking(move || doubted.doubt(&doubtful)).await??;
+        let kept = partial.written();
+        self.reporter.report(&Event::Restarted { path, why, dropped: before - kept, kept });
+        Ok(())
+    }
+
+    async fn open(&self, wanted: &WantedFile) -> Result<Arc<Partial>, Error> {
+        let wanted = wanted.clone();
+        self.change(move |access, origin| access.open_partial(&wanted, &origin.repo)).await.map(Arc::new)
+    }
+
+    async fn publish(&self, verified: Verified) -> Result<(), Error> {
+        self.change(move |access, origin| access.publish(&verified, origin)).await
+    }
+
+    async fn drop_partial(&self, wanted: &WantedFile) -> Result<(), Error> {
+        let content = wanted.content;
+        self.change(move |access, _| access.discard_partial(&content)).await
+    }
+
+    /// Makes a second name of content that this run has just brought, or found.
+    pub(super) async fn copy(&self, item: &Item, original: &Item) -> Result<FileOutcome, Error> {
+        let started = Instant::now();
+        let wanted = &item.file;
+        if original.target == item.target {
+            let kept = wanted.clone();
+            self.change(move |access, origin| access.keep(&kept, origin)).await?;
+        } else {
+            let verified = self.copy_bytes(wanted, &original.file).await?;
+            self.publish(verified).await?;
+        }
+        let copied = self.outcome(wanted, Done::Copied, 0, started.elapsed());
+        self.reporter.report(&Event::Published(&copied));
+        Ok(copied)
+    }
+
+    async fn copy_bytes(&self, wanted: &WantedFile, original: &WantedFile) -> Result<Verified, Error> {
+        use std::io::Read;
+        let partial = self.open(wanted).await?;
+        let (access, original) = (Arc::clone(&self.access), original.clone());
+        spawn_blocking(move || {
+            let path = access.store().target_path(&original);
+            let mut file =
+                access.store().open(&original)?.ok_or_else(|| Error::Meddled { path: path.clone() })?;
+            let hashed = std::sync::atomic::AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                if partial.is_flushed_meanwhile() {
+                    scope.spawn(|| partial.flush_behind());
+                }
+                let hash = scope.spawn(|| crate::store::hashing::follow(Arc::clone(&partial), &hashed));
+                let mut buffer = vec![0; 1 << 20];
+                let mut offset = 0;
+                let copied = loop {
+                    let length = match file.read(&mut buffer) {
+                        Ok(0) => break Ok(()),
+                        Ok(length) => length,
+                        Err(cause) => break Err(Error::io("read", &path)(cause)),
+                    };
+                    if let Err(error) = partial.write(offset, &buffer[..length]) {
+                        break Err(error);
+                    }
+                    offset += length as u64;
+                };
+                let verified = copied.and_then(|()| {
+                    hash.join()
+                        .expect("a panic ends the process")
+                        .map_err(|_| Error::Meddled { path: path.clone() })
+                });
+                partial.close()?;
+                verified
+            })
+        })
+        .await?
+    }
+
+    /// Runs work on the disk, one at a time, to its end.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteAccess, &Origin) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (access, origin) = (Arc::clone(&self.access), self.origin.clone());
+        let recording = Arc::clone(&self.recording);
+        let turn = move || {
+            let _turn = recording.lock();
+            work(&access, &origin)
+        };
+        spawn_blocking(turn).await?
+    }
+
+    /// Fails if a file that was skipped at the beginning has been changed since.
+    pub(super) async fn check_kept(&self, plan: &Plan) -> Result<(), Error> {
+        let kept = plan.items.iter().filter(|item| item.action == Action::Skip);
+        let kept: Vec<_> = kept.map(|item| item.file.clone()).collect();
+        let access = Arc::clone(&self.access);
+        self.stop.or_blocking("looking at the disk", move || access.store().check_kept(&kept)).await
+    }
+
+    fn outcome(&self, file: &WantedFile, done: Done, bytes_fetched: u64, time: Duration) -> FileOutcome {
+        outcome(file, self.access.store(), self.origin.commit, done, bytes_fetched, time)
+    }
+}
