@@ -1,7 +1,6 @@
 """A folder that every user of the disk may write: one of them fetches into it, another plants things."""
 
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -102,6 +101,11 @@ class Shared(Target):
         remove(path)
         make(path)
         return path
+
+    @property
+    def published(self):
+        """Where the verified bytes are."""
+        return self.where("blob" if self.cache else "final name")
 
     def assert_harmless(self, ended, statuses=(0, 22)):
         """The run did its work or said what is wrong with which path; either way it did nothing elsewhere."""
@@ -289,20 +293,9 @@ def evil_twin(path, size):
     owned_by_attacker(path)
 
 
-def complete_partial(target):
-    """What a killed run would have left just before its end, with a journal that says so: the bytes are wrong."""
-    size = target.wanted.files[FILE][0]
-    partial, journal = target.where("partial"), target.where("journal")
-    made_by_attacker(partial.parent)
-    evil_twin(partial, size)
-    owner, name = target.wanted.repo.split("/")
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
-    repo = {"kind": "model", "owner": owner, "name": name}
-    record = {"version": 1, "size": size, "repo": repo, "path": FILE, "written": [[0, size]], "boot_id": boot}
-    journal.write_text(json.dumps(record))
-    owned_by_attacker(journal)
-    return partial
+def gives_name(call, path):
+    """Whether the call makes something appear under this name."""
+    return call.name.startswith(("rename", "link")) and call.path == str(path)
 
 
 def is_regular(path):

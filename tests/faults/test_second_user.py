@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from second_user import (
-    ATTACKER, COLLEAGUE, FETCHER, FILE, GROUP, RUNNERS, Shared, as_user, change_in_place, complete_partial,
-    evil_twin, exchange, folder, huge, is_regular, link_to, made_by_attacker, names_of, owned_by_attacker, pipe,
-    swapping, watched,
+    ATTACKER, COLLEAGUE, FETCHER, FILE, GROUP, RUNNERS, SECONDS, Shared, as_user, change_in_place, evil_twin,
+    exchange, folder, gives_name, huge, is_regular, link_to, made_by_attacker, names_of, owned_by_attacker, pipe,
+    swapping,
 )  # fmt: skip
 from sweep import killed_after, scratch
-from system_calls import CHANGES
+from system_calls import CALLS
 from target import MIB, Target, Wanted, fetched, sha256_of
 from test_writers import together, wait_until
 
@@ -216,15 +216,13 @@ def test_a_file_exchanged_when_it_gets_its_name_is_not_taken_for_the_verified_on
     """All files of its size in the state folder are, just before; or the published one is, just after."""
     target = Shared(place, wanted, cache, uid)
     size = wanted.files[FILE][0]
-    published = target.where("blob" if cache else "final name")
-    count = 0
+    published, count = target.published, 0
 
     def decide(call):
         nonlocal count
-        names_it = call.name.startswith(("rename", "link")) and Path(call.path) == published
-        if when == "before" and names_it:
+        if when == "before" and gives_name(call, published):
             victims = [path for path in target.state.rglob("*") if is_regular(path) and path.stat().st_size == size]
-        elif when == "after" and not count and not names_it and is_regular(published):
+        elif when == "after" and not count and is_regular(published):
             victims = [published]
         else:
             return "continue"
@@ -247,15 +245,19 @@ def test_a_file_exchanged_when_it_gets_its_name_is_not_taken_for_the_verified_on
 @each(uid=RUNNERS)
 @each(cache=LAYOUTS)
 def test_a_partial_file_of_another_user_is_begun_anew(cache, uid, wanted, place):
-    """That user has it open, and writes into what was verified."""
+    """That user has it open, and would write into what was verified."""
     target = Shared(place, wanted, cache, uid)
-    partial = complete_partial(target)
-    with open(partial, "r+b") as open_file:
+    killed = target.run(lambda call: "kill" if gives_name(call, target.published) else "continue")
+    assert killed.status == -9, killed.stderr
+    partials = target.where("partials")
+    for path in partials.iterdir():
+        owned_by_attacker(path)
+    partials.chmod(0o777)
+    with open(target.where("partial"), "r+b", buffering=0) as file:
         ended = target.watch()
-        target.assert_done(ended)
-        assert fetched(ended) == wanted.bytes
-        open_file.write(b"evil")
+        file.write(b"evil")
     target.assert_done(ended)
+    assert fetched(ended) == wanted.bytes
     assert target.final(FILE).stat().st_uid == uid
 
 
@@ -282,44 +284,81 @@ def test_a_good_file_of_another_user_is_adopted_and_watched(cache, uid, wanted, 
 # What changes meanwhile.
 
 
-@each(first=["a.gguf", "z.gguf"])
 @each(cache=LAYOUTS)
-def test_a_verified_file_overwritten_while_another_one_is_fetched_is_repaired(first, cache, serve, place):
-    hub = serve("--file", first, "--file", "m.gguf", "--size", "256KiB", "--size", "2MiB",
+def test_a_verified_file_overwritten_while_another_one_is_fetched_is_repaired(cache, serve, place):
+    hub = serve("--file", "z.gguf", "--file", "m.gguf", "--size", "256KiB", "--size", "2MiB",
                 "--rate-per-connection", "512KiB")  # fmt: skip
     target = Target(place, Wanted.of(hub), cache)
-    assert target.fetch(first).status == 0
-    final = target.final(first)
+    assert target.fetch("z.gguf").status == 0
+    final = target.final("z.gguf")
     other = target.state / "partial" / target.wanted.digests["m.gguf"]
-    with subprocess.Popen(target.command(), env=target.environment, stdout=subprocess.PIPE, text=True) as process:
-        wait_until(other.exists, 20)
+    with subprocess.Popen(
+        target.command(), env=target.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until(other.exists, SECONDS)
         final.write_bytes(bytes(final.stat().st_size))
-        process.communicate(timeout=60)
-    offline = target.fetch(first, "--offline")
-    assert offline.status != 0 or sha256_of(final) == target.wanted.digests[first], "called verified"
+        process.wait(SECONDS)
+    offline = target.fetch("z.gguf", "--offline")
+    assert offline.status != 0 or sha256_of(final) == target.wanted.digests["z.gguf"], "called verified"
     target.assert_done(target.fetch())
 
 
 @each(cache=LAYOUTS)
+def test_a_verified_file_changed_before_any_call_gets_no_new_receipt(cache, serve, place, full, note):
+    """While another one is fetched, and with the old time put back."""
+    wanted = Wanted.of(serve("--file", "z.gguf", "--file", "m.gguf", "--size", "256KiB"))
+
+    def attacked(directory, moment):
+        target = Target(directory, wanted, cache)
+        assert target.fetch("z.gguf").status == 0
+        final = target.final("z.gguf")
+        count = 0
+
+        def decide(call):
+            nonlocal count
+            count += 1
+            if count == moment:
+                change_in_place(final)
+            return "continue"
+
+        ended = target.run(decide, calls=CALLS)
+        assert ended.status in (0, 20, 22), f"before call {moment}: exit {ended.status}: {ended.stderr}"
+        offline = target.fetch("z.gguf", "--offline")
+        right = sha256_of(final) == wanted.digests["z.gguf"]
+        assert offline.status != 0 or right, f"changed before call {moment} of {count}: called verified"
+        target.assert_done(target.fetch())
+        return count
+
+    with scratch(place) as directory:
+        calls = attacked(directory, None)
+    moments = range(1, calls + 1, 1 if full else calls // 10)
+    for moment in moments:
+        with scratch(place) as directory:
+            attacked(directory, moment)
+    note(f"changed before {len(moments)} of {calls} calls")
+
+
+@each(cache=LAYOUTS)
 def test_a_file_changed_while_it_is_hashed_is_not_adopted(cache, serve, place):
-    """Its beginning, when that was read, with the old time put back."""
+    """Its middle, when that was read, with the old time put back."""
     wanted = Wanted.of(serve("--file", FILE, "--size", "2MiB"))
     target = Shared(place, wanted, cache)
     target.assert_done(target.watch())
     shutil.rmtree(target.where("receipts"))
     blob = target.final(FILE).resolve()
-    count = 0
+    asked, changed = 0, False
 
     def decide(call):
-        nonlocal count
+        nonlocal asked, changed
         if call.path == str(blob):
-            count += 1
-            if count == 6:
+            if asked > wanted.bytes * 5 // 8 and not changed:
                 change_in_place(blob)
+                changed = True
+            asked += call.length
         return "continue"
 
     ended = target.run(decide, calls={"read", "pread64"})
-    assert count >= 6, "nothing was changed"
+    assert changed, "nothing was changed"
     assert ended.status != 0 or sha256_of(blob) == target.sha256, "adopted"
     target.assert_not_trusted()
 
@@ -420,7 +459,7 @@ def test_a_reader_cannot_keep_the_lock(left_by, cache, wanted, place):
     target.assert_done(target.watch())
 
 
-@each(break_with={"newline": "\n", "return": "\r", "escape": "\x1b[1G", "separator": "\u2028"})
+@each(break_with={"newline": "\n", "return": "\r", "escape": "\x1b[1G"})
 def test_an_owner_record_forges_no_line(break_with, wanted, place):
     target = Shared(place, wanted)
     lock, owner = target.where("lock"), target.where("owner")
