@@ -132,7 +132,7 @@ class Victim:
         self.folder = target.place / "victim"
         self.file = self.folder / "diary.txt"
         self.absent = self.folder / "authorized_keys"
-        size = target.wanted.files[FILE][0]
+        size = min(target.wanted.files[FILE][0], MIB)
         names = ["diary.txt", "a.tmp", "model.gguf", target.sha256, f"{target.sha256}.json"]
         for folder in self.folder, self.folder / "partial", self.folder / "sub":
             folder.mkdir()
