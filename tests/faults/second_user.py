@@ -38,6 +38,7 @@ class Shared(Target):
         self.root.mkdir(exist_ok=True)
         os.chown(self.root, uid, uid)
         self.root.chmod(0o777)
+        made_by_attacker(self.where("metrics").parent)
         self.victim = Victim(self)
 
     def command(self, *more, verb="fetch"):
