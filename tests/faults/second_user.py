@@ -108,6 +108,11 @@ class Shared(Target):
         """Where the verified bytes are."""
         return self.where("blob" if self.cache else "final name")
 
+    def assert_done(self, ended):
+        # Of what is no file the digest may never come.
+        assert ended.status != 0 or self.final(FILE).is_file(), "no file is at the final name"
+        super().assert_done(ended)
+
     def assert_harmless(self, ended, statuses=(0, 22)):
         """The run did its work or said what is wrong with which path; either way it did nothing elsewhere."""
         self.victim.assert_untouched()
