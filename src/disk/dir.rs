@@ -36,6 +36,15 @@ pub enum Durability {
     Power,
 }
 
+/// Who may open a new file, as far as the umask lets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Owner and group.
+    Group,
+    /// Owner and group, and all others to read it.
+    All,
+}
+
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -275,21 +284,25 @@ impl Dir {
 
     /// Creates a file that was not there, to be read and written. Fails if anything has that name.
     pub fn create_file(&self, name: &str) -> Result<File, Error> {
-        self.try_create(name).map_err(|why| self.error("create", name, why))
+        self.try_create(name, Access::All).map_err(|why| self.error("create", name, why))
     }
 
-    fn try_create(&self, name: &str) -> Result<File, Errno> {
+    fn try_create(&self, name: &str, access: Access) -> Result<File, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFELY;
-        let file = retry(|| rustix::fs::openat(self, name, flags, Mode::from_raw_mode(0o664)))?;
+        let mode = match access {
+            Access::Group => 0o660,
+            Access::All => 0o664,
+        };
+        let file = retry(|| rustix::fs::openat(self, name, flags, Mode::from_raw_mode(mode)))?;
         self.share(&file, 0o060);
         Ok(file.into())
     }
 
     /// Creates a file under a name that nobody could know before.
-    pub fn create_temporary(&self) -> Result<(String, File), Error> {
+    pub fn create_temporary(&self, access: Access) -> Result<(String, File), Error> {
         loop {
             let name = temporary_name()?;
-            match self.try_create(&name) {
+            match self.try_create(&name, access) {
                 Ok(file) => return Ok((name, file)),
                 Err(Errno::EXIST) => {}
                 Err(why) => return Err(self.error("write to directory", "", why)),
@@ -314,7 +327,7 @@ impl Dir {
         content: &[u8],
         durability: Durability,
     ) -> Result<(), Error> {
-        let (temporary, mut file) = self.create_temporary()?;
+        let (temporary, mut file) = self.create_temporary(Access::All)?;
         let mut write = || {
             file.write_all(content)?;
             if durability == Durability::Power {
@@ -398,7 +411,7 @@ impl Dir {
 
     /// Proves that it can be written: creates a file in it. Says who owns what is created here.
     pub fn probe(&self) -> Result<u32, Error> {
-        let (name, mut file) = self.create_temporary()?;
+        let (name, mut file) = self.create_temporary(Access::All)?;
         let probed = file.write_all(&[0; 512]).and_then(|()| Stat::of(&file));
         let removed = self.remove(&name);
         let stat = probed.map_err(Error::io("write to directory", &self.path))?;
@@ -480,7 +493,7 @@ mod tests {
     #[test]
     fn a_name_that_was_made_here_is_known_again() {
         let (_place, dir) = temporary();
-        let (name, _) = dir.create_temporary().expect("created");
+        let (name, _) = dir.create_temporary(Access::All).expect("created");
         assert!(Dir::is_temporary(&name));
         for other in ["tmp-", "tmp-x", "a.tmp", &name[1..], &(name.clone() + "0")] {
             assert!(!Dir::is_temporary(other), "{other}");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-pub use dir::{Dir, Durability, Kind, Stat};
+pub use dir::{Access, Dir, Durability, Kind, Stat};
 pub use space::{Space, does_direct_io_well, free_bytes, is_local};
 
 /// What tells a file apart from a changed one without reading it.

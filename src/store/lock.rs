@@ -12,13 +12,13 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::layout::STATE;
 use super::{Store, WriteAccess};
-use crate::disk::{self, Dir, Durability, Kind, Stat};
+use crate::disk::{self, Access, Dir, Durability, Kind, Stat};
 use crate::error::Error;
 use crate::report::{Event, Reporter};
 use crate::stop::{Cause, Stop};
@@ -273,7 +273,7 @@ fn read_record(state: &Dir, name: &str) -> Result<Option<Owner>, Error> {
 }
 
 /// Opens the file to lock. Nobody but who may write here can open it: a reader who locked it would hold up
-/// every run. What somebody else put there is replaced.
+/// every run. One that others can open, of an earlier version or planted, is replaced.
 fn open_lock(state: &Dir) -> Result<File, Error> {
     if let Some(file) = state.file_to_write(LOCK)? {
         let stat = Stat::of(&file).map_err(Error::io("look at", state.join(LOCK)))?;
@@ -281,18 +281,8 @@ fn open_lock(state: &Dir) -> Result<File, Error> {
         if for_others == 0 {
             return Ok(file);
         }
-        // Of an earlier version, or of somebody who wants to hold it.
-        if stat.uid == rustix::process::geteuid().as_raw() && stat.links == 1 {
-            let closed = Mode::from_raw_mode(stat.mode & 0o770);
-            if rustix::fs::fchmod(&file, closed).is_ok() {
-                return Ok(file);
-            }
-        }
     }
-    let (name, file) = state.create_temporary()?;
-    let stat = Stat::of(&file).map_err(Error::io("look at", state.join(&name)))?;
-    // Without the right to change modes the file is as open as the folder.
-    let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.mode & 0o770));
+    let (name, file) = state.create_temporary(Access::Group)?;
     state.rename(&name, state, LOCK)?;
     Ok(file)
 }

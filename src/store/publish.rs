@@ -11,7 +11,7 @@ use super::partial::Partial;
 use super::receipt::Receipt;
 use super::{REFERENCE_BYTES_MAX, Store};
 use crate::content::Content;
-use crate::disk::{Dir, Durability, Kind, Stat};
+use crate::disk::{Access, Dir, Durability, Kind, Stat};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
 use crate::request::{Commit, RepoId};
@@ -88,12 +88,15 @@ impl WriteAccess {
             // Somebody put another file in its place: the descriptor still is the one that was hashed.
             (from, name) = (&self.state, self.link_once_more(partial)?);
         }
+        // Nothing at the final name rather than what somebody made this program put there.
+        from.remove(&name)?;
+        target.remove(&place.name)?;
         Err(meddled(&path))
     }
 
     /// Gives a partial file a name that nobody knows.
     fn link_once_more(&self, partial: &Partial) -> Result<String, Error> {
-        let (name, placeholder) = self.state.create_temporary()?;
+        let (name, placeholder) = self.state.create_temporary(Access::All)?;
         drop(placeholder);
         self.state.remove(&name)?;
         self.state.link(partial.file(), &name).map_err(Error::io("publish", partial.path()))?;
@@ -154,7 +157,7 @@ impl WriteAccess {
     /// A link, second name or copy of a blob, under a name that nobody knows.
     fn point_temporarily(&self, link: &str, wanted: &WantedFile) -> Result<String, Error> {
         let io = || Error::io("link", self.store.target_path(wanted));
-        let (name, mut copy) = self.state.create_temporary()?;
+        let (name, mut copy) = self.state.create_temporary(Access::All)?;
         self.state.remove(&name)?;
         if self.state.symlink(link, &name).is_ok() {
             return Ok(name);
