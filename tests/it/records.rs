@@ -1,56 +1,11 @@
 //! What a receipt says is true of the file that is there now, or the file is hashed again.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::thread;
-use std::time::Duration;
+use std::fs;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};
 use serde_json::Value;
 
-use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
-
-/// A byte that changes in place, with the file's times put back.
-fn change_behind_its_back(dir: &TestDir, name: &str) {
-    let file = File::options().read(true).write(true).open(dir.file(name)).expect("a file");
-    let modified = file.metadata().expect("a file").modified().expect("a time");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 70_000).expect("a byte");
-    file.write_all_at(&[byte[0] ^ 1], 70_000).expect("written in place");
-    file.set_modified(modified).expect("our own file");
-}
-
-#[test]
-fn bytes_that_changed_in_place_are_noticed_though_size_and_time_are_the_same() {
-    let payload = model(1, 2);
-    let hub = hub(&payload);
-    let dir = TestDir::new();
-    let fetch = || dir.fetch(&hub, [REPO, FILE]).run().succeeds();
-    fetch();
-    // Clocks of file systems tick every few milliseconds.
-    thread::sleep(Duration::from_millis(50));
-    change_behind_its_back(&dir, FILE);
-    fetch().says("is not what the Hub has");
-    dir.assert_done(FILE, &payload);
-    fetch().says("already there and verified");
-}
-
-#[test]
-fn other_rights_cost_one_hash_and_no_byte() {
-    let payload = model(1, 2);
-    let hub = hub(&payload);
-    let dir = TestDir::new();
-    let fetch = || dir.fetch(&hub, [REPO, FILE]).run().succeeds();
-    fetch();
-    hub.clear();
-    thread::sleep(Duration::from_millis(50));
-    // As kubelet does for an fsGroup.
-    fs::set_permissions(dir.file(FILE), fs::Permissions::from_mode(0o660)).expect("our own file");
-    fetch().says("already there, checking").says("are right");
-    fetch().says("already there and verified").does_not_say("checking");
-    assert!(hub.requests_to(Server::Cdn).is_empty());
-    dir.assert_done(FILE, &payload);
-}
+use crate::support::{MIB, REPO, TestDir, built, model};
 
 #[test]
 fn a_file_that_is_overwritten_while_another_one_downloads_gets_no_receipt() {

@@ -2,6 +2,7 @@
 //! anywhere else.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};
@@ -24,6 +25,8 @@ fn twins(names: &[&str]) -> (Payload, FakeHub) {
 fn copying(dir: &TestDir, hub: &FakeHub) -> Running {
     let mut run = dir.fetch(hub, [REPO]).start();
     run.wait_until("the first name", |_| dir.file(NAMES[0]).is_file());
+    // Its receipt takes a moment; the copies take more.
+    thread::sleep(Duration::from_millis(50));
     run
 }
 
