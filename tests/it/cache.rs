@@ -19,14 +19,8 @@ fn repo() -> Repo {
 
 /// `fetch REPO … --cache=DIR`, and the repository's folder in it.
 fn fetch(dir: &TestDir, hub: &FakeHub, arguments: &[&str]) -> PathBuf {
-    let cache = dir.models().to_owned();
-    dir.command(["fetch"])
-        .env("HF_ENDPOINT", hub.endpoint())
-        .args(arguments)
-        .arg(format!("--cache={}", cache.display()))
-        .run()
-        .succeeds();
-    cache.join("models--owner--name")
+    dir.cache_job("fetch", hub, arguments.iter().copied()).run().succeeds();
+    dir.file("models--owner--name")
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -118,8 +118,7 @@ fn an_empty_directory_has_nothing_to_verify() {
 fn a_cache_is_verified_by_its_blobs() {
     let (hub, _) = three_files();
     let dir = TestDir::new();
-    let cache = format!("--cache={}", dir.models().display());
-    let command = |name: &'static str| dir.command([name, &cache]).env("HF_ENDPOINT", hub.endpoint());
+    let command = |name: &'static str| dir.cache_job(name, &hub, []);
     command("fetch").arg(REPO).run().succeeds();
     command("verify").run().succeeds();
     let blob = format!("models--owner--name/blobs/{}", model(1, 1).sha256());

@@ -1,7 +1,7 @@
 //! Runs of the program: started, watched, stopped, judged.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,9 +16,14 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// What is done at once is done by then, even on a machine that has much else to do; what waits for
 /// a limit of minutes is not.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(30);
+/// A run that is told to end has this long.
+const PROMPTLY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(2);
 /// Between two looks at a run's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Of a new pipe: pipe(7).
+const PIPE_CAPACITY: usize = 64 << 10;
 
 /// A command line that is being put together.
 pub(crate) struct Modelfetch(Command);
@@ -79,12 +84,28 @@ impl Modelfetch {
 
     /// Starts it.
     #[track_caller]
-    pub(crate) fn start(mut self) -> Running {
-        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn start(self) -> Running {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut running = self.start_with_stderr(writer);
+        running.stderr = Stream::read(reader);
+        running
+    }
+
+    /// Starts it with a stderr that takes nothing more: a pipe that is full, and its other end, for
+    /// [`Running::listen`].
+    #[track_caller]
+    pub(crate) fn start_unheard(self) -> (Running, PipeReader) {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(&vec![b'\n'; PIPE_CAPACITY]).expect("as much as it takes");
+        (self.start_with_stderr(writer), reader)
+    }
+
+    #[track_caller]
+    fn start_with_stderr(mut self, stderr: PipeWriter) -> Running {
+        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = self.0.spawn().expect("the program starts");
         let stdout = Stream::read(child.stdout.take().expect("a pipe"));
-        let stderr = Stream::read(child.stderr.take().expect("a pipe"));
-        Running { child, stdout, stderr, started: Instant::now() }
+        Running { child, stdout, stderr: Stream::default(), started: Instant::now() }
     }
 }
 
@@ -126,6 +147,13 @@ impl Running {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
+    /// Tells it to end, which it does at once, with the number for that.
+    #[track_caller]
+    pub(crate) fn terminate(self) -> Run {
+        self.signal(Signal::TERM);
+        self.finish_within(PROMPTLY).exits(143)
+    }
+
     /// Kills it as the kernel does when memory runs out.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
@@ -136,11 +164,20 @@ impl Running {
         self.child.id()
     }
 
-    /// The most memory it ever had resident, in KiB.
-    fn peak_kib(&self) -> Option<u64> {
+    /// Begins to read what it says on a stderr that nobody read.
+    pub(crate) fn listen(&mut self, stderr: PipeReader) {
+        self.stderr = Stream::read(stderr);
+    }
+
+    /// The most memory it ever had resident, in KiB, and its threads of now.
+    fn peak_kib_and_threads(&self) -> Option<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().strip_suffix(" kB")?.parse().ok()
+        let field = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        // A process that is over has no memory.
+        Some((field("VmHWM:")?, field("Threads:")?))
     }
 
     pub(crate) fn is_over(&mut self) -> bool {
@@ -149,27 +186,37 @@ impl Running {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Run {
-        let (mut peak_kib, mut looked) = (0, None);
+    pub(crate) fn finish(self) -> Run {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits for its end, which has to come within this time from now; kills it otherwise.
+    #[track_caller]
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Run {
+        let begun = Instant::now();
+        let (mut peak_kib, mut peak_threads, mut looked) = (0, 0, None);
         let status = loop {
             if looked.is_none_or(|looked: Instant| looked.elapsed() >= LOOK_EVERY) {
                 // The kernel keeps the peak itself; of a process that is over it tells nothing.
-                peak_kib = self.peak_kib().unwrap_or(peak_kib);
+                if let Some((kib, threads)) = self.peak_kib_and_threads() {
+                    (peak_kib, peak_threads) = (kib, threads.max(peak_threads));
+                }
                 looked = Some(Instant::now());
             }
             if let Some(status) = self.child.try_wait().expect("a child") {
                 break status;
             }
             assert!(
-                self.started.elapsed() < PATIENCE,
-                "still running after {PATIENCE:?}; stderr:\n{}",
+                begun.elapsed() < limit,
+                "still running after {limit:?}; stderr:\n{}",
                 self.stderr.text()
             );
             thread::sleep(POLL);
         };
         let time = self.started.elapsed();
         let (stdout, stderr) = (self.stdout.all(), self.stderr.all());
-        Run { status: status.code(), dumped_core: status.core_dumped(), stdout, stderr, time, peak_kib }
+        let (status, dumped_core) = (status.code(), status.core_dumped());
+        Run { status, dumped_core, stdout, stderr, time, peak_kib, peak_threads }
     }
 }
 
@@ -182,6 +229,7 @@ impl Drop for Running {
 }
 
 /// What came out of a pipe so far.
+#[derive(Default)]
 struct Stream {
     text: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -225,6 +273,8 @@ pub(crate) struct Run {
     pub(crate) time: Duration,
     /// The most memory it had resident, in KiB, as seen up to shortly before its end.
     pub(crate) peak_kib: u64,
+    /// The most threads it had, as seen every now and then.
+    pub(crate) peak_threads: u64,
 }
 
 impl Run {

@@ -50,6 +50,17 @@ impl TestDir {
             .arg(&self.models)
     }
 
+    /// The same with the target as a cache.
+    pub(crate) fn cache_job<'a>(
+        &self,
+        command: &str,
+        hub: &FakeHub,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Modelfetch {
+        let cache = format!("--cache={}", self.models.display());
+        self.command([command]).env("HF_ENDPOINT", hub.endpoint()).args(arguments).arg(cache)
+    }
+
     /// `modelfetch ARGUMENTS` in this directory, with its home and nothing else in the environment.
     pub(crate) fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Modelfetch {
         Modelfetch::new(self.dir.path()).args(arguments)

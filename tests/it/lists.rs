@@ -1,0 +1,76 @@
+//! Very many files: the work grows with their number and no faster, threads and memory hardly
+//! at all, and a signal is heard all the same.
+
+use std::fs;
+use std::time::Duration;
+
+use fake_hub::{FakeHub, Repo, Server};
+
+use crate::support::command::Run;
+use crate::support::{MIB, REPO, TestDir, built, model};
+
+const FILES: usize = 100_000;
+/// Of a run with a list that long; with pages of JSON as they come and nothing held twice.
+const LIST_KIB: u64 = 64 << 10;
+/// An unoptimised program on a busy machine; work that grows with the square takes many minutes.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Those of the runtime, and a few that work on the disk.
+const THREADS: u64 = 40;
+
+fn long_list() -> FakeHub {
+    let names = (0..FILES).map(|n| format!("data/{:03}/shard-{n:06}.bin", n / 500));
+    let repo = names.fold(Repo::model(REPO), |repo, name| repo.small(&name, name.as_str()));
+    built(FakeHub::builder().repo(repo))
+}
+
+#[test]
+fn a_list_of_a_hundred_thousand_files_is_planned_quickly_and_in_little_memory() {
+    let hub = long_list();
+    let dir = TestDir::new();
+    let run = dir.job("plan", &hub, [REPO]).start().finish_within(PATIENCE).succeeds();
+    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("fetch ")).count(), FILES);
+    assert!(run.peak_kib < LIST_KIB, "{} KiB resident", run.peak_kib);
+}
+
+#[test]
+fn the_planning_of_a_long_list_is_stopped_by_a_signal() {
+    let hub = long_list();
+    let dir = TestDir::new();
+    for command in ["plan", "fetch"] {
+        let mut run = dir.job(command, &hub, [REPO]).start();
+        run.wait_for("100000 files");
+        run.terminate();
+    }
+}
+
+/// So many threads and so much memory suffice for any number of files.
+#[track_caller]
+fn is_modest(run: &Run) {
+    assert!(run.peak_threads < THREADS, "{} threads", run.peak_threads);
+    assert!(run.peak_kib < 96 << 10, "{} KiB resident", run.peak_kib);
+}
+
+#[test]
+fn many_files_that_are_there_are_checked_a_few_at_a_time() {
+    let model = model(1, 2);
+    let names: Vec<_> = (0..300).map(|n| format!("{n}.gguf")).collect();
+    let repo = names.iter().fold(Repo::model(REPO), |repo, name| repo.lfs(name, model.clone()));
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    let first = dir.put(&names[0], &model.to_vec());
+    for name in &names[1..] {
+        fs::hard_link(&first, dir.file(name)).expect("another name");
+    }
+
+    let run = dir.fetch(&hub, [REPO, "--json"]).run().succeeds();
+    assert!(hub.requests_to(Server::Cdn).is_empty());
+    let run_json = run.json();
+    let files = run_json["files"].as_array().expect("files");
+    assert_eq!(files.iter().filter(|file| file["done"] == "adopted").count(), names.len());
+    is_modest(&run);
+
+    let run = dir.job("verify", &hub, []).run().succeeds();
+    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("ok ")).count(), names.len());
+    is_modest(&run);
+    assert_eq!(fs::metadata(&first).expect("a file").len(), 2 * MIB);
+}
