@@ -3,7 +3,6 @@
 mod hub;
 pub mod listing;
 pub mod recall;
-mod refusal;
 pub mod tree;
 
 use std::collections::HashMap;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use url::Url;
 
-pub use hub::{Head, Hub, next_page, redirect_target};
+pub use hub::{Head, Hub, next_page};
 pub use tree::Entry;
 
 use crate::content::{Content, Digest};
