@@ -3,27 +3,27 @@
 mod hub;
 pub mod listing;
 pub mod recall;
-mod refusal;
 pub mod tree;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::Url;
+use url::Url;
 
-pub use hub::{Head, Hub, next_page, redirect_target};
+pub use hub::{Head, Hub, next_page};
 pub use tree::Entry;
 
 use crate::content::{Content, Digest};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
-use crate::request::{Commit, Pins, RepoId, RepoPath, Request, Revision, Selection};
+use crate::request::{Commit, RepoId, RepoPath, Request, Revision, Selection, quants};
 use crate::trust;
 
 /// Questions about named files under way at once.
 const HEADS_PARALLEL: usize = 8;
 
-/// The files of a request as the Hub describes them.
+/// The files of a request as the Hub describes them. A clone shares the listing and the texts of all paths.
 #[derive(Debug, Clone)]
 pub struct Resolution {
     /// The repository.
@@ -37,7 +37,7 @@ pub struct Resolution {
     /// Locations that came with the answers.
     pub urls: HashMap<RepoPath, Url>,
     /// The whole listing of the commit, where it was needed.
-    pub listing: Option<Vec<Entry>>,
+    pub listing: Option<Arc<[Entry]>>,
 }
 
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
@@ -56,7 +56,7 @@ async fn named(
     paths: &[RepoPath],
     known: Option<&Resolution>,
 ) -> Result<Resolution, Error> {
-    check_pins(&request.pins, paths)?;
+    request.pins.check_used(paths.iter())?;
     let (first, rest) = paths.split_first().ok_or_else(|| Error::Internal("no file is selected".into()))?;
     let head = hub.head(&request.repo, request.revision.as_str(), first).await?;
     let commit = head.commit;
@@ -96,10 +96,6 @@ async fn matching(hub: &Hub, request: &Request, known: Option<&Resolution>) -> R
     Resolution::from_listing(request, commit, listing)
 }
 
-fn check_pins(pins: &Pins, paths: &[RepoPath]) -> Result<(), Error> {
-    Ok(pins.check_used(&paths.iter().collect::<Vec<_>>())?)
-}
-
 impl Resolution {
     fn empty(request: &Request, commit: Option<Commit>) -> Self {
         Self {
@@ -127,35 +123,29 @@ impl Resolution {
         Self { files, ..Self::empty(request, commit) }
     }
 
-    /// Picks the selected files from a commit's listing.
+    /// Picks the files of a commit's listing that match the request's patterns.
     pub fn from_listing(request: &Request, commit: Commit, listing: Vec<Entry>) -> Result<Self, Error> {
-        let paths: Vec<_> = listing.iter().map(|entry| entry.file.path.clone()).collect();
-        let picked = match &request.selection {
-            Selection::Named(named) => named.clone(),
-            Selection::Matching(patterns) => {
-                patterns.pick(&paths).map_err(|nothing| Error::NothingMatches {
-                    repo: request.repo.clone(),
-                    revision: request.revision.clone(),
-                    wanted: request.selection.describe(),
-                    quants: nothing.quants,
-                })?
-            }
+        let Selection::Matching(patterns) = &request.selection else {
+            return Err(Error::Internal("named files are asked for one by one".into()));
         };
-        check_pins(&request.pins, &picked)?;
-        let mut resolution = Self::empty(request, Some(commit));
-        let by_path: HashMap<_, _> = listing.iter().map(|entry| (&entry.file.path, &entry.file)).collect();
-        for path in &picked {
-            let file = by_path.get(path).ok_or_else(|| Error::FileNotFound {
+        let picked: Vec<_> =
+            listing.iter().map(|entry| &entry.file).filter(|file| patterns.pick(&file.path)).collect();
+        if picked.is_empty() {
+            return Err(Error::NothingMatches {
                 repo: request.repo.clone(),
                 revision: request.revision.clone(),
-                path: path.clone(),
-            })?;
-            let pin = request.pins.for_file(path, picked.len());
-            let content = trust::vouch(path, file.content, pin)?;
-            resolution.files.push(WantedFile { path: path.clone(), content });
+                wanted: request.selection.describe(),
+                quants: quants(listing.iter().map(|entry| &entry.file.path)),
+            });
         }
-        resolution.listing = Some(listing);
-        Ok(resolution)
+        request.pins.check_used(picked.iter().map(|file| &file.path))?;
+        let vouched = picked.iter().map(|file| {
+            let content =
+                trust::vouch(&file.path, file.content, request.pins.for_file(&file.path, picked.len()))?;
+            Ok(WantedFile { path: file.path.clone(), content })
+        });
+        let files = vouched.collect::<Result<_, Error>>()?;
+        Ok(Self { files, listing: Some(listing.into()), ..Self::empty(request, Some(commit)) })
     }
 
     fn add(&mut self, request: &Request, path: &RepoPath, head: Head) -> Result<(), Error> {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::words::Invalid;
 
 /// What a file's bytes must hash to.
@@ -41,8 +39,7 @@ impl fmt::Display for Digest {
 macro_rules! hex_digest {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -79,17 +76,15 @@ macro_rules! hex_digest {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Invalid;
-
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                text.parse()
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
-        impl From<$name> for String {
-            fn from(digest: $name) -> Self {
-                digest.to_string()
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str($crate::words::FromText::new($what))
             }
         }
 
@@ -120,6 +115,12 @@ hex_digest!(
     GitSha1,
     20,
     "git object id"
+);
+hex_digest!(
+    /// What Xet storage calls a file's content. Compared, never computed.
+    XetHash,
+    32,
+    "Xet hash"
 );
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 
 pub(crate) use digest::hex_digest;
-pub use digest::{Digest, GitSha1, Sha256};
-pub use hasher::{Hasher, Mismatch};
+pub use digest::{Digest, GitSha1, Sha256, XetHash};
+pub use hasher::{Computed, Hasher, Mismatch};
 pub use ranges::RangeSet;
 
 /// The bytes a file must have: their number, and every digest that is known of them. All must match.

@@ -100,3 +100,61 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn host() -> String {
+        "hub.example".into()
+    }
+
+    fn status(status: u16) -> Failure {
+        let (message, code, request_id, wait) = (None, None, None, None);
+        Failure::Status { host: host(), status, phrase: "?", message, code, request_id, wait }
+    }
+
+    fn transport(is_permanent: bool) -> Failure {
+        Failure::Transport { host: host(), is_permanent, cause: "no".into() }
+    }
+
+    #[test]
+    fn each_kind_is_passing_or_permanent() {
+        for passing in [408, 429, 500, 502, 503, 504, 520, 522, 529].map(status) {
+            assert!(passing.is_transient(), "{passing}");
+        }
+        for permanent in [304, 400, 401, 403, 404, 410, 418, 451, 501, 505].map(status) {
+            assert!(!permanent.is_transient(), "{permanent}");
+        }
+        for (failure, is_transient) in [
+            (transport(false), true),
+            (transport(true), false),
+            (Failure::Stalled { host: host(), waited: Duration::from_secs(10) }, true),
+            (Failure::Truncated { host: host(), missing: 1 }, true),
+            (Failure::Wrong { host: host(), why: "half".into() }, true),
+            (Failure::Misconfigured { host: host(), why: "a circle".into() }, false),
+        ] {
+            assert_eq!(failure.is_transient(), is_transient, "{failure:?}");
+            assert_eq!(failure.host(), "hub.example");
+        }
+    }
+
+    #[test]
+    fn a_hint_says_what_to_change_where_waiting_does_not_help() {
+        for (failure, advice) in [
+            (
+                Failure::Misconfigured { host: host(), why: "a circle".into() },
+                "check --endpoint, HF_ENDPOINT and the proxy",
+            ),
+            (transport(true), "SSL_CERT_FILE"),
+            (status(418), "run again later"),
+        ] {
+            let refused = Error::Refused { what: "asking".into(), answer: Box::new(failure) };
+            let hint = refused.hint().expect("a hint");
+            assert!(hint.contains(advice), "{hint}");
+            assert_eq!(refused.exit_number(), 30);
+            assert!(advice == "run again later" || !hint.contains("later"), "{hint}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::content::{Digest, Sha256};
+use crate::content::{Computed, Digest, Sha256};
 use crate::request::{BadToken, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource};
 use crate::words::{Bytes, Invalid, Span};
 
@@ -126,7 +126,7 @@ pub enum Error {
         /// The announced or pinned digest.
         expected: Digest,
         /// What the bytes hash to.
-        computed: Digest,
+        computed: Computed,
         /// Length in bytes.
         size: u64,
     },
@@ -442,6 +442,7 @@ impl Error {
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
             Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),
+            Self::DigestMismatch { computed: Computed::Collision, .. } => "nothing was published; do not trust this file, and tell the repository's owner and the Hub".into(),
             Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after each part was asked for again; look for a proxy or mirror that changes content".into(),
             Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
@@ -451,6 +452,12 @@ impl Error {
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
             Self::Meddled { .. } => "let nothing else write there meanwhile, and run again: the file is looked at anew".into(),
             Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
+            Self::Refused { answer, .. } if matches!(**answer, Failure::Misconfigured { .. }) => {
+                "it is how that server, or a proxy before it, is set up; check --endpoint, HF_ENDPOINT and the proxy variables, or name another --endpoint".into()
+            }
+            Self::Refused { answer, .. } if matches!(**answer, Failure::Transport { .. }) => {
+                "check --endpoint, HF_ENDPOINT and the clock; SSL_CERT_FILE names the authority of a private server or of a proxy that looks into TLS".into()
+            }
             Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
             Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),
             Self::RateLimited { .. } => "set HF_TOKEN for a higher limit, or run again later; what has arrived is kept".into(),

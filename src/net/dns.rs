@@ -8,9 +8,12 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-const LINK_LOCAL: &str = "the name stands for an address of the local link, where clouds serve credentials";
+/// A name that nobody is sent to.
+#[derive(Debug, thiserror::Error)]
+#[error("the name stands for an address of the local link, where clouds serve credentials")]
+pub(super) struct LinkLocal;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads the system's configuration when the first name is looked up.
 #[derive(Clone, Default)]
@@ -30,7 +33,7 @@ impl Resolve for Resolver {
             let addresses: Vec<_> =
                 found.iter().filter(|ip| !is_link_local(*ip)).map(|ip| SocketAddr::new(ip, 0)).collect();
             if addresses.is_empty() {
-                return Err(LINK_LOCAL.into());
+                return Err(LinkLocal.into());
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -48,7 +51,7 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-fn system_resolver() -> Result<TokioResolver, Failure> {
+fn system_resolver() -> Result<TokioResolver, BoxError> {
     let mut builder =
         TokioResolver::builder_tokio().map_err(|why| format!("cannot use /etc/resolv.conf: {why}"))?;
     // Both families at once; the HTTP stack tries them side by side.

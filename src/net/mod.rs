@@ -2,6 +2,7 @@
 
 mod dns;
 mod redact;
+mod redirect;
 mod roots;
 mod waiting;
 mod watchdog;
@@ -17,6 +18,8 @@ use crate::error::{Error, Failure};
 use crate::request::Token;
 use crate::words::{chain, host};
 
+pub(crate) use redirect::Redirects;
+pub use redirect::redirect_target;
 pub use reqwest::Client;
 pub use waiting::ordered_wait;
 pub use watchdog::Watchdog;
@@ -73,7 +76,7 @@ fn build(builder: ClientBuilder) -> Result<Client, Error> {
 
 /// Of a request to `url` that brought no answer.
 pub(crate) fn transport(url: &Url, cause: reqwest::Error) -> Failure {
-    let is_permanent = is_certificate_error(&cause);
+    let is_permanent = causes(&cause).any(is_permanent);
     Failure::Transport { host: host(url), is_permanent, cause: cause.without_url().into() }
 }
 
@@ -118,20 +121,22 @@ pub(crate) fn authorization(token: &Token) -> HeaderValue {
     header
 }
 
-fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
+/// Whether the same exchange would fail in the same way: a certificate does not become valid, and a name that
+/// stands for an address nobody may be sent to is set up that way.
+fn is_permanent(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        || cause.downcast_ref::<dns::LinkLocal>().is_some()
+}
+
+/// An error and what it comes from.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
         // An io::Error shows its inner error's source, not the inner error itself.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = match inner {
-            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        };
-    }
-    false
+        inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source())
+    })
 }
 
 /// A header as text with printable characters only: it may end up in a terminal.
@@ -142,7 +147,8 @@ pub fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
-/// Bytes are wanted as they are, which every request says.
+/// Bytes are wanted as they are, which every request says. One server of several may not heed it, so the
+/// failure is a passing one.
 pub fn check_encoding(url: &Url, headers: &HeaderMap) -> Result<(), Failure> {
     match text_header(headers, CONTENT_ENCODING.as_str()).filter(|encoding| encoding != "identity") {
         Some(encoding) => {
@@ -184,4 +190,30 @@ fn printable(text: &str) -> String {
     let words: Vec<_> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(ERROR_TEXT_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_trouble_is_passing_or_permanent() {
+        let url: Url = "https://hub.example/x?secret=1".parse().expect("a URL");
+        let boxed = |cause: Box<dyn std::error::Error + Send + Sync>| std::io::Error::other(cause);
+        let certificate = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let handshake = rustls::Error::HandshakeNotComplete;
+        for (cause, permanent) in [
+            (boxed(Box::new(certificate)), true),
+            (boxed(Box::new(dns::LinkLocal)), true),
+            (boxed(Box::new(boxed(Box::new(dns::LinkLocal)))), true),
+            (boxed(Box::new(handshake)), false),
+            (std::io::ErrorKind::ConnectionReset.into(), false),
+        ] {
+            assert_eq!(causes(&cause).any(is_permanent), permanent, "{cause}");
+        }
+        for (failure, permanent) in [(wrong(&url, "half"), false), (misconfigured(&url, "a circle"), true)] {
+            assert_eq!(failure.is_transient(), !permanent, "{failure}");
+            assert!(!failure.to_string().contains("secret"));
+        }
+    }
 }

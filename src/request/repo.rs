@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::content::hex_digest;
-use crate::words::Invalid;
+use crate::words::{FromText, Invalid};
 
 /// What kind of repository it is; it decides the URL prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -64,6 +65,10 @@ impl RepoId {
             }
             if part.starts_with(['.', '-']) || part.ends_with(['.', '-']) || part.contains("..") {
                 return Err(invalid("a name cannot begin or end with `.` or `-`, or contain `..`"));
+            }
+            // `a/b--c` and `a--b/c` would share a folder of the cache.
+            if part.contains("--") {
+                return Err(invalid("a name cannot contain `--`; the Hub has no such repository"));
             }
         }
         Ok(Self { kind, owner: owner.into(), name: name.into() })
@@ -159,9 +164,9 @@ hex_digest!(
 );
 
 /// A file's path inside its repository: relative, with `/`, and unable to leave a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RepoPath(String);
+/// Cheap to clone: a list of files, a plan and what is told of it share the text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepoPath(Arc<str>);
 
 impl RepoPath {
     /// The path with `/` between its parts.
@@ -210,7 +215,11 @@ impl FromStr for RepoPath {
             match part {
                 "" => return Err(invalid("an empty part (`//` or a `/` at the end) is not allowed")),
                 "." | ".." => return Err(invalid("`.` and `..` are not allowed")),
-                ".modelfetch" => return Err(invalid("`.modelfetch` holds this tool's own state")),
+                part if is_state_folder(part) => {
+                    return Err(invalid(
+                        "`.modelfetch`, however a disk spells it, holds this tool's own state",
+                    ));
+                }
                 part if part.len() > 255 => return Err(invalid("a part has at most 255 bytes")),
                 _ => {}
             }
@@ -219,17 +228,15 @@ impl FromStr for RepoPath {
     }
 }
 
-impl TryFrom<String> for RepoPath {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
+impl Serialize for RepoPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<RepoPath> for String {
-    fn from(path: RepoPath) -> Self {
-        path.0
+impl<'de> Deserialize<'de> for RepoPath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(FromText::new("file name"))
     }
 }
 
@@ -237,6 +244,37 @@ impl fmt::Display for RepoPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether some disk takes a name for the folder with this tool's state.
+///
+/// A disk may ignore case (vfat, HFS+, ext4 with casefold), dots and spaces at the end (vfat, SMB), code points
+/// that show nothing (HFS+, ext4 with casefold) and a stream's name after a colon (NTFS), and it may know the
+/// folder by an alias of 8 characters (vfat, NTFS).
+fn is_state_folder(part: &str) -> bool {
+    let part = part.split(':').next().unwrap_or_default();
+    let shown: String = part.chars().filter(|c| !shows_nothing(*c)).collect();
+    let name = shown.trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    name == ".modelfetch" || is_short_alias(&name)
+}
+
+/// `modelf~1` to `mod~9999`, and `mo12ab~1`: the first letters, cut to make room for a number or for a checksum
+/// and a number (Linux `fs/fat/namei_vfat.c`; NTFS does the same).
+fn is_short_alias(name: &str) -> bool {
+    let Some((stem, number)) = name.split_once('~') else { return false };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_checksum = |rest: &str| rest.len() == 4 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number
+        && name.len() <= 8
+        && (stem.len() >= 2 && "modelf".starts_with(stem) || stem.strip_prefix("mo").is_some_and(is_checksum))
+}
+
+/// What Unicode calls default-ignorable (`DerivedCoreProperties.txt`).
+fn shows_nothing(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
+        | 0x202A..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFF8
+        | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
 }
 
 /// A repository as people write it, with what else the text carried.
@@ -388,6 +426,57 @@ mod tests {
         for name in ["a b.gguf", "ü/ß.gguf", "..a", "a..b/c", "=x"] {
             assert!(name.parse::<RepoPath>().is_ok(), "{name:?} was refused");
         }
+    }
+
+    #[test]
+    fn no_spelling_of_the_state_folder_is_a_file_name() {
+        for name in [
+            ".modelfetch",
+            ".ModelFetch",
+            ".MODELFETCH/receipts/x.json",
+            "a/.modelfetch/lock",
+            ".modelfetch.",
+            ".modelfetch. .",
+            ".modelfetch ",
+            ".model\u{ad}fetch",
+            "\u{200b}.modelfetch",
+            ".modelfetch\u{202e}/x",
+            ".model\u{2060}fetch",
+            ".modelfetch\u{feff}",
+            ".modelfetch\u{fe0f}",
+            ".modelfetch::$INDEX_ALLOCATION",
+            "MODELF~1",
+            "modelf~2/x",
+            "MODEL~10",
+            "MO1A2B~1",
+            "a/modelf~1.",
+        ] {
+            let error = name.parse::<RepoPath>().expect_err(name).to_string();
+            assert!(error.contains("this tool's own state"), "{error}");
+        }
+        for name in [
+            "modelfetch",
+            ".modelfetch2",
+            ".modelfetch.d",
+            "modelf~1.gguf",
+            "modelf~x",
+            "modelf~",
+            "model~",
+            "moshow~1",
+            "a~1",
+            "model\u{200b}.gguf",
+        ] {
+            assert!(name.parse::<RepoPath>().is_ok(), "{name:?} was refused");
+        }
+    }
+
+    #[test]
+    fn two_repositories_never_share_a_folder_of_the_cache() {
+        for text in ["a/b--c", "a--b/c"] {
+            let error = RepoId::new(RepoKind::Model, text).expect_err(text).to_string();
+            assert!(error.contains("cannot contain `--`"), "{error}");
+        }
+        assert!(RepoId::new(RepoKind::Model, "a-b/c-d").is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which files of a repository are wanted: names, globs, a quantization, shards.
 
+use std::collections::HashSet;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::RepoPath;
@@ -17,9 +19,12 @@ pub enum Selection {
 /// Globs and a quantization, applied to a listing.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
+    /// As they were written, for messages and for names that look like patterns.
     include: Vec<String>,
     exclude: Vec<String>,
     quant: Option<String>,
+    included: GlobSet,
+    excluded: GlobSet,
 }
 
 impl Selection {
@@ -44,20 +49,15 @@ impl Selection {
             && !files.iter().any(is_glob)
         {
             let mut named = Vec::new();
+            let mut seen = HashSet::new();
             for file in files {
                 let path: RepoPath = file.parse()?;
-                for path in shard_set(&path)?.unwrap_or_else(|| vec![path.clone()]) {
-                    if !named.contains(&path) {
-                        named.push(path);
-                    }
-                }
+                let paths = shard_set(&path)?.unwrap_or_else(|| vec![path]);
+                named.extend(paths.into_iter().filter(|path| seen.insert(path.clone())));
             }
             return Ok(Self::Named(named));
         }
-        let include = [files, include].concat();
-        glob_set(&include)?;
-        glob_set(exclude)?;
-        Ok(Self::Matching(Patterns { include, exclude: exclude.to_vec(), quant }))
+        Patterns::new([files, include].concat(), exclude.to_vec(), quant).map(Self::Matching)
     }
 
     /// One file alone, even if it is a shard of a set.
@@ -75,23 +75,16 @@ impl Selection {
 }
 
 impl Patterns {
-    /// Picks from a listing. `Ok` is never empty.
-    pub fn pick(&self, listing: &[RepoPath]) -> Result<Vec<RepoPath>, Nothing> {
-        let include = glob_set(&self.include).unwrap_or_default();
-        let exclude = glob_set(&self.exclude).unwrap_or_default();
-        let mut picked: Vec<_> = listing
-            .iter()
-            .filter(|path| self.include.is_empty() || include.is_match(path.as_str()) || self.names(path))
-            .filter(|path| !exclude.is_match(path.as_str()))
-            .cloned()
-            .collect();
-        if let Some(quant) = &self.quant {
-            picked.retain(|path| has_quant(path, quant));
-        }
-        if picked.is_empty() {
-            return Err(Nothing { quants: quants(listing) });
-        }
-        Ok(picked)
+    fn new(include: Vec<String>, exclude: Vec<String>, quant: Option<String>) -> Result<Self, Invalid> {
+        let (included, excluded) = (glob_set(&include)?, glob_set(&exclude)?);
+        Ok(Self { include, exclude, quant, included, excluded })
+    }
+
+    /// Whether they pick this file of a listing.
+    pub fn pick(&self, path: &RepoPath) -> bool {
+        (self.include.is_empty() || self.included.is_match(path.as_str()) || self.names(path))
+            && !self.excluded.is_match(path.as_str())
+            && self.quant.as_ref().is_none_or(|quant| has_quant(path, quant))
     }
 
     /// Whether a file is called exactly as a pattern is written: `a[1].gguf` is a name too.
@@ -105,13 +98,6 @@ impl Patterns {
         words.extend(self.quant.iter().map(|quant| format!("quantization {quant}")));
         if words.is_empty() { "all files".into() } else { words.join(", ") }
     }
-}
-
-/// No file matched; these quantizations would have.
-#[derive(Debug)]
-pub struct Nothing {
-    /// Quantizations found in the names of the repository's GGUF files.
-    pub quants: Vec<String>,
 }
 
 fn glob_set(globs: &[String]) -> Result<GlobSet, Invalid> {
@@ -161,8 +147,8 @@ fn has_quant(path: &RepoPath, quant: &str) -> bool {
 }
 
 /// The quantizations named by a listing's GGUF files, sorted.
-pub fn quants(listing: &[RepoPath]) -> Vec<String> {
-    let mut found: Vec<_> = listing.iter().filter_map(|path| quant_of(path.file_name())).collect();
+pub fn quants<'a>(listing: impl IntoIterator<Item = &'a RepoPath>) -> Vec<String> {
+    let mut found: Vec<_> = listing.into_iter().filter_map(|path| quant_of(path.file_name())).collect();
     found.sort();
     found.dedup();
     found
@@ -190,6 +176,15 @@ mod tests {
         names.iter().map(|name| name.parse().expect("path")).collect()
     }
 
+    fn patterns(include: &[&str], exclude: &[&str], quant: Option<&str>) -> Patterns {
+        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Patterns::new(texts(include), texts(exclude), quant.map(str::to_owned)).expect("patterns")
+    }
+
+    fn pick(patterns: &Patterns, listing: &[RepoPath]) -> Vec<RepoPath> {
+        listing.iter().filter(|path| patterns.pick(path)).cloned().collect()
+    }
+
     #[test]
     fn one_shard_stands_for_the_whole_set() {
         let Selection::Named(named) =
@@ -213,25 +208,21 @@ mod tests {
             "Q8_0/m-Q8_0.gguf",
             "README.md",
         ]);
-        let pick = |quant: &str| Patterns { quant: Some(quant.into()), ..Patterns::default() }.pick(&listing);
-        assert_eq!(
-            pick("q4_k_m").expect("picked"),
-            paths(&["m-Q4_K_M.gguf", "m-Q4_K_M-00001-of-00002.gguf"])
-        );
-        assert_eq!(pick("Q2_K").expect_err("none").quants, ["IQ4_K_M", "Q4_K_M", "Q8_0"]);
+        let found = |quant: &str| pick(&patterns(&[], &[], Some(quant)), &listing);
+        assert_eq!(found("q4_k_m"), paths(&["m-Q4_K_M.gguf", "m-Q4_K_M-00001-of-00002.gguf"]));
+        assert_eq!(found("Q2_K"), []);
+        assert_eq!(quants(&listing), ["IQ4_K_M", "Q4_K_M", "Q8_0"]);
     }
 
     #[test]
     fn a_file_whose_name_looks_like_a_glob_can_be_named() {
         let listing = paths(&["a[1].gguf", "a1.gguf"]);
-        let patterns = Patterns { include: vec!["a[1].gguf".into()], ..Patterns::default() };
-        assert_eq!(patterns.pick(&listing).expect("picked"), listing);
+        assert_eq!(pick(&patterns(&["a[1].gguf"], &[], None), &listing), listing);
     }
 
     #[test]
     fn globs_cross_folders_and_excludes_win() {
         let listing = paths(&["a.gguf", "d/b.gguf", "d/c.bin"]);
-        let patterns = Patterns { include: vec!["*.gguf".into()], exclude: vec!["d/".into()], quant: None };
-        assert_eq!(patterns.pick(&listing).expect("picked"), paths(&["a.gguf"]));
+        assert_eq!(pick(&patterns(&["*.gguf"], &["d/"], None), &listing), paths(&["a.gguf"]));
     }
 }

@@ -1,10 +1,12 @@
 //! Text for people: sizes, times, counts, chains of causes, hosts. The lowest room: it knows nothing else.
 
+mod from_text;
 mod invalid;
 mod units;
 
 use url::Url;
 
+pub(crate) use from_text::FromText;
 pub use invalid::Invalid;
 pub use units::{Bytes, Span, count};
 

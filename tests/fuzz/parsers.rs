@@ -1,7 +1,7 @@
 //! Every parser of foreign input, and what must hold whatever it is given. Used by the fuzz targets
 //! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
 
-use modelfetch::catalog::{Head, next_page, redirect_target, tree};
+use modelfetch::catalog::{Head, next_page, tree};
 use modelfetch::content::{Digest, gguf};
 use modelfetch::net;
 use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, quants, shard_set};
@@ -71,7 +71,7 @@ pub(crate) fn headers(data: &[u8]) {
         assert!(i64::try_from(head.size).is_ok());
         assert_eq!(head.commit.to_string().len(), 40);
     }
-    if let Ok(target) = redirect_target(&url, &headers) {
+    if let Ok(target) = net::redirect_target(&url, &headers) {
         assert_eq!(target.scheme(), "https", "{target}");
         let host = target.host_str().expect("a host");
         let is_loopback = host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());

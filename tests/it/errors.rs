@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use modelfetch::content::{Digest, Sha256};
+use modelfetch::content::{Computed, Digest, Sha256};
 use modelfetch::error::{Advice, EXITS, Error, Failure, Signal};
 use modelfetch::request::{BadToken, Endpoint, RepoId, RepoKind, TokenInTheClear, TokenSource};
 
@@ -86,7 +86,7 @@ fn examples() -> Vec<Error> {
         Error::DigestMismatch {
             path: path(),
             expected: Digest::Sha256(sha256(1)),
-            computed: Digest::Sha256(sha256(2)),
+            computed: Computed::Digest(Digest::Sha256(sha256(2))),
             size: 7,
         },
         Error::NotGguf { path: path(), why: "no magic".into() },

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fake_hub::{Fault, Rule, Server};
 use modelfetch::cli::{self, Environment, Invocation, Job, Stderr, Work};
 use modelfetch::report::{Event, Reporter};
-use modelfetch::{Context, http, stop};
+use modelfetch::{Context, net, stop};
 
 use crate::support::command::AT_ONCE;
 use crate::support::{FILE, MIB, REPO, TestDir, hub, model};
@@ -65,7 +65,7 @@ fn a_fetch_that_is_dropped_leaves_no_thread() {
         .build()
         .expect("a runtime");
     let (_sender, stop) = stop::channel(None);
-    let context = Context { http: http::client(&roots).expect("a client"), reporter: Arc::new(Silent), stop };
+    let context = Context { http: net::client(&roots).expect("a client"), reporter: Arc::new(Silent), stop };
     let bytes_move = async {
         while hub.bytes_sent(Server::Cdn) < 2 * MIB {
             tokio::time::sleep(Duration::from_millis(5)).await;

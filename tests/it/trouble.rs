@@ -183,15 +183,41 @@ fn errors_that_do_not_end_are_given_up_with_their_cause() {
 
 #[test]
 fn a_redirect_that_leads_nowhere_good_is_not_followed() {
-    fails(Fault::redirect("file:///etc/passwd"), 30).says("a redirect to a file: URL");
-    fails(Fault::RedirectLoop, 30).says("more than 20 redirects");
-    let hub = hub(&model(1, 1));
-    hub.fault(Rule::resolve().always().then(Fault::redirect("file:///etc/passwd")));
+    for (fault, why) in [
+        (Fault::redirect("file:///etc/passwd"), "a redirect to a file: URL"),
+        (Fault::RedirectLoop, "redirects in a circle"),
+    ] {
+        let asked = |rule: Rule| {
+            let hub = hub(&model(1, 8));
+            let hits = hub.fault(rule.always().then(fault.clone()));
+            let dir = TestDir::new();
+            dir.fetch(&hub, [REPO, FILE, "--connections", "1"])
+                .run()
+                .exits(30)
+                .says(why)
+                .says("hint: it is how that server, or a proxy before it, is set up; check --endpoint")
+                .does_not_say("retry")
+                .at_once();
+            dir.assert_absent(FILE);
+            hits.count()
+        };
+        assert_eq!((asked(Rule::resolve()), asked(Rule::cdn())), (1, 1), "{why}: asked again");
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_set_up_wrongly_is_left_for_the_next_one() {
+    let model = model(1, 2);
+    let (bad, good) = (hub(&model), hub(&model));
+    let hits = bad.fault(Rule::hub().always().then(Fault::RedirectLoop));
     let dir = TestDir::new();
-    dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s"]).run().exits(30).says("a redirect to a file: URL");
-    hub.clear_faults();
-    hub.fault(Rule::resolve().always().then(Fault::RedirectLoop));
-    dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s"]).run().exits(30).says("more than 20 redirects");
+    dir.fetch(&bad, [REPO, FILE, "--endpoint", &bad.endpoint(), "--endpoint", &good.endpoint()])
+        .run()
+        .succeeds()
+        .does_not_say("retry")
+        .at_once();
+    dir.assert_done(FILE, &model);
+    assert_eq!(hits.count(), 1);
 }
 
 #[test]

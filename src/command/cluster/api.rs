@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::{Error, Failure};
 use crate::net;
 use crate::report::{Event, Reporter};
-use crate::retry::{Backoff, Budget};
+use crate::retry::{Budget, Retry, Setback};
 
 /// Where Kubernetes mounts a pod's account.
 const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -145,48 +145,35 @@ impl Api {
 
     async fn ask(&self, question: &Question<'_>) -> Result<Option<Value>, Error> {
         let budget = Budget::new(PATIENCE, None);
-        let mut backoff = Backoff::default();
         let what = format!("{} {}", question.verb, question.object());
-        loop {
-            let failure = match self.send(question).await? {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            let failure = question.explain(failure, &self.namespace)?;
-            let (delay, cause) = budget.pause_after(failure, &mut backoff, &what)?;
-            let attempt = backoff.attempts;
-            self.reporter.report(&Event::Retrying { what: &what, cause: &cause, delay, attempt });
-            tokio::time::sleep(delay).await;
-        }
+        let doing = |what: &str, _: &str| what.to_owned();
+        let retry = Retry { what: &what, doing, budget: &budget, reporter: &*self.reporter };
+        retry.run(|| self.ask_once(question)).await
     }
 
-    async fn send(&self, question: &Question<'_>) -> Result<Result<Option<Value>, Failure>, Error> {
-        let url = self
-            .base
-            .join(question.path)
-            .map_err(|why| Error::invalid("name of an object", question.path, why.to_string()))?;
+    async fn ask_once(&self, question: &Question<'_>) -> Result<Option<Value>, Setback> {
+        let url = self.base.join(question.path).map_err(|why| {
+            Setback::Final(Error::invalid("name of an object", question.path, why.to_string()))
+        })?;
         let mut request = self.client.request(question.method.clone(), url.clone());
-        request = request.timeout(TIMEOUT).header(AUTHORIZATION, self.authorization()?);
+        let authorization = self.authorization().map_err(Setback::Final)?;
+        request = request.timeout(TIMEOUT).header(AUTHORIZATION, authorization);
         if let Some((kind, body)) = question.body {
             request = request.header(CONTENT_TYPE, kind).body(body.to_string());
         }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(cause) => return Ok(Err(net::transport(&url, cause))),
-        };
+        let lost = |cause| net::transport(&url, cause);
+        let response = request.send().await.map_err(lost)?;
         if response.status() == question.absent_ok {
-            return Ok(Ok(None));
+            return Ok(None);
         }
         if !response.status().is_success() {
-            return Ok(Err(net::bad_status(&url, response).await));
+            let failure = net::bad_status(&url, response).await;
+            return Err(question.explain(failure, &self.namespace));
         }
-        let body = match response.bytes().await {
-            Ok(body) => body,
-            Err(cause) => return Ok(Err(net::transport(&url, cause))),
-        };
-        Ok(serde_json::from_slice(&body)
+        let body = response.bytes().await.map_err(lost)?;
+        serde_json::from_slice(&body)
             .map(Some)
-            .map_err(|why| net::wrong(&url, format!("no JSON object ({why})"))))
+            .map_err(|why| net::wrong(&url, format!("no JSON object ({why})")).into())
     }
 
     /// Read anew each time: Kubernetes rotates it.
@@ -218,15 +205,17 @@ impl Question<'_> {
     }
 
     /// Turns refusals that a retry does not change into errors that say what to do.
-    fn explain(&self, failure: Failure, namespace: &str) -> Result<Failure, Error> {
-        let Failure::Status { status, .. } = &failure else { return Ok(failure) };
+    fn explain(&self, failure: Failure, namespace: &str) -> Setback {
+        let Failure::Status { status, .. } = failure else { return failure.into() };
         let (verb, object, namespace) = (self.verb, self.object(), namespace.to_owned());
         match status {
-            401 | 403 => Err(Error::ClusterForbidden { verb, object, namespace, answer: Box::new(failure) }),
-            400 | 404 | 409 | 422 => {
-                Err(Error::ClusterRejected { verb, object, namespace, answer: Box::new(failure) })
+            401 | 403 => {
+                Setback::Final(Error::ClusterForbidden { verb, object, namespace, answer: Box::new(failure) })
             }
-            _ => Ok(failure),
+            400 | 404 | 409 | 422 => {
+                Setback::Final(Error::ClusterRejected { verb, object, namespace, answer: Box::new(failure) })
+            }
+            _ => failure.into(),
         }
     }
 }

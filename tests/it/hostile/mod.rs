@@ -71,17 +71,17 @@ matrix! {
         Answer(other_size);
     gzip: "gzip though refused", [0, 0, 0, 0, 0], [0, 30, 30, 30, 30],
         Answer(|_| Fault::Gzip);
-    redirect_loop: "redirect loop", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_loop: "redirect loop", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
         Answer(|_| Fault::RedirectLoop);
-    redirect_to_twin: "redirect to another origin with the right bytes", [0, 0, 0, 0, 0], [0, 30, 0, 0, 0],
+    redirect_to_twin: "redirect to another origin with the right bytes", [0, 30, 0, 0, 0], [0, 30, 0, 0, 0],
         Answer(|scene| Fault::redirect(scene.signed_at(scene.twin)));
-    redirect_to_other: "redirect to another origin with other bytes", [0, 0, 0, 0, 0], [20, 30, 20, 20, 20],
+    redirect_to_other: "redirect to another origin with other bytes", [0, 30, 0, 0, 0], [20, 30, 20, 20, 20],
         Answer(|scene| Fault::redirect(scene.signed_at(scene.elsewhere)));
-    redirect_to_file: "redirect to file://", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_file: "redirect to file://", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
         Answer(|_| Fault::redirect("file:///etc/passwd"));
-    redirect_to_loopback: "redirect to a private name", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_loopback: "redirect to a private name", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://localhost/"));
-    redirect_to_link: "redirect to the cloud's metadata address", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_link: "redirect to the cloud's metadata address", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://169.254.169.254/latest/meta-data/"));
     expired: "403: expired", [10, 10, 0, 0, 0], [10, 10, 30, 30, 30],
         Answer(|_| Fault::Reply(expired_reply()));
@@ -171,13 +171,12 @@ fn flip_first_byte() -> Fault {
 fn long_page_and_link() -> Fault {
     Fault::hook(|request, reply| {
         if request.path().contains("/tree/") {
-            let entry = format!(
-                r#"{{"type":"file","path":"{}","oid":"{}","size":1}},"#,
-                "n".repeat(200),
-                "cd".repeat(20)
-            );
-            let page = format!("[{}{}]", entry.repeat(20_000), entry.trim_end_matches(','));
-            *reply = reply.clone().header("Link", format!("<{}>; rel=\"next\"", request.target));
+            let entry = |index: u32| {
+                let name = format!("{index:05}{}", "n".repeat(195));
+                format!(r#"{{"type":"file","path":"{name}","oid":"{}","size":1}}"#, "cd".repeat(20))
+            };
+            let page = format!("[{}]", (0..20_000).map(entry).collect::<Vec<_>>().join(","));
+            *reply = reply.clone().header("Link", format!("<{}&more>; rel=\"next\"", request.target));
             *reply = reply.clone().body(page.into_bytes());
         }
     })

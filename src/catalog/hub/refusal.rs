@@ -1,6 +1,6 @@
 //! What the Hub means when it says no (`huggingface_hub` `hf_raise_for_status`, in its order).
 
-use reqwest::Url;
+use url::Url;
 
 use crate::error::{Error, Failure};
 use crate::request::{RepoId, RepoPath, Revision, Token};

@@ -1,0 +1,291 @@
+//! Questions to the Hub, with redirects, retries and failover between endpoints.
+
+mod head;
+mod pages;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, RANGE};
+use reqwest::{Client, Method, Response, Url};
+use tracing::debug;
+
+use head::Facts;
+pub use head::Head;
+pub use pages::next_page;
+
+use super::tree::{self, Entry};
+use crate::error::{Error, Failure};
+use crate::net::{self, Redirects, Watchdog, check_encoding};
+use crate::report::{Event, Reporter};
+use crate::request::{Commit, Endpoint, Endpoints, Limits, RepoId, RepoPath};
+use crate::retry::{Budget, Retry, Setback};
+use crate::words::{Bytes, chain, host};
+
+/// Time for one page of JSON.
+const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
+/// A page lists at most 1,000 entries of a few hundred bytes each.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
+const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
+
+/// Everything but what RFC 3986 calls unreserved.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// The same, with the `/` between folders.
+const PATH: &AsciiSet = &COMPONENT.remove(b'/');
+
+/// A client of the endpoints of one request.
+pub struct Hub {
+    http: Client,
+    endpoints: Endpoints,
+    stall_timeout: Duration,
+    give_up_after: Duration,
+    deadline: Option<Instant>,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Hub {
+    /// Answers that stall are asked for again; failures are retried until nothing worked for the
+    /// time of `limits`.
+    pub fn new(
+        http: Client,
+        endpoints: Endpoints,
+        limits: &Limits,
+        deadline: Option<Instant>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        let Limits { stall_timeout, give_up_after, .. } = *limits;
+        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter }
+    }
+
+    /// Commit, digest, size and location of one file.
+    pub async fn head(&self, repo: &RepoId, revision: &str, path: &RepoPath) -> Result<Head, Error> {
+        self.head_from(0, repo, revision, path).await
+    }
+
+    /// Number of endpoints.
+    pub fn endpoints(&self) -> usize {
+        self.endpoints.iter().count()
+    }
+
+    /// [`Hub::head`], beginning with another endpoint than the first.
+    pub async fn head_from(
+        &self,
+        first: usize,
+        repo: &RepoId,
+        revision: &str,
+        path: &RepoPath,
+    ) -> Result<Head, Error> {
+        let place = format!(
+            "{}/resolve/{}/{}",
+            repo.url_path(),
+            utf8_percent_encode(revision, COMPONENT),
+            utf8_percent_encode(path.as_str(), PATH)
+        );
+        let subject = refusal::Subject { repo, revision, path: Some(path), token: self.endpoints.token() };
+        self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &place, &subject)).await
+    }
+
+    /// The commit a revision is right now.
+    pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
+        let place = format!("{}/revision/{}", api_path(repo), utf8_percent_encode(revision, COMPONENT));
+        let subject = refusal::Subject { repo, revision, path: None, token: self.endpoints.token() };
+        let what = format!("the commit of {revision}");
+        self.ask(0, &what, |endpoint| self.commit_at(endpoint, &place, &subject)).await
+    }
+
+    /// All files of a commit.
+    pub async fn tree(&self, repo: &RepoId, commit: &Commit) -> Result<Vec<Entry>, Error> {
+        let revision = commit.to_string();
+        let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
+        let subject =
+            refusal::Subject { repo, revision: &revision, path: None, token: self.endpoints.token() };
+        let what = "the list of files";
+        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject)).await
+    }
+
+    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
+    /// has `timeout` for its headers.
+    pub async fn get(
+        &self,
+        url: &Url,
+        range: Option<(u64, u64)>,
+        timeout: Duration,
+    ) -> Result<Response, Failure> {
+        let mut url = url.clone();
+        let mut redirects = Redirects::default();
+        loop {
+            let response = self.send(Method::GET, &url, range, timeout).await?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            url = redirects.follow(&url, response.headers())?;
+        }
+    }
+
+    /// Asks one endpoint after the other, beginning with the `first`, until one answers or the time for it is
+    /// over.
+    async fn ask<'a, T, F>(
+        &'a self,
+        first: usize,
+        what: &str,
+        attempt: impl Fn(&'a Endpoint) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Setback>>,
+    {
+        let budget = Budget::new(self.give_up_after, self.deadline);
+        let doing = |what: &str, host: &str| format!("asking {host} for {what}");
+        let retry = Retry { what, doing, budget: &budget, reporter: &*self.reporter };
+        let endpoints = self.endpoints.iter().cycle().skip(first).take(self.endpoints());
+        let ask = |endpoint: &'a Endpoint| {
+            self.reporter.report(&Event::Asking { what, host: &endpoint.host() });
+            attempt(endpoint)
+        };
+        retry.among(endpoints, ask).await
+    }
+
+    async fn commit_at(
+        &self,
+        endpoint: &Endpoint,
+        place: &str,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<Commit, Setback> {
+        let (body, _) = self.page(&parse_url(&endpoint.join(place))?, subject).await?;
+        tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
+    }
+
+    /// The redirect rule: all metadata is on the Hub's own answers; the first redirect to another
+    /// host is the signed URL of the bytes (`huggingface_hub` `get_hf_file_metadata`).
+    async fn head_at(
+        &self,
+        endpoint: &Endpoint,
+        place: &str,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<Head, Setback> {
+        let mut url = parse_url(&endpoint.join(place))?;
+        let mut facts = Facts::default();
+        let mut redirects = Redirects::default();
+        loop {
+            let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
+            if response.status().is_redirection() {
+                facts.note(response.headers(), false);
+                let target = redirects.follow(&url, response.headers())?;
+                if !self.is_hub(&target, &url) {
+                    return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
+                }
+                url = target;
+            } else if response.status().is_success() {
+                facts.note(response.headers(), true);
+                return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
+            } else {
+                return Err(judge(&url, response, subject).await);
+            }
+        }
+    }
+
+    fn is_hub(&self, target: &Url, from: &Url) -> bool {
+        target.origin() == from.origin()
+            || self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(target))
+            || HUB_ORIGINS.contains(&target.origin().ascii_serialization().as_str())
+    }
+
+    /// Gets one JSON body of bounded size.
+    async fn page(&self, url: &Url, subject: &refusal::Subject<'_>) -> Result<(Vec<u8>, HeaderMap), Setback> {
+        let mut url = url.clone();
+        let mut redirects = Redirects::default();
+        loop {
+            let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
+            if response.status().is_redirection() {
+                // A renamed repository; JSON is never on another origin.
+                let target = redirects.follow(&url, response.headers())?;
+                if !self.is_hub(&target, &url) {
+                    let why = format!("a redirect of an API call to another host, {}", host(&target));
+                    return Err(net::misconfigured(&url, why).into());
+                }
+                url = target;
+                continue;
+            }
+            if !response.status().is_success() {
+                return Err(judge(&url, response, subject).await);
+            }
+            check_encoding(&url, response.headers())?;
+            let headers = response.headers().clone();
+            let watchdog = Watchdog::new(self.stall_timeout);
+            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))
+                .await
+                .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
+            return Ok((body, headers));
+        }
+    }
+
+    /// Sends one request and waits for the headers of the answer. The token goes along only to
+    /// an endpoint it is meant for.
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        range: Option<(u64, u64)>,
+        timeout: Duration,
+    ) -> Result<Response, Failure> {
+        let mut request = self.http.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(token) = self.endpoints.token_for(url) {
+            request = request.header(AUTHORIZATION, net::authorization(token));
+        }
+        if let Some((first, last)) = range {
+            request = request.header(RANGE, format!("bytes={first}-{last}"));
+        }
+        let asked = Instant::now();
+        let answer = match tokio::time::timeout(timeout, request.send()).await {
+            Ok(answer) => answer.map_err(|cause| net::transport(url, cause)),
+            Err(_) => Err(stalled(url, timeout)),
+        };
+        // The host alone: the rest of a signed URL is a secret.
+        let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
+        match &answer {
+            Ok(answer) => debug!(%host, status = answer.status().as_u16(), ?range, milliseconds, "answer"),
+            Err(failure) => debug!(%host, failure = chain(failure), ?range, milliseconds, "no answer"),
+        }
+        answer
+    }
+}
+
+fn api_path(repo: &RepoId) -> String {
+    format!("api/{}/{}/{}", repo.kind.plural(), repo.owner, repo.name)
+}
+
+fn parse_url(text: &str) -> Result<Url, Setback> {
+    Url::parse(text).map_err(|why| Setback::Final(Error::invalid("endpoint", text, why.to_string())))
+}
+
+fn not_a_hub(endpoint: &Endpoint, why: impl Into<String>) -> Setback {
+    Setback::Useless(Error::NotAHub { host: endpoint.host(), why: why.into() })
+}
+
+fn stalled(url: &Url, waited: Duration) -> Failure {
+    Failure::Stalled { host: host(url), waited }
+}
+
+/// A bad status: the Hub's final word, or a passing trouble.
+async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
+    let failure = net::bad_status(url, response).await;
+    if failure.is_transient() {
+        return Setback::Failed(failure);
+    }
+    refusal::explain(subject, url, failure).map_or_else(Setback::Failed, Setback::Final)
+}
+
+async fn bounded_body(url: &Url, mut response: Response, mut watchdog: Watchdog) -> Result<Vec<u8>, Failure> {
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(announced.min(PAGE_BYTES_MAX));
+    while let Some(chunk) = watchdog.chunk(url, &mut response).await? {
+        if body.len() + chunk.len() > PAGE_BYTES_MAX {
+            let most = Bytes(PAGE_BYTES_MAX as u64);
+            return Err(net::misconfigured(url, format!("a JSON body of more than {most}")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

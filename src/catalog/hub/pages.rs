@@ -1,0 +1,113 @@
+//! The list of files of a commit, which comes in pages.
+
+use std::collections::HashSet;
+
+use reqwest::header::{HeaderMap, LINK};
+use tokio::task::spawn_blocking;
+use url::Url;
+
+use super::{HUB_ORIGINS, Hub, not_a_hub, parse_url, refusal};
+use crate::catalog::tree::{self, Entry};
+use crate::error::Error;
+use crate::request::Endpoint;
+use crate::retry::Setback;
+use crate::words::{Bytes, host};
+
+/// Pages and bytes of one list. The Hub puts 1,000 files into a page.
+const PAGES_MAX: usize = 1000;
+const LISTING_BYTES_MAX: usize = 32 << 20;
+
+impl Hub {
+    pub(super) async fn tree_at(
+        &self,
+        endpoint: &Endpoint,
+        place: &str,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<Vec<Entry>, Setback> {
+        let wrong = |why: String| not_a_hub(endpoint, why);
+        let mut entries = Vec::new();
+        let mut seen = HashSet::new();
+        let mut next = Some(parse_url(&endpoint.join(place))?);
+        let mut bytes = 0;
+        while let Some(url) = next {
+            if seen.len() == PAGES_MAX {
+                return Err(wrong(format!("the list of files has more than {PAGES_MAX} pages")));
+            }
+            let (body, headers) = self.page(&url, subject).await?;
+            bytes += body.len();
+            if bytes > LISTING_BYTES_MAX {
+                let most = Bytes(LISTING_BYTES_MAX as u64);
+                return Err(wrong(format!("the list of files has more than {most}")));
+            }
+            entries = off_the_runtime(move || {
+                tree::append_page(&body, &mut entries)?;
+                Ok(entries)
+            })
+            .await?
+            .map_err(wrong)?;
+            next = next_page(&headers, &url, endpoint).map_err(wrong)?;
+            seen.insert(url);
+            if next.as_ref().is_some_and(|next| seen.contains(next)) {
+                return Err(wrong("the list of files leads back to a page of its own".into()));
+            }
+        }
+        off_the_runtime(move || {
+            tree::check_names(&entries)?;
+            Ok(entries)
+        })
+        .await?
+        .map_err(wrong)
+    }
+}
+
+/// Megabytes of JSON: nothing else would be done on the thread meanwhile, not even stopping.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<Result<T, String>, Setback> {
+    spawn_blocking(work).await.map_err(|why| Setback::Final(Error::from(why)))
+}
+
+/// The next page of a list, from `Link: <…>; rel="next"`. A mirror may pass on the Hub's own
+/// URL: it is read from the mirror all the same, so that the token stays with its origin.
+pub fn next_page(headers: &HeaderMap, url: &Url, endpoint: &Endpoint) -> Result<Option<Url>, String> {
+    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let next = links.flat_map(|value| value.split(',')).find_map(|link| {
+        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+        rest.split(';').any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next")).then_some(target)
+    });
+    let Some(next) = next else { return Ok(None) };
+    let next = url.join(next).map_err(|why| format!("the link to the next page is no URL ({why})"))?;
+    if endpoint.has_origin_of(&next) {
+        return Ok(Some(next));
+    }
+    if !HUB_ORIGINS.contains(&next.origin().ascii_serialization().as_str()) {
+        return Err(format!("the next page is on another host, {}", host(&next)));
+    }
+    let mut place = next.path().trim_start_matches('/').to_owned();
+    if let Some(query) = next.query() {
+        place = place + "?" + query;
+    }
+    Url::parse(&endpoint.join(&place)).map(Some).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_read_from_the_same_endpoint() {
+        let endpoint = Endpoint::parse("http://mirror.example/hub").expect("endpoint");
+        let url = Url::parse("http://mirror.example/hub/api/models/o/n/tree/x").expect("URL");
+        let next = |link: &str| {
+            next_page(&HeaderMap::from_iter([(LINK, link.parse().expect("header"))]), &url, &endpoint)
+                .map(|url| url.map(String::from))
+        };
+        let page = "https://huggingface.co/api/models/o/n/tree/x?cursor=1";
+        assert_eq!(
+            next(&format!("<{page}>; rel=\"next\"")).expect("a page").as_deref(),
+            Some("http://mirror.example/hub/api/models/o/n/tree/x?cursor=1")
+        );
+        assert_eq!(next(&format!("<{page}>; rel=\"prev\"")), Ok(None));
+        assert!(next("<https://elsewhere.example/x>; rel=\"next\"").is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! Where an answer may send a client.
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, LOCATION};
+use url::Host;
+
+use super::{misconfigured, wrong};
+use crate::error::Failure;
+use crate::words::host;
+
+/// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
+const REDIRECTS_MAX: usize = 20;
+
+/// The way of one question from server to server: finite, and never in a circle.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects {
+    /// Whose answer was a redirect.
+    left: Vec<Url>,
+}
+
+impl Redirects {
+    /// Where the redirect that `from` answered leads.
+    pub(crate) fn follow(&mut self, from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
+        let mut target = redirect_target(from, headers)?;
+        target.set_fragment(None);
+        self.left.push(from.clone());
+        if self.left.contains(&target) {
+            return Err(misconfigured(from, format!("redirects in a circle, back to {}", host(&target))));
+        }
+        if self.left.len() > REDIRECTS_MAX {
+            return Err(misconfigured(from, format!("more than {REDIRECTS_MAX} redirects")));
+        }
+        Ok(target)
+    }
+}
+
+/// Where a redirect leads. Only http(s), never from encrypted to plain, and never from
+/// another host to this machine or its link (where clouds serve credentials): whatever answers
+/// there was not meant. Private networks are fine: a company's mirror is in one.
+///
+/// A redirect that leads to a place that is refused will do so the next time too; one that names no place at
+/// all is taken for a mishap.
+pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
+    let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
+    let location = location.to_str().map_err(|_| wrong(from, "a redirect to something unreadable"))?;
+    let refused = |why: String| misconfigured(from, why);
+    let target = from.join(location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
+    match (from.scheme(), target.scheme()) {
+        (_, "https") | ("http", "http") if is_own(&target) && !is_own(from) => {
+            Err(refused(format!("a redirect to {}", host(&target))))
+        }
+        (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
+        ("https", "http") => Err(refused(format!("a redirect to unencrypted {}", host(&target)))),
+        (_, scheme) => Err(refused(format!("a redirect to a {scheme}: URL"))),
+    }
+}
+
+/// Whether a URL names this machine or an address of its link.
+fn is_own(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().expect("a URL")
+    }
+
+    fn to(location: &str) -> HeaderMap {
+        HeaderMap::from_iter([(LOCATION, location.parse().expect("a header"))])
+    }
+
+    #[test]
+    fn a_redirect_may_not_leave_http_or_lose_encryption() {
+        let target = |from: &str, location: &str| redirect_target(&url(from), &to(location));
+        for (from, location, leads_to) in [
+            ("https://a/b", "/c", "https://a/c"),
+            ("http://127.0.0.1:1/", "http://127.0.0.1:2/", "http://127.0.0.1:2/"),
+            ("http://a/b", "https://c/d", "https://c/d"),
+        ] {
+            assert_eq!(target(from, location).ok(), Some(url(leads_to)));
+        }
+        for (location, why) in [
+            ("http://a/c", "unencrypted a"),
+            ("https://127.0.0.1/c", "127.0.0.1"),
+            ("https://[::1]/", "[::1]"),
+            ("https://169.254.169.254/", "169.254.169.254"),
+            ("https://x.localhost/", "x.localhost"),
+            ("file:///etc/passwd", "a file: URL"),
+            ("ftp://a/b", "a ftp: URL"),
+            ("data:,x", "a data: URL"),
+            ("http:", "no URL"),
+            ("https://a:b/", "no URL"),
+        ] {
+            let failure = target("https://a/b", location).expect_err(location);
+            assert!(!failure.is_transient(), "{location} would be asked for again");
+            assert!(failure.to_string().contains(why), "{location}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_that_names_no_place_may_be_a_mishap() {
+        let latin1 = reqwest::header::HeaderValue::from_bytes(b"/\xe4").expect("a header");
+        for headers in [HeaderMap::new(), HeaderMap::from_iter([(LOCATION, latin1)])] {
+            assert!(redirect_target(&url("https://a/b"), &headers).expect_err("no place").is_transient());
+        }
+    }
+
+    #[test]
+    fn a_circle_is_seen_when_it_closes_and_a_long_way_ends() {
+        let mut circle = Redirects::default();
+        let second = circle.follow(&url("https://a/1"), &to("/2")).expect("a way");
+        let third = circle.follow(&second, &to("https://b/3")).expect("a way");
+        let failure = circle.follow(&third, &to("https://a/1#again")).expect_err("a circle");
+        assert!(failure.to_string().contains("redirects in a circle, back to a"), "{failure}");
+        assert!(!failure.is_transient());
+        let itself = Redirects::default().follow(&url("https://a/1"), &to("/1")).expect_err("a circle");
+        assert!(!itself.is_transient());
+
+        let mut way = Redirects::default();
+        let mut place = url("https://a/0");
+        let end = (1..100).find_map(|step| match way.follow(&place, &to(&format!("/{step}"))) {
+            Ok(next) => {
+                place = next;
+                None
+            }
+            Err(failure) => Some((step, failure)),
+        });
+        let (step, failure) = end.expect("an end");
+        assert_eq!(step, REDIRECTS_MAX + 1);
+        assert!(!failure.is_transient() && failure.to_string().contains("more than 20 redirects"));
+    }
+}
