@@ -1,8 +1,8 @@
 //! Errors as people read them: what failed, why, what to do next.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
+use super::Writer;
 use crate::error::Error;
 use crate::words::{is_printable, one_line};
 
@@ -33,9 +33,9 @@ pub fn warning(text: &str) -> String {
     format!("warning: {}\n", one_line(text))
 }
 
-/// Writes to stderr. One that is closed must not end the run.
+/// Says it on stderr, after all that was said there before.
 pub fn to_stderr(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    Writer::stderr().message(text);
 }
 
 /// The meaning is in the words; colour only helps the eye.
