@@ -20,10 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the main thread is at, for the thread of the signals.
 #[derive(Debug, Default)]
-pub(super) struct Standing(Mutex<State>);
+pub(super) struct Standing(Mutex<Position>);
 
 #[derive(Debug, Default, Clone, Copy)]
-struct State {
+struct Position {
     /// Since when it waits for somebody who reads what it prints.
     reader: Option<Instant>,
     /// The exit number, once it is decided and the last words are written.
@@ -33,22 +33,22 @@ struct State {
 impl Standing {
     /// Runs `print`, which has nothing to save while it waits for its reader.
     pub(super) fn at_reader<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.change(|state| state.reader = Some(Instant::now()));
+        self.change(|position| position.reader = Some(Instant::now()));
         let result = print();
-        self.change(|state| state.reader = None);
+        self.change(|position| position.reader = None);
         result
     }
 
     /// The last words are written: the process can end with `number` at any time.
     pub(super) fn decided(&self, number: u8) {
-        self.change(|state| state.number = Some(number));
+        self.change(|position| position.number = Some(number));
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut Position)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn now(&self) -> State {
+    fn now(&self) -> Position {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
