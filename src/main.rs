@@ -5,10 +5,10 @@ mod program;
 use std::process::ExitCode;
 
 use modelfetch::cli::{self, Environment, Invocation, Stderr, TerminationMessage, Unusable};
-use modelfetch::show::{Summary, message};
+use modelfetch::show::{Summary, Writer, message};
 
 fn main() -> ExitCode {
-    program::keep_memory_private();
+    program::keep_private();
     let arguments: Vec<_> = std::env::args_os().collect();
     let environment = Environment::of_process();
     let termination = TerminationMessage::of_raw(&arguments, &environment);
@@ -17,10 +17,10 @@ fn main() -> ExitCode {
         Ok(Invocation::Page(page)) => program::show(page),
         Ok(Invocation::Work(work)) => program::run(*work),
         Err(Unusable::Syntax(answer)) => {
-            let _ = answer.print();
             if answer.use_stderr() {
                 program::leave(&termination, &Summary::of_bad_usage(&answer.to_string()));
             }
+            let _ = answer.print();
             u8::try_from(answer.exit_code()).unwrap_or(2)
         }
         Err(Unusable::Meaning(error)) => {
@@ -29,5 +29,7 @@ fn main() -> ExitCode {
             error.exit_number()
         }
     };
+    // A run has waited for its reader already, and let a signal end that.
+    Writer::stderr().drain(None);
     ExitCode::from(number)
 }

@@ -15,11 +15,6 @@ use crate::request::{Commit, RepoId, RepoPath, Revision};
 pub trait Reporter: Send + Sync {
     /// Takes note of one event.
     fn report(&self, event: &Event<'_>);
-
-    /// Runs `print`, which may write to the terminal this reporter draws on.
-    fn aside(&self, print: &mut dyn FnMut()) {
-        print();
-    }
 }
 
 /// A step of a run. Order for one file: `Started`, then any of `Progress`, `Retrying`,

@@ -1,41 +1,34 @@
 //! Progress for a person at a terminal: a bar per file at work and a total, messages above them.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use super::rate::Rate;
+use super::screen::Row;
 use super::sentence::sentence;
 use super::track::{Phase, Track, percent, speed};
-use super::{Show, Summary};
-use crate::plan::Plan;
+use super::{Show, Summary, Writer};
 use crate::report::{Event, Progress, Reporter};
 use crate::request::RepoPath;
 use crate::words::{Bytes, count};
 
-/// Redraws per second.
-const REDRAW_RATE: u8 = 10;
-/// Columns for a file's name.
-const NAME_WIDTH: usize = 24;
-
 /// Bars on a terminal.
 pub struct Bars {
-    screen: MultiProgress,
-    state: Mutex<State>,
+    writer: Writer,
+    state: Mutex<BarState>,
 }
 
 #[derive(Default)]
-struct State {
-    active: HashMap<RepoPath, (Track, ProgressBar)>,
-    /// What is being waited for before the first bar.
-    waiting: Option<ProgressBar>,
+struct BarState {
     total: Option<Total>,
+    /// In the order they began.
+    active: Vec<(RepoPath, Track)>,
+    /// What is being waited for before the first bar.
+    waiting: Option<String>,
 }
 
 struct Total {
-    bar: ProgressBar,
+    files: usize,
     size: u64,
     /// Of files that need nothing any more.
     finished: u64,
@@ -43,130 +36,111 @@ struct Total {
 }
 
 impl Bars {
-    /// Draws on stderr.
-    pub fn on_stderr() -> Self {
-        Self::new(ProgressDrawTarget::stderr_with_hz(REDRAW_RATE))
-    }
-
-    fn new(target: ProgressDrawTarget) -> Self {
-        Self { screen: MultiProgress::with_draw_target(target), state: Mutex::default() }
-    }
-
-    fn bar(&self, size: u64, name: &str) -> ProgressBar {
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}").expect("the template is valid");
-        let style = style.progress_chars("━╸ ");
-        self.screen.add(ProgressBar::new(size).with_style(style).with_prefix(fitted(name)))
-    }
-
-    /// A line below the bars until the answer is there.
-    fn wait(&self, state: &mut State, line: String) {
-        let style = ProgressStyle::with_template("{wide_msg}").expect("the template is valid");
-        let bar = state
-            .waiting
-            .get_or_insert_with(|| self.screen.add(ProgressBar::new_spinner().with_style(style)));
-        bar.set_message(line);
-        bar.tick();
-    }
-
-    fn plan(&self, state: &mut State, plan: &Plan) {
-        if plan.items.len() > 1 {
-            let bar = self.bar(plan.bytes_total, &count(plan.items.len() as u64, "file"));
-            state.total = Some(Total { bar, size: plan.bytes_total, finished: 0, rate: Rate::default() });
-        }
-    }
-
-    fn start(&self, state: &mut State, path: &RepoPath, track: Track, now: Instant) {
-        let bar = self.bar(track.size, path.as_str());
-        bar.set_position(track.done());
-        bar.set_message(far(&track, now));
-        state.active.insert(path.clone(), (track, bar));
+    /// Draws on the terminal behind `writer`.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer, state: Mutex::default() }
     }
 }
 
 impl Reporter for Bars {
     fn report(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = &mut *state;
         let now = Instant::now();
-        match event {
-            Event::Asking { .. } | Event::Waiting { .. } => {
-                // Bars show life enough.
-                if state.active.is_empty() {
-                    self.wait(state, sentence(event).unwrap_or_default());
-                }
-                return;
-            }
-            Event::Planned(plan) => self.plan(state, plan),
-            Event::Started { path, size, resumed, hash_only } => {
-                self.start(state, path, Track::new(now, *size, *resumed, *hash_only), now);
-            }
-            Event::Progress(progress) => return state.progress(progress, now),
-            Event::Published(outcome) => state.finish(&outcome.path, outcome.size, now),
-            Event::Begin { .. }
-            | Event::Resolved { .. }
-            | Event::Skipped { .. }
-            | Event::Retrying { .. }
-            | Event::Recovered { .. }
-            | Event::Renewed { .. }
-            | Event::Restarted { .. }
-            | Event::Warning(_) => {}
-        }
-        if let Some(waiting) = state.waiting.take() {
-            waiting.finish_and_clear();
-        }
+        state.update(event, now);
+        // While it is locked: lines come in the order of their events.
         if says(event)
             && let Some(line) = sentence(event)
         {
-            let _ = self.screen.println(line);
+            self.writer.message(&(line + "\n"));
         }
-    }
-
-    fn aside(&self, print: &mut dyn FnMut()) {
-        self.screen.suspend(print);
+        self.writer.rows(state.rows(now));
     }
 }
 
 impl Show for Bars {
     fn finished(&self, _: &Summary<'_>) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
-        let _ = self.screen.clear();
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BarState::default();
+        self.writer.rows(Vec::new());
     }
 }
 
 /// What deserves a line that stays on the screen.
 fn says(event: &Event<'_>) -> bool {
-    !matches!(event, Event::Begin { .. } | Event::Planned(_))
+    !matches!(event, Event::Begin { .. } | Event::Asking { .. } | Event::Waiting { .. } | Event::Planned(_))
 }
 
-impl State {
+impl BarState {
+    fn update(&mut self, event: &Event<'_>, now: Instant) {
+        match event {
+            Event::Asking { .. } | Event::Waiting { .. } => {
+                // Bars show life enough.
+                self.waiting = sentence(event).filter(|_| self.active.is_empty());
+                return;
+            }
+            Event::Progress(progress) => return self.progress(progress, now),
+            Event::Planned(plan) if plan.items.len() > 1 => {
+                let (files, size) = (plan.items.len(), plan.bytes_total);
+                self.total = Some(Total { files, size, finished: 0, rate: Rate::default() });
+            }
+            Event::Started { path, size, resumed, hash_only } => {
+                let track = Track::new(now, *size, *resumed, *hash_only);
+                self.active.push(((*path).clone(), track));
+            }
+            Event::Published(outcome) => {
+                self.active.retain(|(path, _)| *path != outcome.path);
+                if let Some(total) = &mut self.total {
+                    total.finished += outcome.size;
+                }
+                self.add_up(now);
+            }
+            _ => {}
+        }
+        self.waiting = None;
+    }
+
     fn progress(&mut self, progress: &Progress<'_>, now: Instant) {
-        let Some((track, bar)) = self.active.get_mut(progress.path) else { return };
-        track.update(now, progress);
-        bar.set_position(track.done());
-        bar.set_message(far(track, now));
-        self.show_total(now);
+        let track = self.active.iter_mut().find(|(path, _)| path == progress.path);
+        if let Some((_, track)) = track {
+            track.update(now, progress);
+            self.add_up(now);
+        }
     }
 
-    fn finish(&mut self, path: &RepoPath, size: u64, now: Instant) {
-        if let Some((_, bar)) = self.active.remove(path) {
-            bar.finish_and_clear();
-        }
+    fn add_up(&mut self, now: Instant) {
+        let active = self.done();
         if let Some(total) = &mut self.total {
-            total.finished += size;
+            total.rate.record(now, total.finished + active);
         }
-        self.show_total(now);
     }
 
-    fn show_total(&mut self, now: Instant) {
-        let Some(total) = &mut self.total else { return };
-        let active: u64 = self.active.values().map(|(track, _)| track.done()).sum();
-        let done = total.finished + active;
-        total.rate.record(now, done);
-        let missing = total.size.saturating_sub(done);
-        let speed = speed(total.rate.per_second(now), total.rate.time_left(now, missing));
-        let far = format!("{:3} % of {}", percent(done, total.size), Bytes(total.size));
-        total.bar.set_position(done);
-        total.bar.set_message(if missing == 0 { far } else { format!("{far}, {speed}") });
+    /// Of the files at work.
+    fn done(&self) -> u64 {
+        self.active.iter().map(|(_, track)| track.done()).sum()
+    }
+
+    fn rows(&self, now: Instant) -> Vec<Row> {
+        let total = self.total.as_ref().map(|total| total.row(total.finished + self.done(), now));
+        let active = self.active.iter().map(|(path, track)| Row::Bar {
+            name: path.as_str().into(),
+            done: track.done(),
+            size: track.size,
+            text: far(track, now),
+        });
+        total.into_iter().chain(active).chain(self.waiting.clone().map(Row::Line)).collect()
+    }
+}
+
+impl Total {
+    fn row(&self, done: u64, now: Instant) -> Row {
+        let missing = self.size.saturating_sub(done);
+        let speed = speed(self.rate.per_second(now), self.rate.time_left(now, missing));
+        let far = format!("{:3} % of {}", percent(done, self.size), Bytes(self.size));
+        Row::Bar {
+            name: count(self.files as u64, "file"),
+            done,
+            size: self.size,
+            text: if missing == 0 { far } else { format!("{far}, {speed}") },
+        }
     }
 }
 
@@ -179,28 +153,54 @@ fn far(track: &Track, now: Instant) -> String {
     }
 }
 
-/// The name in a column of fixed width. Its end tells the files of a repository apart.
-fn fitted(name: &str) -> String {
-    let length = name.chars().count();
-    if length <= NAME_WIDTH {
-        return format!("{name:NAME_WIDTH$}");
-    }
-    let end: String = name.chars().skip(length + 1 - NAME_WIDTH).collect();
-    format!("…{end}")
-}
-
 #[cfg(test)]
 mod tests {
-    use indicatif::InMemoryTerm;
+    use std::io::{self, Write};
+    use std::sync::Arc;
 
+    use super::super::Totals;
     use super::super::fixture::{self, path};
-    use super::super::{Summary, Totals};
+    use super::super::screen::Size;
     use super::*;
 
-    /// Bars on a terminal of 25 lines and 100 columns.
-    fn bars() -> (Bars, InMemoryTerm) {
-        let terminal = InMemoryTerm::new(25, 100);
-        (Bars::new(ProgressDrawTarget::term_like(Box::new(terminal.clone()))), terminal)
+    const LINES: u16 = 25;
+    const COLUMNS: u16 = 100;
+
+    #[derive(Clone)]
+    struct Terminal(Arc<Mutex<vt100::Parser>>);
+
+    impl Terminal {
+        fn contents(&self) -> String {
+            let parser = self.0.lock().expect("terminal");
+            let rows: Vec<_> =
+                parser.screen().rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
+            rows.join("\n").trim_end().to_owned()
+        }
+    }
+
+    impl Write for Terminal {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // What a terminal's driver does.
+            let text = String::from_utf8_lossy(bytes).replace('\n', "\r\n");
+            self.0.lock().expect("terminal").process(text.as_bytes());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Bars on a terminal in memory.
+    fn bars() -> (Bars, Terminal) {
+        let terminal = Terminal(Arc::new(Mutex::new(vt100::Parser::new(LINES, COLUMNS, 0))));
+        let size = || Size { columns: COLUMNS.into(), lines: LINES.into() };
+        (Bars::new(Writer::new(terminal.clone(), size)), terminal)
+    }
+
+    fn shown(bars: &Bars, terminal: &Terminal) -> String {
+        bars.writer.drain(None);
+        terminal.contents()
     }
 
     /// What a terminal shows after `events`.
@@ -209,7 +209,7 @@ mod tests {
         for event in events {
             bars.report(event);
         }
-        terminal.contents()
+        shown(&bars, &terminal)
     }
 
     #[test]
@@ -257,8 +257,21 @@ mod tests {
             bars.report(&event);
         }
         bars.finished(&summary);
-        let shown = terminal.contents();
+        let shown = shown(&bars, &terminal);
         assert!(shown.starts_with("0.gguf: verified") && shown.lines().count() == 1, "{shown}");
+    }
+
+    #[test]
+    fn what_is_printed_aside_stands_above_the_bars() {
+        let model = path("model.gguf");
+        let (bars, terminal) = bars();
+        bars.report(&Event::Started { path: &model, size: 1_000, resumed: 0, hash_only: false });
+        assert!(shown(&bars, &terminal).starts_with("model.gguf "));
+        bars.writer.aside(|| terminal.clone().write_all(b"ok  disk: fast\n").expect("printed"));
+        let shown = shown(&bars, &terminal);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!((lines[0], lines.len()), ("ok  disk: fast", 2), "{shown}");
+        assert!(lines[1].starts_with("model.gguf "), "{shown}");
     }
 
     #[test]

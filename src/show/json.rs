@@ -1,7 +1,6 @@
 //! Progress for machines: one JSON object per line, described in `docs/progress.md`.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::track::Track;
-use super::{Show, Summary};
+use super::{Show, Summary, Writer};
 use crate::plan::Plan;
 use crate::report::{Event, FileOutcome, Progress, Reporter};
 use crate::request::{Commit, RepoPath, Revision};
@@ -20,37 +19,37 @@ const SPACING: Duration = Duration::from_secs(1);
 /// Changes when a field changes its meaning or goes away; new fields and events may come.
 const SCHEMA: u32 = 1;
 
-/// Writes JSON lines to a stream.
-pub struct JsonLines<W> {
-    state: Mutex<(State, W)>,
+/// Writes JSON lines.
+pub struct JsonLines {
+    writer: Writer,
+    state: Mutex<JsonState>,
 }
 
-impl<W: Write> JsonLines<W> {
-    /// Writes to `stream`. A stream that fails is nobody's business here: the run goes on.
-    pub fn new(stream: W) -> Self {
-        Self { state: Mutex::new((State::default(), stream)) }
+impl JsonLines {
+    /// Writes through `writer`.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer, state: Mutex::default() }
     }
 }
 
-impl<W: Write + Send> Reporter for JsonLines<W> {
+impl Reporter for JsonLines {
     fn report(&self, event: &Event<'_>) {
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, stream) = &mut *guard;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // While it is locked: lines come in the order of their events.
         if let Some(line) = state.line(event, Instant::now(), SystemTime::now()) {
-            let _ = stream.write_all(line.as_bytes());
+            self.writer.tell(event, &line);
         }
     }
 }
 
-impl<W: Write + Send> Show for JsonLines<W> {
+impl Show for JsonLines {
     fn finished(&self, summary: &Summary<'_>) {
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = guard.1.write_all(line(Body::Finished { summary }, SystemTime::now()).as_bytes());
+        self.writer.message(&line(Body::Finished { summary }, SystemTime::now()));
     }
 }
 
 #[derive(Default)]
-pub(super) struct State(HashMap<RepoPath, (Track, Option<Instant>)>);
+struct JsonState(HashMap<RepoPath, (Track, Option<Instant>)>);
 
 #[derive(Serialize)]
 struct Record<'a> {
@@ -99,8 +98,8 @@ fn line(body: Body<'_>, time: SystemTime) -> String {
     serde_json::to_string(&record).expect("every field has a JSON form") + "\n"
 }
 
-impl State {
-    pub(super) fn line(&mut self, event: &Event<'_>, now: Instant, time: SystemTime) -> Option<String> {
+impl JsonState {
+    fn line(&mut self, event: &Event<'_>, now: Instant, time: SystemTime) -> Option<String> {
         Some(line(self.body(event, now)?, time))
     }
 
@@ -164,7 +163,7 @@ mod tests {
     use super::super::{Findings, Totals};
     use super::*;
 
-    fn parsed(state: &mut State, event: &Event<'_>, now: Instant) -> Option<Value> {
+    fn parsed(state: &mut JsonState, event: &Event<'_>, now: Instant) -> Option<Value> {
         let time = UNIX_EPOCH + Duration::from_millis(1_500);
         let line = state.line(event, now, time)?;
         assert!(line.ends_with('\n') && line.trim_end().lines().count() == 1, "{line:?}");
@@ -212,7 +211,7 @@ mod tests {
             Event::Published(file),
             Event::Warning("mind the gap"),
         ];
-        let mut state = State::default();
+        let mut state = JsonState::default();
         let lines = events.iter().map(|event| parsed(&mut state, event, Instant::now()).expect("a line"));
         let last = serde_json::from_str(&line(Body::Finished { summary: &summary }, SystemTime::now()));
         for value in lines.chain([last.expect("JSON")]) {
@@ -241,7 +240,7 @@ mod tests {
     fn progress_comes_once_per_second_with_rate_and_time_left() {
         let model = path("model.gguf");
         let start = Instant::now();
-        let mut state = State::default();
+        let mut state = JsonState::default();
         let begin = Event::Started { path: &model, size: 10_000, resumed: 1_000, hash_only: false };
         parsed(&mut state, &begin, start).expect("a line");
         let lines: Vec<_> = (1..=20u32)

@@ -2,13 +2,12 @@
 //! night in `kubectl logs`.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sentence::sentence;
 use super::track::{Phase, Track};
-use super::{Findings, Show, Summary};
+use super::{Findings, Show, Summary, Writer};
 use crate::report::{Event, Progress, Reporter};
 use crate::request::RepoPath;
 use crate::words::{Bytes, Span, count};
@@ -21,39 +20,39 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// With more files than this, those that need nothing are only counted.
 const FEW_FILES: usize = 20;
 
-/// Writes lines to a stream.
-pub struct Lines<W> {
-    inner: Mutex<(State, W)>,
+/// Writes lines.
+pub struct Lines {
+    writer: Writer,
+    state: Mutex<LineState>,
 }
 
-impl<W: Write> Lines<W> {
-    /// Writes to `stream`. A stream that fails does not end the run.
-    pub fn new(stream: W) -> Self {
-        Self { inner: Mutex::new((State::default(), stream)) }
+impl Lines {
+    /// Writes through `writer`.
+    pub fn new(writer: Writer) -> Self {
+        Self { writer, state: Mutex::default() }
     }
 }
 
-impl<W: Write + Send> Reporter for Lines<W> {
+impl Reporter for Lines {
     fn report(&self, event: &Event<'_>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, stream) = &mut *inner;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // While it is locked: lines come in the order of their events.
         if let Some(line) = state.line(event, Instant::now()) {
-            let _ = stream.write_all((line + "\n").as_bytes());
+            self.writer.tell(event, &(line + "\n"));
         }
     }
 }
 
-impl<W: Write + Send> Show for Lines<W> {
+impl Show for Lines {
     fn finished(&self, summary: &Summary<'_>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = finished(summary) {
-            let _ = inner.1.write_all((line + "\n").as_bytes());
+            self.writer.message(&(line + "\n"));
         }
     }
 }
 
 #[derive(Default)]
-struct State {
+struct LineState {
     files: usize,
     begun: usize,
     active: HashMap<RepoPath, Active>,
@@ -67,7 +66,7 @@ struct Active {
     told_percent: u64,
 }
 
-impl State {
+impl LineState {
     fn line(&mut self, event: &Event<'_>, now: Instant) -> Option<String> {
         match event {
             Event::Planned(plan) => {
@@ -170,7 +169,7 @@ mod tests {
     const GB: u64 = 1_000_000_000;
 
     /// Feeds a download of `size` bytes at `rate` bytes per second, with one event per second.
-    fn download(state: &mut State, start: Instant, size: u64, rate: u64) -> Vec<(u64, String)> {
+    fn download(state: &mut LineState, start: Instant, size: u64, rate: u64) -> Vec<(u64, String)> {
         let model = path("model.gguf");
         let begin = Event::Started { path: &model, size, resumed: 0, hash_only: false };
         let mut lines = vec![(0, state.line(&begin, start).expect("a line at the start"))];
@@ -186,18 +185,18 @@ mod tests {
 
     #[test]
     fn a_line_comes_every_ten_seconds_or_five_percent_whichever_is_later() {
-        let fast = download(&mut State::default(), Instant::now(), 10 * GB, GB / 5);
+        let fast = download(&mut LineState::default(), Instant::now(), 10 * GB, GB / 5);
         let seconds: Vec<_> = fast.iter().map(|(second, _)| *second).collect();
         assert_eq!(seconds, [0, 10, 20, 30, 40, 50]);
         assert_eq!(fast[0].1, "model.gguf: fetching 10.0 GB");
         assert_eq!(fast[1].1, "model.gguf: 20 %, 2.00 GB of 10.0 GB, 200 MB/s, 40.0 s left, 4 connections");
-        let steady = download(&mut State::default(), Instant::now(), 10 * GB, GB / 100);
+        let steady = download(&mut LineState::default(), Instant::now(), 10 * GB, GB / 100);
         assert_eq!(steady[1].0, 50, "five percent take 50 s");
     }
 
     #[test]
     fn a_slow_link_shows_life_every_minute() {
-        let slow = download(&mut State::default(), Instant::now(), GB, GB / 10_000);
+        let slow = download(&mut LineState::default(), Instant::now(), GB, GB / 10_000);
         assert_eq!(
             slow[1],
             (60, "model.gguf: 0 %, 6.00 MB of 1.00 GB, 100 kB/s, 2 h 45 min left, 4 connections".into())
@@ -207,13 +206,13 @@ mod tests {
 
     #[test]
     fn an_estimate_that_is_nonsense_is_not_shown() {
-        let crawling = download(&mut State::default(), Instant::now(), GB / 1000, 10);
+        let crawling = download(&mut LineState::default(), Instant::now(), GB / 1000, 10);
         assert!(crawling[1].1.contains("10 B/s, -- left"), "{}", crawling[1].1);
     }
 
     #[test]
     fn files_are_numbered_and_the_result_names_its_path_and_rate() {
-        let mut state = State::default();
+        let mut state = LineState::default();
         let now = Instant::now();
         let plan = fixture::plan(2);
         assert_eq!(
@@ -256,7 +255,7 @@ mod tests {
         let event =
             Event::Retrying { what: "x", cause: &cause, delay: Duration::from_millis(1200), attempt: 3 };
         assert_eq!(
-            State::default().line(&event, Instant::now()).expect("line"),
+            LineState::default().line(&event, Instant::now()).expect("line"),
             "x: bad [31m news; retry 3 in 1.2 s"
         );
     }
@@ -264,7 +263,7 @@ mod tests {
     #[test]
     fn there_is_life_before_the_first_byte() {
         let event = Event::Asking { what: "model.gguf", host: "huggingface.co" };
-        let line = State::default().line(&event, Instant::now());
+        let line = LineState::default().line(&event, Instant::now());
         assert_eq!(line.as_deref(), Some("asking huggingface.co for model.gguf"));
     }
 }

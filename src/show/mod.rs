@@ -9,11 +9,13 @@ pub mod message;
 pub mod metrics;
 mod rate;
 pub mod results;
+mod screen;
 mod sentence;
 mod summary;
 mod tally;
 pub mod termination;
 mod track;
+mod writer;
 
 use std::sync::Arc;
 
@@ -21,10 +23,11 @@ use crate::report::{Event, Reporter};
 
 pub use summary::{Findings, Summary};
 pub use tally::{Tally, Totals};
+pub use writer::Writer;
 
 /// Shows a run while it goes on, and its end.
 pub trait Show: Reporter {
-    /// The run ended. Called once, so that nothing comes after it.
+    /// The run ended. Called once, so that nothing comes after it but its error.
     fn finished(&self, summary: &Summary<'_>);
 }
 
@@ -47,9 +50,9 @@ impl Style {
     /// What shows it so, on stderr.
     pub fn on_stderr(self) -> Arc<dyn Show> {
         match self {
-            Self::Bars => Arc::new(bars::Bars::on_stderr()),
-            Self::Lines => Arc::new(lines::Lines::new(std::io::stderr())),
-            Self::Json => Arc::new(json::JsonLines::new(std::io::stderr())),
+            Self::Bars => Arc::new(bars::Bars::new(Writer::stderr())),
+            Self::Lines => Arc::new(lines::Lines::new(Writer::stderr())),
+            Self::Json => Arc::new(json::JsonLines::new(Writer::stderr())),
             Self::Warnings => Arc::new(Warnings),
             Self::Silent => Arc::new(Silent),
         }
@@ -71,7 +74,7 @@ struct Warnings;
 impl Reporter for Warnings {
     fn report(&self, event: &Event<'_>) {
         if let Event::Warning(text) = event {
-            message::to_stderr(&format!("warning: {}\n", crate::words::one_line(text)));
+            message::to_stderr(&message::warning(text));
         }
     }
 }

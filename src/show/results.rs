@@ -6,7 +6,7 @@ use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
 use crate::report::Outcome;
-use crate::words::Bytes;
+use crate::words::{Bytes, one_line};
 
 /// The published paths, one per line, for scripts.
 pub fn fetched(outcome: &Outcome) -> String {
@@ -59,7 +59,7 @@ fn verb(action: &Action) -> &'static str {
 /// One file that was looked at.
 pub fn verified(file: &Checked) -> String {
     let target = file.target.display();
-    match &file.fault {
+    match file.fault.as_deref().map(one_line) {
         Some(fault) if file.repaired => format!("repaired  {target}: {fault}\n"),
         Some(fault) => format!("WRONG     {target}: {fault}\n"),
         None => format!("ok        {target} ({})\n", Bytes(file.size)),
@@ -68,7 +68,7 @@ pub fn verified(file: &Checked) -> String {
 
 /// One check that passed.
 pub fn checked(check: &Check) -> String {
-    format!("ok  {}: {}\n", check.name, check.seen)
+    format!("ok  {}: {}\n", check.name, one_line(&check.seen))
 }
 
 /// The end of a smoke test.

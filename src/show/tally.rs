@@ -53,10 +53,6 @@ impl Reporter for Tally {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner).add(event);
         self.next.report(event);
     }
-
-    fn aside(&self, print: &mut dyn FnMut()) {
-        self.next.aside(print);
-    }
 }
 
 impl Show for Tally {

@@ -1,8 +1,12 @@
 //! The few bytes a pod leaves behind: Kubernetes shows them in the container's status.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::Summary;
 
@@ -34,10 +38,31 @@ pub fn message(summary: &Summary<'_>) -> String {
     text
 }
 
-/// Writes the message over what is there; `create` decides whether the file must exist already.
+/// Writes the message over what is there; `create` decides whether it may be a new file. Who can write to the folder
+/// can plant a link there, and this process may be allowed to write more than they are: nothing but a plain file with
+/// one name is written to, and neither a pipe nor a device is waited for.
 pub fn write(path: &Path, summary: &Summary<'_>, create: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).truncate(true).create(create).open(path)?;
+    let mut file = match open(path, false) {
+        Err(why) if create && why.kind() == io::ErrorKind::NotFound => open(path, true)?,
+        file => file?,
+    };
+    let there = file.metadata()?;
+    if !there.is_file() || there.nlink() != 1 {
+        return Err(io::Error::other("it is not a plain file with one name"));
+    }
+    file.set_len(0)?;
     file.write_all(message(summary).as_bytes())
+}
+
+fn open(path: &Path, new: bool) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let file = OpenOptions::new().write(true).create_new(new).custom_flags(flags).open(path);
+    file.map_err(|why| match Errno::from_io_error(&why) {
+        Some(Errno::LOOP) => io::Error::other("it is a symbolic link"),
+        // A pipe that nobody reads, or a device that is not there.
+        Some(Errno::NXIO) => io::Error::other("it is not a plain file"),
+        _ => why,
+    })
 }
 
 fn length(text: Option<&String>) -> usize {
@@ -50,6 +75,11 @@ fn to_json(summary: &Summary<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tempfile::TempDir;
+
     use super::super::fixture;
     use super::super::{Findings, Totals};
     use super::*;
@@ -92,12 +122,64 @@ mod tests {
 
     #[test]
     fn the_default_file_is_written_only_where_it_exists() {
-        let path = std::env::temp_dir().join(format!("modelfetch-termination-{}", std::process::id()));
+        let (_dir, path) = place();
         let summary = Summary::of_bad_usage("bad");
         assert_eq!(write(&path, &summary, false).expect_err("absent").kind(), io::ErrorKind::NotFound);
         std::fs::write(&path, "x".repeat(9000)).expect("file");
         write(&path, &summary, false).expect("written");
         assert_eq!(std::fs::read_to_string(&path).expect("file"), message(&summary));
-        std::fs::remove_file(&path).expect("cleaned");
+    }
+
+    #[test]
+    fn a_named_file_is_made_and_written_again() {
+        let (_dir, path) = place();
+        for text in ["bad", "worse"] {
+            let summary = Summary::of_bad_usage(text);
+            write(&path, &summary, true).expect("written");
+            assert_eq!(std::fs::read_to_string(&path).expect("file"), message(&summary));
+        }
+    }
+
+    #[test]
+    fn no_planted_link_is_written_through() {
+        let (dir, path) = place();
+        let (victim, absent) = (dir.path().join("victim"), dir.path().join("absent"));
+        std::fs::write(&victim, "precious").expect("file");
+        let plants: [(&str, &dyn Fn() -> io::Result<()>); 3] = [
+            ("it is a symbolic link", &|| std::os::unix::fs::symlink(&victim, &path)),
+            ("it is a symbolic link", &|| std::os::unix::fs::symlink(&absent, &path)),
+            ("it is not a plain file with one name", &|| std::fs::hard_link(&victim, &path)),
+        ];
+        for (why, plant) in plants {
+            plant().expect("planted");
+            for create in [true, false] {
+                assert_eq!(refused(&path, create), why);
+            }
+            std::fs::remove_file(&path).expect("removed");
+        }
+        assert_eq!(std::fs::read_to_string(&victim).expect("file"), "precious");
+        assert!(!absent.exists());
+    }
+
+    #[test]
+    fn neither_a_pipe_nor_a_device_nor_a_folder_is_written_to_or_waited_for() {
+        let (dir, path) = place();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+        assert_eq!(refused(&path, true), "it is not a plain file");
+        let reading = OpenOptions::new().read(true).write(true).open(&path).expect("a reader");
+        assert_eq!(refused(&path, true), "it is not a plain file with one name");
+        drop(reading);
+        assert_eq!(refused(Path::new("/dev/null"), true), "it is not a plain file with one name");
+        assert!(write(dir.path(), &Summary::of_bad_usage("bad"), true).is_err());
+    }
+
+    fn place() -> (TempDir, PathBuf) {
+        let dir = TempDir::new().expect("directory");
+        let path = dir.path().join("last-words");
+        (dir, path)
+    }
+
+    fn refused(path: &Path, create: bool) -> String {
+        write(path, &Summary::of_bad_usage("bad"), create).expect_err("refused").to_string()
     }
 }

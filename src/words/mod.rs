@@ -28,10 +28,17 @@ pub fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Without line breaks and control characters: text from servers ends up in messages.
+/// Only what [`is_printable`]: text from servers ends up in messages.
 pub fn one_line(text: &str) -> String {
-    let parts = text.split(|c: char| c.is_control()).map(str::trim).filter(|part| !part.is_empty());
+    let parts = text.split(|c: char| !is_printable(c)).map(str::trim).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(" ")
+}
+
+/// Neither a control character, a line break, nor an order to show what follows in another direction.
+pub fn is_printable(c: char) -> bool {
+    let reorders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !reorders && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// For JSON: a value as its text.

@@ -21,11 +21,15 @@ impl Setting {
         Self { hub, dir: TempDir::new().expect("directory") }
     }
 
-    fn run(&self, line: &str) -> Output {
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_modelfetch"));
         command.args(line.split_whitespace()).env_clear().env("HF_ENDPOINT", self.hub.endpoint());
         command.env("HF_HUB_CACHE", self.path("cache")).current_dir(&self.dir);
-        let output = command.output().expect("the program starts");
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let output = self.command(line).output().expect("the program starts");
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }
@@ -82,6 +86,22 @@ fn a_log_tells_the_run_from_its_request_to_its_result() {
     let again = setting.stderr("fetch o/n model.gguf --dir d");
     assert!(again.contains("\nnothing to do: 1 verified file in `d`\n"), "{again}");
     assert!(again.ends_with(": 0 B fetched of 3.15 MB\n"), "{again}");
+}
+
+/// In a file that takes both, as under `nohup`.
+#[test]
+fn results_stand_where_they_belong_between_the_messages() {
+    let setting = Setting::new();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = setting.command("fetch o/n model.gguf --dir d");
+    command.stdout(writer.try_clone().expect("a copy")).stderr(writer);
+    let mut child = command.spawn().expect("the program starts");
+    drop(command);
+    let text = std::io::read_to_string(&mut reader).expect("the log");
+    assert!(child.wait().expect("it ends").success(), "{text}");
+    let [.., published, result, done] = &*text.lines().collect::<Vec<_>>() else { panic!("{text}") };
+    assert!(published.contains(": verified, ") && done.starts_with("done in "), "{text}");
+    assert_eq!(*result, "d/model.gguf");
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! What `main` does around the library: a run from its runtime to its exit number.
+
+mod last_words;
+mod memory;
+mod pages;
+mod signals;
+mod stdout;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use modelfetch::cli::{Job, Output, Work};
+use modelfetch::command::cluster;
+use modelfetch::command::smoke::SmokeOutcome;
+use modelfetch::command::verify::Checked;
+use modelfetch::disk::{self, Durability};
+use modelfetch::error::Error;
+use modelfetch::plan::Plan;
+use modelfetch::report::{Event, Outcome, Reporter};
+use modelfetch::show::{Findings, Show, Summary, Tally, Writer, message, metrics, results};
+use modelfetch::stop::{self, StopSender};
+use modelfetch::words::one_line;
+use modelfetch::{Context, net};
+use tokio::runtime::Runtime;
+
+pub(crate) use last_words::{leave, report_panics};
+pub(crate) use memory::keep_private;
+pub(crate) use pages::show;
+
+use signals::Standing;
+use stdout::print;
+
+/// What a job found, kept until the summary is written.
+enum Finding {
+    Fetched(Outcome),
+    Planned(Plan),
+    Verified(Vec<Checked>),
+    Smoked(SmokeOutcome),
+    Cluster(String),
+}
+
+/// Does the work and returns the exit number.
+pub(crate) fn run(work: Work) -> u8 {
+    let Work { job, output, roots, notes } = work;
+    if output.verbose {
+        diagnose();
+    }
+    tracing::debug!(?job, "request");
+    let begin = Instant::now();
+    let tally = Arc::new(Tally::new(output.progress.on_stderr()));
+    tally.report(&Event::Begin { command: job.name(), what: &job.describe() });
+    for note in &notes {
+        tally.report(&Event::Warning(note));
+    }
+    let mut found = None;
+    let standing = Arc::new(Standing::default());
+    let context = net::client(&roots).map(|http| {
+        let deadline = job.deadline().and_then(|deadline| begin.checked_add(deadline));
+        let (sender, stop) = stop::channel(deadline);
+        (Context { http, reporter: tally.clone(), stop }, sender)
+    });
+    let result = match (context, runtime()) {
+        (Ok((context, sender)), Ok(runtime)) => {
+            let result = watch(sender, &job, &output, &tally, &standing, begin)
+                .and_then(|()| runtime.block_on(execute(&job, &context, &output, &standing, &mut found)));
+            // A blocked read of a dead disk must not keep the process alive.
+            runtime.shutdown_background();
+            result
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    let error = result.err();
+    let findings = found.as_ref().map(Finding::findings);
+    let seconds = begin.elapsed().as_secs_f64();
+    let summary = Summary::new(job.name(), error.as_ref(), findings, tally.totals(), seconds);
+    tally.finished(&summary);
+    finish(&summary, error.as_ref(), &output, &standing)
+}
+
+/// Says how it went, wherever somebody listens. The termination message comes first: whoever reads the
+/// others may keep this process waiting.
+fn finish(summary: &Summary<'_>, error: Option<&Error>, output: &Output, standing: &Standing) -> u8 {
+    if let Some(error) = error {
+        message::to_stderr(&message::error(error, output.color));
+    }
+    leave(&output.termination, summary);
+    standing.decided(summary.exit);
+    let mut number = summary.exit;
+    let mut also = |result: Result<(), Error>| {
+        if let Err(error) = result {
+            message::to_stderr(&message::error(&error, output.color));
+            number = if number == 0 { error.exit_number() } else { number };
+        }
+    };
+    if output.json {
+        let text = serde_json::to_string(summary).expect("every field has a JSON form") + "\n";
+        also(standing.at_reader(|| print(text.as_bytes())));
+    }
+    if let Some(path) = &output.metrics_file {
+        let text = metrics::metrics(summary, SystemTime::now());
+        also(disk::replace(path, text.as_bytes(), Durability::Process));
+    }
+    standing.at_reader(|| Writer::stderr().drain(None));
+    number
+}
+
+/// From here on signals and the deadline end the run.
+fn watch(
+    sender: StopSender,
+    job: &Job,
+    output: &Output,
+    tally: &Arc<Tally>,
+    standing: &Arc<Standing>,
+    begin: Instant,
+) -> Result<(), Error> {
+    let (name, termination, tally) = (job.name(), output.termination.clone(), Arc::clone(tally));
+    let last_words = move |error: &Error| {
+        let seconds = begin.elapsed().as_secs_f64();
+        leave(&termination, &Summary::new(name, Some(error), None, tally.totals(), seconds));
+    };
+    signals::watch(sender, job.deadline(), Arc::clone(standing), last_words)
+}
+
+async fn execute(
+    job: &Job,
+    context: &Context,
+    output: &Output,
+    standing: &Standing,
+    found: &mut Option<Finding>,
+) -> Result<(), Error> {
+    // With --json the summary is the only thing on stdout.
+    let mut printed = Ok(());
+    let mut say = |text: String| {
+        if !output.json && printed.is_ok() {
+            printed = standing.at_reader(|| print(text.as_bytes()));
+        }
+    };
+    match job {
+        Job::Fetch(request) => {
+            let outcome = modelfetch::fetch(request, context).await?;
+            say(results::fetched(&outcome));
+            *found = Some(Finding::Fetched(outcome));
+        }
+        Job::Plan(request) => {
+            let plan = modelfetch::plan(request, context).await?;
+            say(results::planned(&plan));
+            let room = plan.check_space();
+            *found = Some(Finding::Planned(plan));
+            room?;
+        }
+        Job::Smoke(request) => {
+            let outcome =
+                modelfetch::smoke(request, context, &mut |check| say(results::checked(check))).await?;
+            say(results::smoked(&outcome));
+            *found = Some(Finding::Smoked(outcome));
+        }
+        Job::Cluster(task, account) => {
+            let reporter = Arc::clone(&context.reporter);
+            let work = cluster::run(task, account, reporter);
+            let did = context.stop.or("asking the Kubernetes API", work).await?;
+            say(one_line(&did) + "\n");
+            *found = Some(Finding::Cluster(did));
+        }
+        Job::Verify(request) => {
+            let mut files = Vec::new();
+            let result = modelfetch::verify(request, context, &mut |file| {
+                say(results::verified(file));
+                files.push(file.clone());
+            })
+            .await;
+            *found = Some(Finding::Verified(files));
+            result?;
+        }
+    }
+    printed
+}
+
+impl Finding {
+    fn findings(&self) -> Findings<'_> {
+        match self {
+            Self::Fetched(outcome) => Findings::Fetched(outcome),
+            Self::Planned(plan) => Findings::Planned { plan },
+            Self::Verified(files) => Findings::Verified { files },
+            Self::Smoked(smoke) => Findings::Smoked { smoke },
+            Self::Cluster(did) => Findings::Cluster { did },
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    // One core is for the hash. More than a few threads of the network get ahead of any disk.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("modelfetch")
+        .enable_all()
+        .build()
+        .map_err(|why| Error::Internal(format!("cannot start threads: {why}")))
+}
+
+/// Diagnostics of this program's own modules, on stderr.
+fn diagnose() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let own = |metadata: &tracing::Metadata<'_>| metadata.target().starts_with("modelfetch");
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(|| Diagnostics)
+        .finish()
+        .with(tracing_subscriber::filter::filter_fn(own));
+    tracing::subscriber::set_global_default(subscriber).expect("it is set only here");
+}
+
+/// Lets no thread wait for the reader of its diagnostics.
+struct Diagnostics;
+
+impl io::Write for Diagnostics {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Writer::stderr().diagnostics(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
