@@ -28,7 +28,7 @@ fn a_list_of_a_hundred_thousand_files_is_planned_quickly_and_in_little_memory() 
     let hub = long_list();
     let dir = TestDir::new();
     let run = dir.job("plan", &hub, [REPO]).start().finish_within(PATIENCE).succeeds();
-    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("fetch ")).count(), FILES);
+    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("  fetch ")).count(), FILES);
     assert!(run.peak_kib < MEMORY_KIB, "{} KiB resident", run.peak_kib);
 }
 
