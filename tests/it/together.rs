@@ -1,5 +1,8 @@
 //! Runs that start at the same moment and have files in common.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use fake_hub::{FakeHub, Repo};
 
 use crate::support::command::Modelfetch;
@@ -14,6 +17,18 @@ fn all_succeed(runs: impl Iterator<Item = Modelfetch>) {
     }
 }
 
+/// What a writer of a file may have beside it at any moment: it is that writer's own.
+fn another_writer(path: &Path) -> PathBuf {
+    let temporary = path.with_added_extension("tmp");
+    fs::write(&temporary, "of another writer").expect("a file");
+    temporary
+}
+
+#[track_caller]
+fn is_untouched(temporary: &Path) {
+    assert_eq!(fs::read_to_string(temporary).ok().as_deref(), Some("of another writer"));
+}
+
 #[test]
 fn many_runs_may_write_one_file_of_metrics() {
     let hub = hub(&model(1, 1));
@@ -21,15 +36,21 @@ fn many_runs_may_write_one_file_of_metrics() {
     let fetch = || dir.fetch(&hub, [REPO, FILE]);
     fetch().run().succeeds();
     let metrics = dir.path().join("modelfetch.prom");
+    let other = another_writer(&metrics);
     for _ in 0..6 {
         all_succeed((0..24).map(|_| fetch().args(["--offline", "--quiet", "--metrics-file"]).arg(&metrics)));
     }
-    let text = std::fs::read_to_string(&metrics).expect("metrics");
+    let text = fs::read_to_string(&metrics).expect("metrics");
     assert!(text.contains("modelfetch_success") && text.ends_with('\n'), "{text}");
-    let names = std::fs::read_dir(dir.path()).expect("a directory");
+    let names = fs::read_dir(dir.path()).expect("a directory");
     let mut names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
     names.sort();
-    assert_eq!(names, ["home", "models", "modelfetch.prom"], "nothing is left beside it");
+    assert_eq!(
+        names,
+        ["home", "models", "modelfetch.prom", "modelfetch.prom.tmp"],
+        "nothing is left beside it"
+    );
+    is_untouched(&other);
 }
 
 #[test]
@@ -39,7 +60,10 @@ fn many_first_runs_may_share_a_new_cache() {
     let hub = built(builder);
     for _ in 0..6 {
         let dir = TestDir::new();
+        fs::create_dir(dir.models()).expect("an empty cache");
+        let other = another_writer(&dir.file("CACHEDIR.TAG"));
         all_succeed(repos.iter().map(|id| dir.cache_job("fetch", &hub, [id.as_str()])));
         assert!(dir.file("CACHEDIR.TAG").is_file());
+        is_untouched(&other);
     }
 }

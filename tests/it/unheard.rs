@@ -19,7 +19,7 @@ fn a_download_does_not_wait_for_who_reads_its_progress() {
         let last = run.stderr.lines().last().expect("events");
         if form == "json" {
             let last: Value = serde_json::from_str(last).expect("a JSON line");
-            assert_eq!((&last["event"], &last["exit"]), (&"finished".into(), &0.into()), "{last}");
+            assert_eq!((&last["event"], &last["summary"]["exit"]), (&"finished".into(), &0.into()), "{last}");
         } else {
             assert!(run.stderr.contains(FILE), "{}", run.stderr);
         }
