@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::content::Content;
 use crate::error::Error;
@@ -38,10 +39,9 @@ pub struct Origin {
 }
 
 /// What will be done.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The repository.
-    #[serde(serialize_with = "crate::words::as_text")]
     pub repo: RepoId,
     /// The revision that was asked for.
     pub revision: Revision,
@@ -49,6 +49,8 @@ pub struct Plan {
     pub commit: Option<Commit>,
     /// The directory the user named.
     pub dir: PathBuf,
+    /// Where the verified bytes of its files will lie.
+    pub targets: Targets,
     /// Every file, in the order asked for.
     pub items: Vec<Item>,
     /// Size of all files.
@@ -61,16 +63,31 @@ pub struct Plan {
     pub bytes_free: Option<u64>,
 }
 
+/// How a file's place follows from its name or content: a plan of very many files does not hold every path.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// In this folder, by its path in the repository.
+    ByName(PathBuf),
+    /// In this folder, by its content.
+    ByContent(PathBuf),
+}
+
+impl Targets {
+    /// The place of a file.
+    pub fn of(&self, file: &WantedFile) -> PathBuf {
+        match self {
+            Self::ByName(folder) => folder.join(file.path.as_str()),
+            Self::ByContent(folder) => folder.join(file.content.key().to_string()),
+        }
+    }
+}
+
 /// One file of a plan.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// The file.
-    #[serde(flatten)]
     pub file: WantedFile,
-    /// Where its verified bytes will lie.
-    pub target: PathBuf,
     /// What will be done.
-    #[serde(flatten)]
     pub action: Action,
 }
 
@@ -91,6 +108,40 @@ pub enum Action {
     },
     /// Fetch all of it.
     Fetch,
+}
+
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Placed<'a> {
+            #[serde(flatten)]
+            file: &'a WantedFile,
+            target: PathBuf,
+            #[serde(flatten)]
+            action: &'a Action,
+        }
+        struct Items<'a>(&'a Plan);
+        impl Serialize for Items<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.items.iter().map(|Item { file, action }| Placed {
+                    file,
+                    target: self.0.targets.of(file),
+                    action,
+                }))
+            }
+        }
+        let mut fields = serializer.serialize_struct("Plan", 9)?;
+        fields.serialize_field("repo", &self.repo.to_string())?;
+        fields.serialize_field("revision", &self.revision)?;
+        fields.serialize_field("commit", &self.commit)?;
+        fields.serialize_field("dir", &self.dir)?;
+        fields.serialize_field("items", &Items(self))?;
+        fields.serialize_field("bytes_total", &self.bytes_total)?;
+        fields.serialize_field("bytes_to_fetch", &self.bytes_to_fetch)?;
+        fields.serialize_field("bytes_needed", &self.bytes_needed)?;
+        fields.serialize_field("bytes_free", &self.bytes_free)?;
+        fields.end()
+    }
 }
 
 impl Plan {

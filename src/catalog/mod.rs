@@ -37,7 +37,7 @@ pub struct Resolution {
     /// Locations that came with the answers.
     pub urls: HashMap<RepoPath, Url>,
     /// The whole listing of the commit, where it was needed.
-    pub listing: Option<Arc<[Entry]>>,
+    pub listing: Option<Arc<Vec<Entry>>>,
 }
 
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
@@ -115,7 +115,7 @@ impl Resolution {
 
     /// The listing of the commit as it lies on disk, where it was needed.
     pub fn listing_json(&self) -> Result<Option<Vec<u8>>, Error> {
-        self.listing.as_deref().map(listing::to_json).transpose()
+        self.listing.as_deref().map(|listing| listing::to_json(listing)).transpose()
     }
 
     /// Named files whose size and digest are known already.
@@ -145,7 +145,7 @@ impl Resolution {
             Ok(WantedFile { path: file.path.clone(), content })
         });
         let files = vouched.collect::<Result<_, Error>>()?;
-        Ok(Self { files, listing: Some(listing.into()), ..Self::empty(request, Some(commit)) })
+        Ok(Self { files, listing: Some(Arc::new(listing)), ..Self::empty(request, Some(commit)) })
     }
 
     fn add(&mut self, request: &Request, path: &RepoPath, head: Head) -> Result<(), Error> {

@@ -186,27 +186,16 @@ impl Subject {
     }
 
     async fn fault(&self, hashes: &HashQueue, context: &Context) -> Result<Option<String>, Error> {
-        let (place, wanted, path) = (self.place.clone(), self.wanted.clone(), self.path());
-        let at = path.clone();
-        let open = move || {
-            let file = match place {
-                Place::Stored(store) => store.open(&wanted)?,
-                Place::At(path) => open_at(&path)?,
-            };
-            let Some(file) = file else { return Ok(None) };
-            let size = file.metadata().map_err(Error::io("look at", &at))?.len();
-            Ok(Some((file, size)))
+        let (place, wanted) = (self.place.clone(), self.wanted.clone());
+        let open = move || match place {
+            Place::Stored(store) => store.open(&wanted),
+            Place::At(path) => open_at(&path),
         };
-        let opened = context.stop.or_blocking("looking at the disk", open).await?;
-        let Some((file, size)) = opened else { return Ok(Some("it is missing, or no regular file".into())) };
-        if size != self.wanted.size() {
-            return Ok(Some(format!("it has {size} bytes, should have {}", self.wanted.size())));
-        }
-        let hashed = hashes.hash(file, path, &self.wanted, &*context.reporter, &context.stop).await?;
-        let fault = |mismatch: crate::content::Mismatch| {
-            format!("its digest is {}, should be {}", mismatch.computed, mismatch.expected)
+        let (reporter, stop) = (&*context.reporter, &context.stop);
+        let Some(hashed) = hashes.hash(open, self.path(), &self.wanted, reporter, stop).await? else {
+            return Ok(Some("it is missing, or no regular file".into()));
         };
-        Ok(hashed.err().map(fault))
+        Ok(hashed.err().map(|unlike| unlike.to_string()))
     }
 
     /// Fetches the file as its receipt describes it.

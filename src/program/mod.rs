@@ -6,7 +6,9 @@ mod pages;
 mod signals;
 mod stdout;
 
+use std::fmt::Display;
 use std::io;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -94,8 +96,12 @@ fn finish(summary: &Summary<'_>, error: Option<&Error>, output: &Output, standin
         }
     };
     if output.json {
-        let text = serde_json::to_string(summary).expect("every field has a JSON form") + "\n";
-        also(standing.at_reader(|| print(text.as_bytes())));
+        also(standing.at_reader(|| {
+            print(|stdout| {
+                serde_json::to_writer(&mut *stdout, summary)?;
+                stdout.write_all(b"\n")
+            })
+        }));
     }
     if let Some(path) = &output.metrics_file {
         let text = metrics::metrics(summary, SystemTime::now());
@@ -131,41 +137,41 @@ async fn execute(
 ) -> Result<(), Error> {
     // With --json the summary is the only thing on stdout.
     let mut printed = Ok(());
-    let mut say = |text: String| {
+    let mut say = |text: &dyn Display| {
         if !output.json && printed.is_ok() {
-            printed = standing.at_reader(|| print(text.as_bytes()));
+            printed = standing.at_reader(|| print(|stdout| write!(stdout, "{text}")));
         }
     };
     match job {
         Job::Fetch(request) => {
             let outcome = modelfetch::fetch(request, context).await?;
-            say(results::fetched(&outcome));
+            say(&results::fetched(&outcome));
             *found = Some(Finding::Fetched(outcome));
         }
         Job::Plan(request) => {
             let plan = modelfetch::plan(request, context).await?;
-            say(results::planned(&plan));
+            say(&results::planned(&plan));
             let room = plan.check_space();
             *found = Some(Finding::Planned(plan));
             room?;
         }
         Job::Smoke(request) => {
             let outcome =
-                modelfetch::smoke(request, context, &mut |check| say(results::checked(check))).await?;
-            say(results::smoked(&outcome));
+                modelfetch::smoke(request, context, &mut |check| say(&results::checked(check))).await?;
+            say(&results::smoked(&outcome));
             *found = Some(Finding::Smoked(outcome));
         }
         Job::Cluster(task, account) => {
             let reporter = Arc::clone(&context.reporter);
             let work = cluster::run(task, account, reporter);
             let did = context.stop.or("asking the Kubernetes API", work).await?;
-            say(one_line(&did) + "\n");
+            say(&(one_line(&did) + "\n"));
             *found = Some(Finding::Cluster(did));
         }
         Job::Verify(request) => {
             let mut files = Vec::new();
             let result = modelfetch::verify(request, context, &mut |file| {
-                say(results::verified(file));
+                say(&results::verified(file));
                 files.push(file.clone());
             })
             .await;

@@ -1,5 +1,6 @@
 //! Pages about the program.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use modelfetch::cli::{self, Page};
@@ -12,10 +13,10 @@ use super::stdout::print;
 /// Prints a page about the program, or writes the manual pages into a directory.
 pub(crate) fn show(page: Page) -> u8 {
     let result = match page {
-        Page::Completions(shell) => print(&cli::completions(shell)),
-        Page::Man(None) => {
-            cli::man_page().map_err(Error::io("write", "stdout")).and_then(|page| print(&page))
-        }
+        Page::Completions(shell) => print(|stdout| stdout.write_all(&cli::completions(shell))),
+        Page::Man(None) => cli::man_page()
+            .map_err(Error::io("write", "stdout"))
+            .and_then(|page| print(|stdout| stdout.write_all(&page))),
         Page::Man(Some(dir)) => write_manual(&dir),
     };
     result.map_or_else(

@@ -1,7 +1,7 @@
 //! Values for the reporters' tests.
 
 use crate::content::{Content, Digest};
-use crate::plan::{Action, Item, Plan, WantedFile};
+use crate::plan::{Action, Item, Plan, Targets, WantedFile};
 use crate::report::{Done, FileOutcome, Outcome};
 use crate::request::{RepoId, RepoKind, RepoPath};
 
@@ -39,15 +39,15 @@ pub(super) fn plan(files: u64) -> Plan {
     const SIZE: u64 = 1_000_000_000;
     let item = |number: u64| {
         let path = path(&format!("{number}.gguf"));
-        let target = format!("/models/{path}").into();
         let digest = Digest::Sha256("00".repeat(32).parse().expect("digest"));
-        Item { file: WantedFile { path, content: Content::new(SIZE, digest) }, target, action: Action::Fetch }
+        Item { file: WantedFile { path, content: Content::new(SIZE, digest) }, action: Action::Fetch }
     };
     Plan {
         repo: repo(),
         revision: "main".parse().expect("revision"),
         commit: Some("ab".repeat(20).parse().expect("commit")),
         dir: "/models".into(),
+        targets: Targets::ByName("/models".into()),
         items: (0..files).map(item).collect(),
         bytes_total: files * SIZE,
         bytes_to_fetch: files * SIZE,

@@ -230,7 +230,7 @@ mod tests {
             .into_iter()
             .chain(names(&serde_json::to_value(file).expect("JSON")))
             .chain(names(&serde_json::to_value(&plan).expect("JSON")))
-            .chain(names(&serde_json::to_value(&plan.items[0]).expect("JSON")))
+            .chain(names(&serde_json::to_value(&plan).expect("JSON")["items"][0]))
         {
             assert!(manual.contains(&format!("`{field}`")), "{field} is not documented");
         }

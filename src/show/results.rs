@@ -1,6 +1,6 @@
 //! Results as people read them, on stdout.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 
 use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
@@ -18,27 +18,36 @@ pub fn fetched(outcome: &Outcome) -> String {
 }
 
 /// Every file with what would be done about it, and whether there is room.
-pub fn planned(plan: &Plan) -> String {
+pub fn planned(plan: &Plan) -> impl Display + '_ {
+    struct Planned<'a>(&'a Plan);
+    impl Display for Planned<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_plan(f, self.0)
+        }
+    }
+    Planned(plan)
+}
+
+fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let commit = plan.commit.map(|commit| format!(" (commit {commit})")).unwrap_or_default();
-    let mut text = format!("{} at {}{commit} into `{}`\n", plan.repo, plan.revision, plan.dir.display());
+    writeln!(f, "{} at {}{commit} into `{}`", plan.repo, plan.revision, plan.dir.display())?;
     for item in &plan.items {
         let size = Bytes(item.file.size()).to_string();
-        let _ = match item.action {
+        match item.action {
             Action::Resume { have } => {
-                writeln!(text, "  resume {size:>9}  {}, {} are there", item.file.path, Bytes(have))
+                writeln!(f, "  resume {size:>9}  {}, {} are there", item.file.path, Bytes(have))?;
             }
-            ref action => writeln!(text, "  {:6} {size:>9}  {}", verb(action), item.file.path),
-        };
+            ref action => writeln!(f, "  {:6} {size:>9}  {}", verb(action), item.file.path)?,
+        }
     }
-    let _ = writeln!(
-        text,
+    writeln!(
+        f,
         "{} in all, {} to fetch; {} of disk space needed, {}",
         Bytes(plan.bytes_total),
         Bytes(plan.bytes_to_fetch),
         Bytes(plan.bytes_needed),
         free(plan)
-    );
-    text
+    )
 }
 
 /// How much space is free, as far as is known.

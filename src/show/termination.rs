@@ -18,8 +18,7 @@ const ELLIPSIS: &str = "…";
 /// The summary as JSON of at most [`MESSAGE_MAX`] bytes. What is too long loses its findings
 /// first, then the end of its texts: the result is always valid JSON.
 pub fn message(summary: &Summary<'_>) -> String {
-    let whole = to_json(summary);
-    if whole.len() <= MESSAGE_MAX {
+    if let Some(whole) = short_json(summary) {
         return whole;
     }
     let mut short = Summary { findings: None, ..summary.clone() };
@@ -67,6 +66,26 @@ fn open(path: &Path, new: bool) -> io::Result<File> {
 
 fn length(text: Option<&String>) -> usize {
     text.map_or(0, String::len)
+}
+
+/// `None` if it would be too long: a hundred thousand files are not put into words to find that out.
+fn short_json(summary: &Summary<'_>) -> Option<String> {
+    struct Short(Vec<u8>);
+    impl Write for Short {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.len() + bytes.len() > MESSAGE_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut json = Short(Vec::new());
+    serde_json::to_writer(&mut json, summary).ok()?;
+    String::from_utf8(json.0).ok()
 }
 
 fn to_json(summary: &Summary<'_>) -> String {

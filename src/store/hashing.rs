@@ -1,6 +1,7 @@
 //! The digest of the bytes on disk. Only this file makes a [`Proof`], and nothing is published or gets a
 //! receipt without one.
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,31 @@ pub enum Unverified {
     Failed(Error),
 }
 
+/// A file that is there is not the content it should be.
+#[derive(Debug, Clone, Copy)]
+pub enum Unlike {
+    /// It is longer or shorter, in bytes.
+    Length {
+        /// What it has.
+        found: u64,
+        /// What it should have.
+        wanted: u64,
+    },
+    /// Its bytes are others.
+    Digest(Mismatch),
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { found, wanted } => write!(f, "it has {found} bytes, should have {wanted}"),
+            Self::Digest(Mismatch { expected, computed }) => {
+                write!(f, "its digest is {computed}, should be {expected}")
+            }
+        }
+    }
+}
+
 /// The error for a file that somebody else changed while this program relied on it.
 pub(super) fn meddled(path: &Path) -> Error {
     Error::Meddled { path: path.into() }
@@ -177,17 +203,19 @@ impl Default for HashQueue {
 }
 
 impl HashQueue {
-    /// Hashes an open file, and shows how far it is.
+    /// Opens a file and hashes it, and shows how far it is; `None` if there is no regular file. `path` is for
+    /// messages.
     pub async fn hash(
         &self,
-        file: File,
+        open: impl FnOnce() -> Result<Option<File>, Error> + Send + 'static,
         path: PathBuf,
         wanted: &WantedFile,
         reporter: &dyn Reporter,
         stop: &Stop,
-    ) -> Result<Result<Proven, Mismatch>, Error> {
+    ) -> Result<Option<Result<Proven, Unlike>>, Error> {
         let turn = async { Ok(self.0.acquire().await.expect("nobody closes the queue")) };
         let _turn = stop.or("hashing files", turn).await?;
+        let Some(file) = stop.or_blocking("hashing files", open).await? else { return Ok(None) };
         let size = wanted.size();
         reporter.report(&Event::Started { path: &wanted.path, size, resumed: 0, hash_only: true });
         let hashed = Arc::new(AtomicU64::new(0));
@@ -199,7 +227,7 @@ impl HashQueue {
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         loop {
             tokio::select! {
-                result = &mut work => return result,
+                result = &mut work => return result.map(Some),
                 _ = ticks.tick() => reporter.report(&Event::Progress(&Progress {
                     path: &wanted.path,
                     size,
@@ -219,8 +247,11 @@ fn hash(
     content: &Content,
     hashed: &AtomicU64,
     stop: &Stop,
-) -> Result<Result<Proven, Mismatch>, Error> {
+) -> Result<Result<Proven, Unlike>, Error> {
     let before = identity(&file, path)?;
+    if before.size != content.size() {
+        return Ok(Err(Unlike::Length { found: before.size, wanted: content.size() }));
+    }
     let mut hasher = Hasher::new(content);
     let all_read: Result<(), Error> = std::thread::scope(|scope| {
         let (ahead, read) = sync_channel(2);
@@ -236,7 +267,7 @@ fn hash(
     });
     all_read?;
     if let Err(mismatch) = hasher.finish() {
-        return Ok(Err(mismatch));
+        return Ok(Err(Unlike::Digest(mismatch)));
     }
     // What was read first may be something else by now.
     if identity(&file, path)? != before {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use crate::content::{Content, Sha256};
+use crate::plan::Targets;
 use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 
 /// Name of the state folder.
@@ -97,6 +98,12 @@ impl Layout {
         } else {
             Place::of_path(path.as_str())
         }
+    }
+
+    /// The paths of [`Layout::target`].
+    pub(super) fn targets(&self) -> Targets {
+        let base = self.root.join(self.base());
+        if self.is_cache { Targets::ByContent(base.join("blobs")) } else { Targets::ByName(base) }
     }
 
     /// The path of [`Layout::target`].

@@ -38,6 +38,7 @@ impl Store {
             revision: origin.revision.clone(),
             commit: origin.commit,
             dir: self.root().to_owned(),
+            targets: self.layout.targets(),
             items: Vec::with_capacity(files.len()),
             bytes_total: 0,
             bytes_to_fetch: 0,
@@ -50,7 +51,7 @@ impl Store {
             let on_disk = lookout.look(wanted)?;
             let mut action = decide(&on_disk, &wanted.content, recheck);
             // Another name of this request brings the same content.
-            if !brought.insert(wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
+            if !brought.insert(&wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
                 action = Action::Copy;
             }
             debug!(path = %wanted.path, ?action, ?on_disk, "plan");
@@ -61,7 +62,7 @@ impl Store {
                     wanted.size().saturating_sub(on_disk.partial.allocated)
                 }
             };
-            let item = Item { file: wanted.clone(), target: self.target_path(wanted), action };
+            let item = Item { file: wanted.clone(), action };
             plan.bytes_total += wanted.size();
             plan.bytes_needed += missing;
             plan.bytes_to_fetch += item.bytes_to_fetch();

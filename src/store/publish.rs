@@ -218,15 +218,23 @@ impl WriteAccess {
 
 impl Store {
     /// Whether nothing is left to be written down about files that are all there: their receipts are of this
-    /// revision and commit, and a cache's readers find them.
+    /// revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
     pub fn is_recorded<'a>(
         &self,
         files: impl IntoIterator<Item = &'a WantedFile>,
         origin: &Origin,
+        needs_listing: bool,
     ) -> Result<bool, Error> {
         for wanted in files {
             let is_current = self.proof(wanted)?.is_some_and(|(receipt, _)| receipt.origin == *origin);
             if !is_current || !self.is_visible(wanted, origin.commit.as_ref())? {
+                return Ok(false);
+            }
+        }
+        if let Some(commit) = origin.commit.filter(|_| needs_listing) {
+            let listing = self.find(&self.layout.listing(&commit))?;
+            let is_there = listing.map(|(folder, name)| folder.stat(&name)).transpose()?.flatten();
+            if is_there.is_none() {
                 return Ok(false);
             }
         }

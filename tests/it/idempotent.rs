@@ -167,6 +167,21 @@ fn a_file_the_hub_has_lost_is_an_error_even_if_it_is_here() {
 }
 
 #[test]
+fn files_that_were_fetched_one_by_one_are_known_offline_once_all_were_asked_for() {
+    let payload = model(1, 1);
+    let repo = Repo::model(REPO).lfs(FILE, payload.clone()).lfs("other.gguf", model(2, 1));
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    for file in [FILE, "other.gguf"] {
+        dir.fetch(&hub, [REPO, file]).run().succeeds();
+    }
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    hub.clear();
+    dir.fetch(&hub, [REPO, "--offline"]).run().succeeds();
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
 fn offline_means_no_request_at_all() {
     let payload = model(1, 1);
     let hub = hub(&payload);

@@ -47,7 +47,7 @@ fn many_runs_may_write_one_file_of_metrics() {
     names.sort();
     assert_eq!(
         names,
-        ["home", "models", "modelfetch.prom", "modelfetch.prom.tmp"],
+        ["home", "modelfetch.prom", "modelfetch.prom.tmp", "models"],
         "nothing is left beside it"
     );
     is_untouched(&other);

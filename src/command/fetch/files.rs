@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::one_file::FileWork;
@@ -46,7 +47,7 @@ pub(super) async fn work(
         hashes: HashQueue::default(),
         reporter: Arc::clone(&context.reporter),
         stop,
-        recording: Arc::default(),
+        turn: Mutex::default(),
     });
     let all = engine.run(async {
         let mut all = std::pin::pin!(all_files(work, hub, &of_file, &halt));

@@ -1,8 +1,9 @@
 //! One file: what the plan says about it, done.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::command::Context;
@@ -53,8 +54,8 @@ pub(super) struct FileWork {
     pub(super) hashes: HashQueue,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) stop: Stop,
-    /// Names with one content share a receipt in a cache: one at a time writes it.
-    pub(super) recording: Arc<Mutex<()>>,
+    /// Names with one content share a receipt in a cache, and no thread should wait for its turn.
+    pub(super) turn: Mutex<()>,
 }
 
 impl FileWork {
@@ -95,20 +96,18 @@ impl FileWork {
             let (access, wanted) = (Arc::clone(&self.access), wanted.clone());
             move || access.store().open(&wanted)
         };
-        let Some(file) = self.stop.or_blocking("hashing files", open).await? else { return Ok(None) };
-        let hashed = self.hashes.hash(file, path.clone(), wanted, &*self.reporter, &self.stop).await;
+        let hashed = self.hashes.hash(open, path.clone(), wanted, &*self.reporter, &self.stop).await?;
+        let Some(hashed) = hashed else { return Ok(None) };
         let proven = match hashed {
-            Ok(Ok(proven)) => proven,
-            Ok(Err(mismatch)) => {
+            Ok(proven) => proven,
+            Err(unlike) => {
                 let text = format!(
-                    "`{}` is not what the Hub has (its digest is {}); it stays until its replacement is verified",
-                    path.display(),
-                    mismatch.computed
+                    "`{}` is not what the Hub has ({unlike}); it stays until its replacement is verified",
+                    path.display()
                 );
                 self.reporter.report(&Event::Warning(&text));
                 return Ok(None);
             }
-            Err(error) => return Err(error),
         };
         let adopted = wanted.clone();
         self.change(move |access, origin| {
@@ -227,7 +226,8 @@ impl FileWork {
     pub(super) async fn copy(&self, item: &Item, original: &Item) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let wanted = &item.file;
-        if original.target == item.target {
+        let store = self.access.store();
+        if store.target_path(&original.file) == store.target_path(&item.file) {
             let kept = wanted.clone();
             self.change(move |access, origin| access.keep(&kept, origin)).await?;
         } else {
@@ -284,12 +284,8 @@ impl FileWork {
         work: impl FnOnce(&WriteAccess, &Origin) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (access, origin) = (Arc::clone(&self.access), self.origin.clone());
-        let recording = Arc::clone(&self.recording);
-        let turn = move || {
-            let _turn = recording.lock();
-            work(&access, &origin)
-        };
-        spawn_blocking(turn).await?
+        let _turn = self.turn.lock().await;
+        spawn_blocking(move || work(&access, &origin)).await?
     }
 
     /// Fails if a file that was skipped at the beginning has been changed since.
