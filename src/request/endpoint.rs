@@ -93,7 +93,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// The first endpoint gets the token, like `HF_ENDPOINT` in `huggingface_hub`; a mirror gets it
+    /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in `huggingface_hub`; a mirror gets it
     /// only when it is in `token_for`. A token over plain http to another machine is refused
     /// unless `insecure_token` says that this is wanted.
     pub fn new(
@@ -102,6 +102,8 @@ impl Endpoints {
         token_for: Vec<Endpoint>,
         insecure_token: bool,
     ) -> Result<Self, TokenInTheClear> {
+        let hub = || Endpoint::parse(Endpoint::DEFAULT).expect("the Hub's URL is one");
+        let list = if list.is_empty() { vec![hub()] } else { list };
         let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
         if token.is_some()
             && !insecure_token

@@ -1,5 +1,5 @@
-//! What the user asked for, as types that can only hold valid values: every constructor refuses bad
-//! input, so that no later step checks a name again.
+//! What the user asked for, as types that can only hold valid values: whoever makes one, also from a file of its
+//! own state, has bad input refused, so that no later step checks a name again.
 
 mod endpoint;
 mod pins;

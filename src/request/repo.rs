@@ -35,6 +35,7 @@ impl RepoKind {
 
 /// `owner/name`, with its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawRepoId")]
 pub struct RepoId {
     /// Model, dataset or space.
     pub kind: RepoKind,
@@ -42,6 +43,22 @@ pub struct RepoId {
     pub owner: String,
     /// The repository's own name.
     pub name: String,
+}
+
+/// What a file says a repository is called.
+#[derive(Deserialize)]
+struct RawRepoId {
+    kind: RepoKind,
+    owner: String,
+    name: String,
+}
+
+impl TryFrom<RawRepoId> for RepoId {
+    type Error = Invalid;
+
+    fn try_from(raw: RawRepoId) -> Result<Self, Invalid> {
+        Self::new(raw.kind, &format!("{}/{}", raw.owner, raw.name))
+    }
 }
 
 impl RepoId {
@@ -476,7 +493,10 @@ mod tests {
             let error = RepoId::new(RepoKind::Model, text).expect_err(text).to_string();
             assert!(error.contains("cannot contain `--`"), "{error}");
         }
-        assert!(RepoId::new(RepoKind::Model, "a-b/c-d").is_ok());
+        let repo = RepoId::new(RepoKind::Model, "a-b/c-d").expect("a repository");
+        let text = serde_json::to_string(&repo).expect("JSON");
+        assert_eq!(serde_json::from_str::<RepoId>(&text).ok(), Some(repo));
+        assert!(serde_json::from_str::<RepoId>(&text.replace("c-d", "../d")).is_err());
     }
 
     #[test]

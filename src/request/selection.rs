@@ -1,6 +1,7 @@
 //! Which files of a repository are wanted: names, globs, a quantization, shards.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -17,7 +18,7 @@ pub enum Selection {
 }
 
 /// Globs and a quantization, applied to a listing.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Patterns {
     /// As they were written, for messages and for names that look like patterns.
     include: Vec<String>,
@@ -71,6 +72,12 @@ impl Selection {
             Self::Named(paths) => paths.iter().map(RepoPath::as_str).collect::<Vec<_>>().join(", "),
             Self::Matching(patterns) => patterns.describe(),
         }
+    }
+}
+
+impl fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
     }
 }
 

@@ -125,7 +125,7 @@ matrix! {
         Answer(|scene| Fault::endless_headers(scene.status()));
     endless_continue: "100 Continue without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| Fault::endless_continue()), "--stall-timeout", "2s";
-    endless_chunks: "chunked body without end", [0, 0, 0, 0, 0], [0, 30, 20, 20, 20],
+    endless_chunks: "chunked body without end", [0, 30, 0, 0, 0], [0, 30, 20, 20, 20],
         Answer(|_| Fault::EndlessChunks);
     endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|scene| Fault::endless_chunk_size(scene.status()));
