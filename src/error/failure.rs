@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use crate::words::{Bytes, Span};
 
+/// How often an answer is asked for again that is how a server is set up.
+const SETUP_REASKED: u32 = 2;
+
 /// A failed exchange with whoever has the bytes or the facts. Never holds a URL's query or a header of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -78,6 +81,13 @@ impl Failure {
             Self::Stalled { .. } | Self::Truncated { .. } | Self::Wrong { .. } => true,
             Self::Misconfigured { .. } => false,
         }
+    }
+
+    /// Whether it is worth asking again after so many failures in a row. One edge of many may be set up
+    /// otherwise than the others: what asking again will hardly change is asked for a few times.
+    pub fn is_worth_another_try(&self, failures_before: u32) -> bool {
+        let may_be_one_edge = matches!(self, Self::Misconfigured { .. }) && failures_before < SETUP_REASKED;
+        may_be_one_edge || self.is_transient()
     }
 
     /// The pause the server asked for.

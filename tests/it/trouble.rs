@@ -196,12 +196,12 @@ fn a_redirect_that_leads_nowhere_good_is_not_followed() {
                 .exits(30)
                 .says(why)
                 .says("hint: it is how that server, or a proxy before it, is set up; check --endpoint")
-                .does_not_say("retry")
                 .at_once();
             dir.assert_absent(FILE);
             hits.count()
         };
-        assert_eq!((asked(Rule::resolve()), asked(Rule::cdn())), (1, 1), "{why}: asked again");
+        // One edge of many may be set up otherwise.
+        assert_eq!((asked(Rule::resolve()), asked(Rule::cdn())), (3, 3), "{why}");
     }
 }
 

@@ -71,17 +71,17 @@ matrix! {
         Answer(other_size);
     gzip: "gzip though refused", [0, 0, 0, 0, 0], [0, 30, 30, 30, 30],
         Answer(|_| Fault::Gzip);
-    redirect_loop: "redirect loop", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
+    redirect_loop: "redirect loop", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| Fault::RedirectLoop);
-    redirect_to_twin: "redirect to another origin with the right bytes", [0, 30, 0, 0, 0], [0, 30, 0, 0, 0],
+    redirect_to_twin: "redirect to another origin with the right bytes", [0, 0, 0, 0, 0], [0, 30, 0, 0, 0],
         Answer(|scene| Fault::redirect(scene.signed_at(scene.twin)));
-    redirect_to_other: "redirect to another origin with other bytes", [0, 30, 0, 0, 0], [20, 30, 20, 20, 20],
+    redirect_to_other: "redirect to another origin with other bytes", [0, 0, 0, 0, 0], [20, 30, 20, 20, 20],
         Answer(|scene| Fault::redirect(scene.signed_at(scene.elsewhere)));
-    redirect_to_file: "redirect to file://", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
+    redirect_to_file: "redirect to file://", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| Fault::redirect("file:///etc/passwd"));
-    redirect_to_loopback: "redirect to a private name", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
+    redirect_to_loopback: "redirect to a private name", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://localhost/"));
-    redirect_to_link: "redirect to the cloud's metadata address", [30, 30, 30, 30, 30], [30, 30, 30, 30, 30],
+    redirect_to_link: "redirect to the cloud's metadata address", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://169.254.169.254/latest/meta-data/"));
     expired: "403: expired", [10, 10, 0, 0, 0], [10, 10, 30, 30, 30],
         Answer(|_| Fault::Reply(expired_reply()));
@@ -125,7 +125,7 @@ matrix! {
         Answer(|scene| Fault::endless_headers(scene.status()));
     endless_continue: "100 Continue without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| Fault::endless_continue()), "--stall-timeout", "2s";
-    endless_chunks: "chunked body without end", [0, 30, 0, 0, 0], [0, 30, 20, 20, 20],
+    endless_chunks: "chunked body without end", [0, 0, 0, 0, 0], [0, 30, 20, 20, 20],
         Answer(|_| Fault::EndlessChunks);
     endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|scene| Fault::endless_chunk_size(scene.status()));
