@@ -1,7 +1,7 @@
 //! Everything on the disk.
 
+pub mod admission;
 pub mod block;
-pub mod gate;
 pub mod hashing;
 pub mod journal;
 pub mod layout;

@@ -505,7 +505,7 @@ mod tests {
         partial
     }
 
-    fn block(pool: &Pool, offset: u64) -> Arc<Block> {
+    fn block(pool: &Arc<Pool>, offset: u64) -> Arc<Block> {
         let mut block = pool.try_block(offset).expect("a free block");
         block.append(&vec![7; BLOCK as usize]);
         Arc::new(block)

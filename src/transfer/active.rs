@@ -2,20 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::engine::Unfinished;
 use super::schedule::{Segment, Segments};
-use super::tuner::Shape;
+use super::tuner::Estimate;
 use crate::error::Error;
 use crate::request::RepoPath;
 use crate::retry::Budget;
 use crate::source::{Location, Source};
 use crate::store::block::Pool;
 use crate::store::partial::Partial;
-use crate::store::writer::Parcel;
+use crate::store::writer::Payload;
 
 /// A file under way.
 pub(super) struct Active {
@@ -28,8 +28,8 @@ pub(super) struct Active {
     pub(super) connections: AtomicUsize,
     segments: Mutex<Segments>,
     /// For what arrives at the frontier, in a file that is worth it.
-    pub(super) pool: Option<Pool>,
-    parcels: Mutex<Option<mpsc::Sender<Parcel>>>,
+    pub(super) pool: Option<Arc<Pool>>,
+    payloads: Mutex<Option<mpsc::Sender<Payload>>>,
     ending: watch::Sender<Option<End>>,
     /// The server has shown that it honours ranges.
     ranged: AtomicBool,
@@ -54,8 +54,8 @@ impl Active {
         partial: &Partial,
         source: Arc<Source>,
         budget: Budget,
-        pool: Option<Pool>,
-        parcels: mpsc::Sender<Parcel>,
+        pool: Option<Arc<Pool>>,
+        payloads: mpsc::Sender<Payload>,
     ) -> Self {
         let remote = partial.remote();
         let segments = Segments::new(remote.size(), partial.missing());
@@ -69,7 +69,7 @@ impl Active {
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
             pool,
-            parcels: Mutex::new(end.is_none().then_some(parcels)),
+            payloads: Mutex::new(end.is_none().then_some(payloads)),
             ending: watch::channel(end).0,
             ranged: AtomicBool::new(false),
             whole: AtomicBool::new(false),
@@ -79,7 +79,7 @@ impl Active {
     }
 
     /// The next range for a connection: one nobody has, or, if `steal`, a part of another's.
-    pub(super) fn next_segment(&self, shape: &Shape, connections: u16, steal: bool) -> Option<Segment> {
+    pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();
         if self.is_over() {
@@ -89,10 +89,10 @@ impl Active {
             return segments.take_whole(now);
         }
         if steal {
-            return segments.steal(shape, now);
+            return segments.steal(estimate, now);
         }
-        let length = shape.segment_length(segments.remaining(), connections);
-        segments.rescue(shape, now).or_else(|| segments.take(length, now))
+        let length = estimate.segment_length(segments.remaining(), connections);
+        segments.rescue(estimate, now).or_else(|| segments.take(length, now))
     }
 
     /// Bytes not yet received.
@@ -136,8 +136,8 @@ impl Active {
     }
 
     /// Where to pass bytes; `None` once the file is over.
-    pub(super) fn parcels(&self) -> Option<mpsc::Sender<Parcel>> {
-        self.parcels.lock().expect("nothing panics while it holds the channel").clone()
+    pub(super) fn payloads(&self) -> Option<mpsc::Sender<Payload>> {
+        self.payloads.lock().expect("nothing panics while it holds the channel").clone()
     }
 
     /// Ends the work on this file.
@@ -155,7 +155,7 @@ impl Active {
             ending.get_or_insert(end);
             first
         });
-        self.parcels.lock().expect("nothing panics while it holds the channel").take();
+        self.payloads.lock().expect("nothing panics while it holds the channel").take();
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -3,12 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::tuning::{PART_MIN, PARTS};
 use crate::content::RangeSet;
-
-/// Parts in which the bytes of this run are asked for again: each costs a pass of the hash.
-const PARTS: u64 = 4;
-/// A smaller part is not worth a pass.
-const PART_MIN: u64 = 16 << 20;
 
 /// The parts that were not asked for again yet.
 #[derive(Debug)]

@@ -2,28 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Response;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::active::Active;
-use super::assemble::{Intake, Over};
+use super::assemble::{Assembler, Over};
 use super::engine::{Engine, Unfinished};
 use super::schedule::Segment;
-use super::tuner::Shape;
+use super::tuner::Estimate;
+use super::tuning::{FAILURES_BEFORE_FAILOVER, PROGRESS};
 use crate::error::{Error, Failure};
 use crate::net::{self, Watchdog};
 use crate::report::Event;
 use crate::retry::Backoff;
 use crate::source::Location;
 use crate::source::answer::{self, Answer};
-
-/// Bytes from one answer that count as progress; fewer do if they are all that was asked for. A
-/// server whose answers all end after some bytes must not keep a run alive for ever.
-const PROGRESS: u64 = 64 << 10;
-/// Failures in a row after which another endpoint is asked where the bytes are.
-const FAILURES_BEFORE_FAILOVER: u32 = 3;
 
 /// Why a range was not fetched to its end.
 enum Trouble {
@@ -50,16 +46,16 @@ impl From<Failure> for Trouble {
 /// One connection's memory of itself.
 struct Connection {
     index: u16,
-    shape: Shape,
+    estimate: Estimate,
     backoff: Backoff,
 }
 
 /// Serves files until the task is dropped.
 pub(super) async fn work(engine: Arc<Engine>, index: u16) {
-    let mut connection = Connection { index, shape: Shape::default(), backoff: Backoff::default() };
+    let mut connection = Connection { index, estimate: Estimate::default(), backoff: Backoff::default() };
     loop {
-        engine.pace.admitted(index).await;
-        let (file, segment) = engine.next(&connection.shape).await;
+        engine.tuner.admitted(index).await;
+        let (file, segment) = engine.next(&connection.estimate).await;
         file.connections.fetch_add(1, Ordering::Relaxed);
         let fetched = fetch(&engine, &file, &segment, &mut connection).await;
         file.connections.fetch_sub(1, Ordering::Relaxed);
@@ -131,12 +127,12 @@ async fn fetch(
     let (location, response) = unless_over(engine, file, segment, connection.index, opened).await?;
     let latency = asked.elapsed();
     let flowing = Instant::now();
-    let mut intake = Intake::new(&engine.gate, file, segment).ok_or(Trouble::Gone)?;
-    let received = receive(engine, file, segment, connection, &location, response, &mut intake).await;
-    intake.close().await;
+    let mut assembler = Assembler::new(&engine.admission, file, segment).ok_or(Trouble::Gone)?;
+    let received = receive(engine, file, segment, connection, &location, response, &mut assembler).await;
+    assembler.close().await;
     let received = received?;
-    connection.shape.learn(received, latency, flowing.elapsed());
-    debug!(file = %file.path, start = segment.range.start, received, shape = ?connection.shape, "range finished");
+    connection.estimate.learn(received, latency, flowing.elapsed());
+    debug!(file = %file.path, start = segment.range.start, received, estimate = ?connection.estimate, "range finished");
     Ok(())
 }
 
@@ -152,7 +148,7 @@ async fn unless_over<T>(
     tokio::select! {
         result = step => result,
         () = segment.cut.notified() => Err(Trouble::Gone),
-        () = engine.pace.dismissed(index) => Err(Trouble::Gone),
+        () = engine.tuner.dismissed(index) => Err(Trouble::Gone),
         () = file.over() => Err(Trouble::Gone),
     }
 }
@@ -197,7 +193,7 @@ async fn receive(
     connection: &mut Connection,
     location: &Location,
     mut response: Response,
-    intake: &mut Intake<'_>,
+    assembler: &mut Assembler<'_>,
 ) -> Result<u64, Trouble> {
     let (mut received, mut news) = (0, 0);
     let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
@@ -209,7 +205,7 @@ async fn receive(
         };
         received += bytes.len() as u64;
         file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        engine.pace.received(bytes.len());
+        engine.tuner.received(bytes.len());
         // Claimed as soon as they are here, so that nobody fetches them again. From here to the
         // writer only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
@@ -225,7 +221,7 @@ async fn receive(
         if let Some(throttle) = &engine.throttle {
             tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
         }
-        intake.take(claimed.start, bytes).await.map_err(|Over| Trouble::Gone)?;
+        assembler.take(claimed.start, bytes).await.map_err(|Over| Trouble::Gone)?;
     }
     Ok(received)
 }

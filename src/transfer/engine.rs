@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -10,7 +9,8 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use super::active::Active;
 use super::connection;
 use super::schedule::Segment;
-use super::tuner::{Pace, SEGMENT_MIN, Shape, Throttle};
+use super::tuner::{Estimate, Throttle, Tuner};
+use super::tuning::{HELP_EVERY, SEGMENT_MIN};
 use crate::content::Mismatch;
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
@@ -18,14 +18,11 @@ use crate::request::Limits;
 use crate::retry::Budget;
 use crate::source::Source;
 use crate::stop::Stop;
+use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
-use crate::store::gate::Gate;
 use crate::store::hashing::{self, Unverified, Verified};
 use crate::store::partial::Partial;
 use crate::store::writer;
-
-/// Time after which an idle connection looks again whether another one needs help.
-const HELP_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a file was not filled.
 #[derive(Debug)]
@@ -76,9 +73,9 @@ impl Demand {
 pub struct Engine {
     pub(super) limits: Limits,
     pub(super) reporter: Arc<dyn Reporter>,
-    pub(super) pace: Pace,
+    pub(super) tuner: Tuner,
     pub(super) throttle: Option<Throttle>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) admission: Arc<Admission>,
     stop: Stop,
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
@@ -93,11 +90,11 @@ impl Engine {
     /// An engine without connections; see [`Engine::run`].
     pub fn new(limits: Limits, reporter: Arc<dyn Reporter>, stop: Stop) -> Self {
         Self {
-            pace: Pace::new(limits.connections),
+            tuner: Tuner::new(limits.connections),
             throttle: limits.rate_max.map(Throttle::new),
             limits,
             reporter,
-            gate: Arc::default(),
+            admission: Arc::default(),
             stop,
             files: Mutex::default(),
             work: Notify::new(),
@@ -109,12 +106,12 @@ impl Engine {
     /// Keeps the connections at work while `job` runs.
     pub async fn run<T>(self: &Arc<Self>, job: impl Future<Output = T>) -> T {
         let mut tasks = JoinSet::new();
-        for index in 0..self.pace.max() {
+        for index in 0..self.tuner.max() {
             tasks.spawn(connection::work(Arc::clone(self), index));
         }
         let engine = Arc::clone(self);
         tasks.spawn(async move {
-            engine.pace.adjust(engine.limits.connections, || engine.gate.is_crowded()).await;
+            engine.tuner.adjust(engine.limits.connections, || engine.admission.is_crowded()).await;
         });
         job.await
     }
@@ -139,7 +136,7 @@ impl Engine {
         demands.retain(|demand| demand.strong_count() > 0);
         let wanted: u64 =
             demands.iter().filter_map(Weak::upgrade).map(|demand| demand.load(Ordering::Relaxed)).sum();
-        (wanted < u64::from(self.pace.allowed())).then(|| {
+        (wanted < u64::from(self.tuner.allowed())).then(|| {
             let demand = Demand(Arc::new(AtomicU64::new(0)));
             demand.set(bytes);
             demands.push(Arc::downgrade(&demand.0));
@@ -156,10 +153,10 @@ impl Engine {
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let (parcels, received) = mpsc::channel(64);
+        let (payloads, received) = mpsc::channel(64);
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
-        let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
-        let active = Arc::new(Active::new(&partial, source, budget, pool, parcels));
+        let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
+        let active = Arc::new(Active::new(&partial, source, budget, pool, payloads));
         let hashed = Arc::new(AtomicU64::new(0));
         let mut writer = spawn_blocking({
             let partial = Arc::clone(&partial);
@@ -213,14 +210,14 @@ impl Engine {
     }
 
     /// The next range for an idle connection, of the first file that has one.
-    pub(super) async fn next(&self, shape: &Shape) -> (Arc<Active>, Segment) {
+    pub(super) async fn next(&self, estimate: &Estimate) -> (Arc<Active>, Segment) {
         loop {
             let mut woken = std::pin::pin!(self.work.notified());
             woken.as_mut().enable();
             let files = self.files().clone();
             for steal in [false, true] {
                 for file in &files {
-                    if let Some(segment) = file.next_segment(shape, self.pace.allowed(), steal) {
+                    if let Some(segment) = file.next_segment(estimate, self.tuner.allowed(), steal) {
                         return (Arc::clone(file), segment);
                     }
                 }
@@ -235,7 +232,7 @@ impl Engine {
     /// There may be ranges to take again.
     pub(super) fn offer(&self) {
         self.work.notify_waiters();
-        self.gate.ring();
+        self.admission.ring();
     }
 
     fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {

@@ -10,5 +10,6 @@ mod connection;
 mod engine;
 mod schedule;
 mod tuner;
+mod tuning;
 
 pub use engine::{Counts, Demand, Engine, Unfinished};
