@@ -2,6 +2,7 @@
 
 mod hub;
 pub mod listing;
+mod locate;
 pub mod recall;
 mod refusal;
 pub mod tree;
@@ -12,6 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 
 pub use hub::{Head, Hub, next_page, redirect_target};
+pub use locate::Snapshot;
 pub use tree::Entry;
 
 use crate::content::{Content, Digest};

@@ -1,5 +1,6 @@
 //! The engine of a run: the pool of connections, and the threads of each file.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -7,16 +8,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::Active;
+use super::blame::{Origins, Suspects};
 use super::connection;
 use super::schedule::Segment;
 use super::tuner::{Estimate, Throttle, Tuner};
 use super::tuning::{HELP_EVERY, SEGMENT_MIN};
-use crate::content::Mismatch;
+use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
 use crate::retry::Budget;
-use crate::source::Source;
+use crate::source::{Provenance, Source};
 use crate::stop::Stop;
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
@@ -53,10 +55,12 @@ impl From<Error> for Unfinished {
 }
 
 /// What a transfer cost.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// Bytes received.
     pub received: u64,
+    /// Who sent what of the file.
+    pub origins: Origins,
 }
 
 /// How many ranges one file still has to offer.
@@ -84,6 +88,8 @@ pub struct Engine {
     demands: Mutex<Vec<Weak<AtomicU64>>>,
     /// Rung when a file has no more to offer.
     satisfied: Notify,
+    /// Bytes that were verified, by who sent them.
+    verified: Mutex<HashMap<Provenance, u64>>,
 }
 
 impl Engine {
@@ -100,6 +106,7 @@ impl Engine {
             work: Notify::new(),
             demands: Mutex::default(),
             satisfied: Notify::new(),
+            verified: Mutex::default(),
         }
     }
 
@@ -149,7 +156,7 @@ impl Engine {
     pub async fn fill(
         self: &Arc<Self>,
         partial: Arc<Partial>,
-        source: Arc<Source>,
+        source: Arc<dyn Source>,
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
@@ -182,6 +189,7 @@ impl Engine {
         demand.set(0);
         self.satisfied.notify_one();
         counts.received += active.received.load(Ordering::Relaxed);
+        counts.origins.update(&active.origins());
 
         let result = match written {
             Ok(()) => verdict(hasher, &partial, &self.stop, &show).await,
@@ -199,7 +207,9 @@ impl Engine {
                 closed?;
             }
         }
-        if result.is_err() {
+        if result.is_ok() {
+            self.trust(&counts.origins);
+        } else {
             let saved = spawn_blocking(move || partial.save()).await?;
             // The first failure is the one to tell; a full disk often makes saving fail too.
             if result.as_ref().is_err_and(|unfinished| !matches!(unfinished, Unfinished::Failed(_))) {
@@ -207,6 +217,25 @@ impl Engine {
             }
         }
         result
+    }
+
+    /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
+    /// run first, then those of whoever has brought the fewest good bytes to this one.
+    pub fn suspects(&self, size: u64, inherited: &RangeSet, origins: &Origins) -> Suspects {
+        let verified = self.verified();
+        Suspects::new(size, inherited, origins, |origin| verified.get(origin).copied().unwrap_or(0))
+    }
+
+    /// Notes that the bytes of a file were right.
+    fn trust(&self, origins: &Origins) {
+        let mut verified = self.verified();
+        for (origin, ranges) in origins.iter() {
+            *verified.entry(origin.clone()).or_default() += ranges.bytes();
+        }
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashMap<Provenance, u64>> {
+        self.verified.lock().expect("nothing panics while it holds the counts")
     }
 
     /// The next range for an idle connection, of the first file that has one.

@@ -5,11 +5,12 @@
 
 mod active;
 mod assemble;
-pub mod blame;
+mod blame;
 mod connection;
 mod engine;
 mod schedule;
 mod tuner;
 mod tuning;
 
+pub use blame::{Origins, Suspects};
 pub use engine::{Counts, Demand, Engine, Unfinished};

@@ -192,6 +192,12 @@ impl Segments {
         self.flights.iter().find(|flight| flight.id == segment.id).map_or(0, Flight::remaining)
     }
 
+    /// The bytes a segment has brought so far.
+    pub(super) fn received_of(&self, segment: &Segment) -> Range<u64> {
+        let flight = self.flights.iter().find(|flight| flight.id == segment.id);
+        flight.map_or(0..0, |flight| flight.begun_at..flight.position)
+    }
+
     /// Ends a segment; what it did not bring is to be had again.
     pub(super) fn release(&mut self, segment: &Segment) {
         if let Some(at) = self.flights.iter().position(|flight| flight.id == segment.id) {

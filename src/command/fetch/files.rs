@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
 use tokio::task::{JoinSet, spawn_blocking};
+use url::Url;
 
-use crate::catalog::Hub;
+use crate::catalog::{Hub, Snapshot};
 use crate::command::Context;
 use crate::content::{Mismatch, RangeSet};
 use crate::disk;
@@ -23,7 +23,6 @@ use crate::stop::{self, Cause, Stop};
 use crate::store::hashing;
 use crate::store::partial::{Partial, discard};
 use crate::store::publish::Place;
-use crate::transfer::blame::Suspects;
 use crate::transfer::{Counts, Demand, Engine, Unfinished};
 
 /// What is to be done.
@@ -73,6 +72,7 @@ async fn all_files(
 ) -> Result<Vec<FileOutcome>, Error> {
     let plan = job.plan;
     let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
+    let snapshot = Snapshot { hub: Arc::clone(hub), repo: plan.repo.clone(), revision };
     let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
     let mut outcomes = Outcomes::new(plan.items.len());
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Copy) {
@@ -87,10 +87,9 @@ async fn all_files(
             break;
         }
         let url = job.urls.get(&item.file.path).cloned();
-        let source =
-            Source::new(Arc::clone(hub), plan.repo.clone(), revision.clone(), item.file.clone(), url);
+        let source = snapshot.source(&item.file, url, job.limits.stall_timeout);
         let (hand, item) = (Arc::clone(hand), item.clone());
-        tasks.spawn(async move { Ok((index, hand.settle(&item, Arc::new(source), &demand).await?)) });
+        tasks.spawn(async move { Ok((index, hand.settle(&item, source, &demand).await?)) });
     }
     while let Some(finished) = tasks.join_next().await {
         outcomes.note(Some(finished), halt);
@@ -166,7 +165,12 @@ struct Hand {
 
 impl Hand {
     /// Does what the plan says about one file.
-    async fn settle(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
+    async fn settle(
+        &self,
+        item: &Item,
+        source: Arc<dyn Source>,
+        demand: &Demand,
+    ) -> Result<FileOutcome, Error> {
         match item.action {
             Action::Skip => {
                 self.record(&item.file).await?;
@@ -221,7 +225,12 @@ impl Hand {
 
     /// Fetches, verifies and publishes. A server that changed the file under way is met with one clean
     /// start. Of wrong bytes each part is asked for again, until the digest is right.
-    async fn fetch(&self, item: &Item, source: Arc<Source>, demand: &Demand) -> Result<FileOutcome, Error> {
+    async fn fetch(
+        &self,
+        item: &Item,
+        source: Arc<dyn Source>,
+        demand: &Demand,
+    ) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let file = &item.file;
         let mut counts = Counts::default();
@@ -269,8 +278,9 @@ impl Hand {
                     (format!("the file changed on {host}: {why}"), RangeSet::full(file.size()))
                 }
                 Unfinished::Mismatch(Mismatch { expected, computed }) => {
-                    let suspects = suspects
-                        .get_or_insert_with(|| Suspects::new(file.size(), &inherited.unwrap_or_default()));
+                    let suspects = suspects.get_or_insert_with(|| {
+                        self.engine.suspects(file.size(), &inherited.unwrap_or_default(), &counts.origins)
+                    });
                     let Some(part) = suspects.next() else {
                         self.drop_partial(file).await?;
                         let (path, size) = (file.path.clone(), file.size());
@@ -280,8 +290,7 @@ impl Hand {
                 }
             };
             // Before bytes are thrown away the source says once more what the file should be.
-            let stale = source.location().await?;
-            source.renew(&stale, false).await?;
+            source.confirm().await?;
             let before = partial.written();
             spawn_blocking({
                 let partial = Arc::clone(&partial);

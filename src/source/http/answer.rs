@@ -11,7 +11,7 @@ use crate::net::{check_encoding, text_header};
 
 /// What came back.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// 206 with exactly the range.
     Part(Response),
     /// 200 with all bytes from the start: the server did not honour the range.
@@ -23,7 +23,12 @@ pub enum Answer {
 }
 
 /// Judges the headers of an answer. `wanted` is half-open, `size` the whole file's, in bytes.
-pub async fn judge(url: &Url, response: Response, wanted: &Range<u64>, size: u64) -> Result<Answer, Failure> {
+pub(super) async fn judge(
+    url: &Url,
+    response: Response,
+    wanted: &Range<u64>,
+    size: u64,
+) -> Result<Answer, Failure> {
     let status = response.status();
     if matches!(status.as_u16(), 401 | 403 | 404 | 410) {
         return Ok(Answer::Expired(net::bad_status(url, response).await));
@@ -57,7 +62,7 @@ pub async fn judge(url: &Url, response: Response, wanted: &Range<u64>, size: u64
 }
 
 /// The validator of the file at its place, if the server gives one.
-pub fn etag(response: &Response) -> Option<String> {
+pub(super) fn etag(response: &Response) -> Option<String> {
     text_header(response.headers(), ETAG.as_str())
 }
 
