@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod block;
+pub mod filling;
 pub mod hashing;
 pub mod journal;
 pub mod layout;

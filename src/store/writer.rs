@@ -6,6 +6,7 @@
 //! come, through the page cache, where the hash finds them later.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
@@ -28,22 +29,30 @@ pub(crate) enum Payload {
         bytes: Bytes,
         _permit: Permit,
     },
+    /// The writer is to look whether it shall go on.
+    Nothing,
 }
 
 /// Blocks written at the same time: the disk has the next one when it is done with one.
 const LANES: usize = 2;
 
-/// Writes all that comes, to the end of the channel. Blocks the thread.
-pub(crate) fn write(partial: &Partial, payloads: mpsc::Receiver<Payload>) -> Result<(), Error> {
-    let lanes = if partial.takes_direct_io() { LANES } else { 0 };
+/// Writes all that comes, to the end of the channel, or until it is `abandoned`. Blocks the thread.
+pub(super) fn write(
+    partial: &Partial,
+    payloads: mpsc::Receiver<Payload>,
+    abandoned: &AtomicBool,
+) -> Result<(), Error> {
+    let count = if partial.takes_direct_io() { LANES } else { 0 };
     std::thread::scope(|scope| {
-        let (lanes, threads): (Vec<_>, Vec<_>) = (0..lanes)
-            .map(|_| {
-                let (lane, blocks) = sync_channel(1);
-                (lane, scope.spawn(move || write_blocks(partial, &blocks)))
-            })
-            .unzip();
-        let fed = Writer::new(partial, lanes).feed(payloads);
+        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (lane, blocks) = sync_channel(1);
+            let thread = std::thread::Builder::new().name("write blocks".into());
+            let thread = thread.spawn_scoped(scope, move || write_blocks(partial, &blocks));
+            threads.push(thread.map_err(Error::io("start a thread for", partial.path()))?);
+            lanes.push(lane);
+        }
+        let fed = Writer::new(partial, lanes).feed(payloads, abandoned);
         for thread in threads {
             thread.join().expect("a panic ends the process")?;
         }
@@ -70,12 +79,16 @@ impl<'a> Writer<'a> {
         Self { partial, accepted: partial.ranges(), lanes, turn: 0 }
     }
 
-    fn feed(mut self, mut payloads: mpsc::Receiver<Payload>) -> Result<(), Error> {
+    fn feed(mut self, mut payloads: mpsc::Receiver<Payload>, abandoned: &AtomicBool) -> Result<(), Error> {
         while let Some(payload) = payloads.blocking_recv() {
+            if abandoned.load(Ordering::Relaxed) {
+                break;
+            }
             match payload {
                 Payload::Block(block) if self.is_next(&block) => self.dispatch(block)?,
                 Payload::Block(block) => self.write(block.offset(), block.bytes())?,
                 Payload::Chunk { offset, bytes, .. } => self.write(offset, &bytes)?,
+                Payload::Nothing => {}
             }
         }
         Ok(())
@@ -165,7 +178,7 @@ mod tests {
             });
             let writer = std::thread::spawn({
                 let partial = Arc::clone(&partial);
-                move || Writer::new(&partial, Vec::new()).feed(received)
+                move || Writer::new(&partial, Vec::new()).feed(received, &AtomicBool::new(false))
             });
             let send = |payload| payloads.blocking_send(payload).map_err(drop).expect("a writer");
             let mut sent = RangeSet::default();

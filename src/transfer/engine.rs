@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::Active;
@@ -22,9 +22,9 @@ use crate::source::{Provenance, Source};
 use crate::stop::Stop;
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
-use crate::store::hashing::{self, Unverified, Verified};
+use crate::store::filling::{Filled, Filling};
+use crate::store::hashing::{Unverified, Verified};
 use crate::store::partial::Partial;
-use crate::store::writer;
 
 /// Why a file was not filled.
 #[derive(Debug)]
@@ -45,6 +45,16 @@ pub enum Unfinished {
 impl From<JoinError> for Unfinished {
     fn from(why: JoinError) -> Self {
         Self::Failed(why.into())
+    }
+}
+
+impl From<Unverified> for Unfinished {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::Mismatch(mismatch) => Self::Mismatch(mismatch),
+            Unverified::Failed(error) => Self::Failed(error),
+            Unverified::Incomplete => Self::Failed(Error::Internal("the file was closed too early".into())),
+        }
     }
 }
 
@@ -160,53 +170,24 @@ impl Engine {
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let (payloads, received) = mpsc::channel(64);
+        let mut filling = Filling::begin(Arc::clone(&partial))?;
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
         let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
-        let active = Arc::new(Active::new(&partial, source, budget, pool, payloads));
-        let hashed = Arc::new(AtomicU64::new(0));
-        let mut writer = spawn_blocking({
-            let partial = Arc::clone(&partial);
-            move || writer::write(&partial, received)
-        });
-        let hasher = spawn_blocking({
-            let (partial, hashed) = (Arc::clone(&partial), Arc::clone(&hashed));
-            move || hashing::follow(partial, &hashed)
-        });
-        let flusher = partial.is_flushed_meanwhile().then(|| {
-            let partial = Arc::clone(&partial);
-            spawn_blocking(move || partial.flush_behind())
-        });
-        self.files().push(Arc::clone(&active));
-        self.work.notify_waiters();
-
-        let show = || {
+        let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink()));
+        let listed = Listed::new(self, &active, demand);
+        let show = |filling: &Filling| {
             demand.set(active.remaining());
-            self.show(&active, &partial, &hashed);
+            self.show(&active, filling.progress());
         };
-        let written = watch(&active, &partial, &mut writer, &self.stop, &show).await;
-        self.files().retain(|file| !Arc::ptr_eq(file, &active));
-        demand.set(0);
-        self.satisfied.notify_one();
+        let written = self.watch(&active, &mut filling, &show).await;
+        drop(listed);
         counts.received += active.received.load(Ordering::Relaxed);
         counts.origins.update(&active.origins());
 
         let result = match written {
-            Ok(()) => verdict(hasher, &partial, &self.stop, &show).await,
-            Err(unfinished) => {
-                let closed = partial.close();
-                let _ = hasher.await;
-                closed.map_err(Unfinished::Failed).and(Err(unfinished))
-            }
+            Ok(()) => filling.finish(&self.stop, show).await.map_err(Unfinished::from),
+            Err(unfinished) => filling.end(&self.stop).await.map_err(Unfinished::Failed).and(Err(unfinished)),
         };
-        if let Some(flusher) = flusher {
-            let closed = partial.close();
-            // A slow disk may take seconds for a flush; a run that is told to stop has one.
-            if self.stop.cause().is_none() {
-                flusher.await?;
-                closed?;
-            }
-        }
         if result.is_ok() {
             self.trust(&counts.origins);
         } else {
@@ -217,6 +198,38 @@ impl Engine {
             }
         }
         result
+    }
+
+    /// Waits until every byte is written, and tells of the progress meanwhile.
+    async fn watch(
+        &self,
+        active: &Active,
+        filling: &mut Filling,
+        show: &impl Fn(&Filling),
+    ) -> Result<(), Unfinished> {
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        let ended_early = loop {
+            tokio::select! {
+                () = active.over() => break None,
+                written = filling.written() => break Some(written),
+                cause = self.stop.raised() => {
+                    active.fail(cause.error("downloading"));
+                    // A writer that waits for a slow disk need not do so any more.
+                    filling.close()?;
+                }
+                _ = ticks.tick() => show(filling),
+            }
+        };
+        let written = match ended_early {
+            Some(written) => {
+                active.fail(Error::Internal("the writer ended early".into()));
+                written
+            }
+            // The connections let go of their sinks; what was sent is still written.
+            None => filling.written().await,
+        };
+        written?;
+        active.stopped().map_or(Ok(()), Err)
     }
 
     /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
@@ -264,12 +277,12 @@ impl Engine {
         self.admission.ring();
     }
 
-    fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {
+    fn show(&self, active: &Active, filled: Filled) {
         self.reporter.report(&Event::Progress(&Progress {
             path: &active.path,
             size: active.size,
-            on_disk: partial.written(),
-            hashed: hashed.load(Ordering::Relaxed),
+            on_disk: filled.written,
+            hashed: filled.hashed,
             received: active.received.load(Ordering::Relaxed),
             connections: active.connections.load(Ordering::Relaxed),
         }));
@@ -280,71 +293,27 @@ impl Engine {
     }
 }
 
-type Task<T> = tokio::task::JoinHandle<T>;
-
-/// Waits until every byte is written, and tells of the progress meanwhile.
-async fn watch(
-    active: &Active,
-    partial: &Partial,
-    writer: &mut Task<Result<(), Error>>,
-    stop: &Stop,
-    show: &impl Fn(),
-) -> Result<(), Unfinished> {
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    let ended_early = loop {
-        tokio::select! {
-            () = active.over() => break None,
-            written = &mut *writer => break Some(written),
-            cause = stop.raised() => {
-                active.fail(cause.error("downloading"));
-                // A writer that waits for a slow disk need not do so any more.
-                partial.close()?;
-            }
-            _ = ticks.tick() => show(),
-        }
-    };
-    let written = match ended_early {
-        Some(written) => {
-            active.fail(Error::Internal("the writer ended early".into()));
-            written
-        }
-        // The connections let go of the channel; what is in it is still written.
-        None => writer.await,
-    };
-    written??;
-    active.stopped().map_or(Ok(()), Err)
+/// A file on the list of those that connections work on, for as long as this exists.
+struct Listed<'a> {
+    engine: &'a Engine,
+    active: &'a Arc<Active>,
+    demand: &'a Demand,
 }
 
-/// Waits for the hash of a file that is all there.
-async fn verdict(
-    mut hasher: Task<Result<Verified, Unverified>>,
-    partial: &Arc<Partial>,
-    stop: &Stop,
-    show: &impl Fn(),
-) -> Result<Verified, Unfinished> {
-    // The flush needs no digest and the hash no disk: where both take time they run side by side.
-    let flush = partial.is_flushed_meanwhile().then(|| {
-        let partial = Arc::clone(partial);
-        spawn_blocking(move || partial.flush())
-    });
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    let verdict = loop {
-        tokio::select! {
-            verdict = &mut hasher => break verdict?,
-            cause = stop.raised() => {
-                partial.close()?;
-                return Err(cause.error("verifying").into());
-            }
-            _ = ticks.tick() => show(),
-        }
-    };
-    if let Some(flush) = flush {
-        flush.await??;
+impl<'a> Listed<'a> {
+    fn new(engine: &'a Engine, active: &'a Arc<Active>, demand: &'a Demand) -> Self {
+        engine.files().push(Arc::clone(active));
+        engine.work.notify_waiters();
+        Self { engine, active, demand }
     }
-    show();
-    verdict.map_err(|why| match why {
-        Unverified::Mismatch(mismatch) => Unfinished::Mismatch(mismatch),
-        Unverified::Failed(error) => Unfinished::Failed(error),
-        Unverified::Incomplete => Unfinished::Failed(Error::Internal("the file was closed too early".into())),
-    })
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.engine.files().retain(|file| !Arc::ptr_eq(file, self.active));
+        self.demand.set(0);
+        self.engine.satisfied.notify_one();
+        // Unless it ended before, whoever waited for it is gone, and its connections may go too.
+        self.active.fail(Error::Internal("nobody waits for the file any more".into()));
+    }
 }
