@@ -5,6 +5,8 @@
 
 pub mod http;
 mod local;
+#[cfg(test)]
+pub(crate) mod scripted;
 
 use std::fmt;
 use std::ops::Range;

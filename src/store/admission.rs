@@ -93,6 +93,12 @@ impl Admission {
         2 * self.waited.swap(0, Ordering::Relaxed) > passed
     }
 
+    /// Whether any bytes are in memory.
+    #[cfg(test)]
+    pub(crate) fn is_in_use(&self) -> bool {
+        *self.lock() > 0
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
         self.used.lock().expect("nothing panics while it holds the count")
     }

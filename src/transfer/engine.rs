@@ -288,6 +288,12 @@ impl Engine {
         }));
     }
 
+    /// Whether the disk and the hash keep up with all files.
+    #[cfg(test)]
+    pub(super) fn files_plentiful(&self) -> bool {
+        self.files().iter().filter_map(|file| file.pool.as_ref()).all(|pool| pool.is_plentiful())
+    }
+
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Active>>> {
         self.files.lock().expect("nothing panics while it holds the list of files")
     }

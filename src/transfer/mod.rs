@@ -9,6 +9,8 @@ mod blame;
 mod connection;
 mod engine;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod tuner;
 mod tuning;
 
