@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// With the blocks and the HTTP stack's own buffers this bounds the memory of a run, whatever the
-/// size of its files.
-const BYTES: usize = 2 << 20;
+use super::tuning::AHEAD_MAX;
 
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
@@ -68,7 +66,7 @@ impl Admission {
     pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let mut used = self.lock();
         // What is larger than the limit passes alone.
-        if *used > 0 && *used + bytes > BYTES {
+        if *used > 0 && *used + bytes > AHEAD_MAX {
             return None;
         }
         *used += bytes;
@@ -118,10 +116,10 @@ mod tests {
     #[test]
     fn the_bytes_that_wait_are_bounded() {
         let admission = Arc::new(Admission::default());
-        let permit = admission.try_enter(BYTES).expect("room");
+        let permit = admission.try_enter(AHEAD_MAX).expect("room");
         assert!(admission.try_enter(1).is_none());
         drop(permit);
-        assert!(admission.try_enter(2 * BYTES).is_some());
+        assert!(admission.try_enter(2 * AHEAD_MAX).is_some());
     }
 
     #[tokio::test]

@@ -7,17 +7,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::Admission;
+use super::tuning::{BLOCKS, PLENTY};
 
-/// Length of a block, and the boundary at which it ends in the file.
-pub(crate) const BLOCK: u64 = 1 << 20;
-/// Smaller files are written as they come: blocks would cost more memory than they save time.
-pub(crate) const WORTH_IT_FROM: u64 = 16 << 20;
-/// Blocks of one file: one is filled while the others are written and hashed, at a speed of their own.
-const BLOCKS: usize = 6;
-/// As many free ones mean that the disk and the hash wait for the network: one is being filled.
-const PLENTY: usize = BLOCKS - 1;
-/// What direct I/O wants of offset, length and memory on every device in use.
-pub(crate) const ALIGNMENT: u64 = 4096;
+pub(crate) use super::tuning::{ALIGNMENT, BLOCK, WORTH_IT_FROM};
 
 /// Consecutive bytes of a file.
 #[derive(Debug)]

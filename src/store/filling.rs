@@ -13,16 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hashing::{self, Unverified, Verified};
 use super::partial::Partial;
+use super::tuning::{JOIN_PATIENCE, QUEUE};
 use super::writer::{self, Payload};
 use crate::error::Error;
 use crate::report::PROGRESS_EVERY;
 use crate::stop::Stop;
-
-/// Payloads that wait for the writer.
-const QUEUE: usize = 64;
-/// How long a filling that is dropped waits for its threads. They end by themselves when a disk that
-/// hangs lets go of them.
-const JOIN_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The session of one content being filled.
 #[derive(Debug)]
@@ -51,10 +46,10 @@ pub struct Filled {
 
 impl Filling {
     /// Starts the threads.
-    pub fn begin(partial: Arc<Partial>) -> Result<Self, Error> {
+    pub fn begin(partial: &Arc<Partial>) -> Result<Self, Error> {
         let (payloads, received) = mpsc::channel(QUEUE);
         let mut filling = Self {
-            partial: Arc::clone(&partial),
+            partial: Arc::clone(partial),
             wake: payloads.downgrade(),
             payloads: Some(payloads),
             abandoned: Arc::default(),
@@ -67,13 +62,13 @@ impl Filling {
         // Should one thread not start, dropping the filling ends those before it.
         let abandoned = Arc::clone(&filling.abandoned);
         let work = move |partial: Arc<Partial>| writer::write(&partial, received, &abandoned);
-        filling.writer = Some(Worker::start("write", &partial, work)?);
+        filling.writer = Some(Worker::start("write", partial, work)?);
         let hashed = Arc::clone(&filling.hashed);
         let work = move |partial: Arc<Partial>| hashing::follow(partial, &hashed);
-        filling.hash = Some(Worker::start("hash", &partial, work)?);
+        filling.hash = Some(Worker::start("hash", partial, work)?);
         if partial.is_flushed_meanwhile() {
             let work = |partial: Arc<Partial>| partial.flush_behind();
-            filling.flusher = Some(Worker::start("flush behind", &partial, work)?);
+            filling.flusher = Some(Worker::start("flush behind", partial, work)?);
         }
         Ok(filling)
     }
@@ -258,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_be_dirty_is_written_through_any_filling() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut filling = Filling::begin(partial(dir.path(), 96 << 20)).expect("begun");
+        let mut filling = Filling::begin(&partial(dir.path(), 96 << 20)).expect("begun");
         let admission = Arc::default();
         for n in 0..96 {
             send(&filling, &admission, n << 20, 1 << 20).await;
@@ -274,7 +269,7 @@ mod tests {
     async fn a_filling_that_is_dropped_leaves_no_thread_behind() {
         let dir = tempfile::tempdir().expect("a directory");
         let partial = partial(dir.path(), 96 << 20);
-        let filling = Filling::begin(Arc::clone(&partial)).expect("begun");
+        let filling = Filling::begin(&partial).expect("begun");
         send(&filling, &Arc::default(), 5, 1000).await;
         // A connection that does not know yet.
         let sink = filling.sink();

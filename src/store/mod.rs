@@ -12,4 +12,5 @@ pub mod partial;
 pub mod planner;
 pub mod publish;
 pub mod receipt;
+mod tuning;
 pub mod writer;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::admission::Permit;
 use super::block::{Block, length};
 use super::partial::Partial;
+use super::tuning::LANES;
 use crate::content::RangeSet;
 use crate::error::Error;
 
@@ -32,9 +33,6 @@ pub(crate) enum Payload {
     /// The writer is to look whether it shall go on.
     Nothing,
 }
-
-/// Blocks written at the same time: the disk has the next one when it is done with one.
-const LANES: usize = 2;
 
 /// Writes all that comes, to the end of the channel, or until it is `abandoned`. Blocks the thread.
 pub(super) fn write(

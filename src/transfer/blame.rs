@@ -74,9 +74,13 @@ impl Suspects {
         parts.extend((0..size.div_ceil(length)).map(|n| named.gaps(n * length..size.min((n + 1) * length))));
         Self(parts.into_iter().filter(|part| !part.is_empty()).collect())
     }
+}
+
+impl Iterator for Suspects {
+    type Item = RangeSet;
 
     /// The next part; `None` when all were asked for again.
-    pub fn next(&mut self) -> Option<RangeSet> {
+    fn next(&mut self) -> Option<RangeSet> {
         self.0.pop_front()
     }
 }
@@ -113,8 +117,7 @@ mod tests {
             for (from, range) in sent {
                 origins.note(&names[from], range.start.min(size)..range.end.min(size));
             }
-            let mut suspects = Suspects::new(size, &there, &origins, |_| 0);
-            let parts: Vec<_> = std::iter::from_fn(|| suspects.next()).collect();
+            let parts: Vec<_> = Suspects::new(size, &there, &origins, |_| 0).collect();
             prop_assert!(parts.len() as u64 <= 1 + 3 + PARTS);
             prop_assert!(there.is_empty() || parts[0] == there);
             prop_assert_eq!(parts.iter().map(RangeSet::bytes).sum::<u64>(), size);
@@ -132,8 +135,8 @@ mod tests {
         origins.note(&mirror, 500..800);
         origins.note(&other, 800..1000);
         let parts = |verified: &dyn Fn(&Provenance) -> u64| -> Vec<_> {
-            let mut suspects = Suspects::new(1000, &RangeSet::default(), &origins, verified);
-            std::iter::from_fn(|| suspects.next()?.first()).collect()
+            let suspects = Suspects::new(1000, &RangeSet::default(), &origins, verified);
+            suspects.filter_map(|part| part.first()).collect()
         };
         assert_eq!(parts(&|_| 0), [800..1000, 500..800, 0..500]);
         assert_eq!(parts(&|origin| u64::from(*origin == other)), [500..800, 0..500, 800..1000]);

@@ -170,7 +170,7 @@ impl Engine {
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let mut filling = Filling::begin(Arc::clone(&partial))?;
+        let mut filling = Filling::begin(&partial)?;
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
         let pool = (partial.remote().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
         let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink()));
