@@ -2,8 +2,8 @@
 //! where one does not use all connections.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::error::Error;
 use crate::plan::{Action, Item, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Limits, NetworkUse, RepoPath};
-use crate::source::Source;
+use crate::source::{LocalFile, Source};
 use crate::stop::{self, Cause, Stop};
-use crate::store::hashing;
+use crate::store::hashing::{self, Verified};
 use crate::store::partial::{Partial, discard};
 use crate::store::publish::Place;
 use crate::transfer::{Counts, Demand, Engine, Unfinished};
@@ -48,6 +48,7 @@ pub(crate) async fn execute(
     let hand = Arc::new(Hand {
         place: job.place.clone(),
         network: job.network,
+        stall_timeout: job.limits.stall_timeout,
         engine: Arc::clone(&engine),
         reporter: Arc::clone(&context.reporter),
         stop,
@@ -156,6 +157,7 @@ fn outcome(file: &WantedFile, place: &Place, done: Done, bytes_fetched: u64, tim
 struct Hand {
     place: Place,
     network: NetworkUse,
+    stall_timeout: Duration,
     engine: Arc<Engine>,
     reporter: Arc<dyn Reporter>,
     stop: Stop,
@@ -323,15 +325,7 @@ impl Hand {
         if twin == item.target {
             self.record(file).await?;
         } else {
-            let partial = self.open(file).await?;
-            let verified = spawn_blocking(move || {
-                copy_into(&twin, &partial)?;
-                hashing::follow(partial, &AtomicU64::new(0)).map_err(|why| match why {
-                    hashing::Unverified::Failed(error) => error,
-                    _ => Error::Internal("a copy differs from its original".into()),
-                })
-            });
-            let verified = verified.await??;
+            let verified = self.fill_from(&twin, file).await?;
             let place = self.place.clone();
             spawn_blocking(move || place.publish(&verified)).await??;
         }
@@ -339,19 +333,26 @@ impl Hand {
         self.reporter.report(&Event::Published(&copied));
         Ok(copied)
     }
-}
 
-fn copy_into(original: &Path, partial: &Partial) -> Result<(), Error> {
-    use std::io::Read;
-    let mut source = std::fs::File::open(original).map_err(Error::io("open", original))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        let length = source.read(&mut buffer).map_err(Error::io("read", original))?;
-        if length == 0 {
-            return Ok(());
-        }
-        partial.write(offset, &buffer[..length])?;
-        offset += length as u64;
+    /// The bytes of another file on this disk, on the same way as those from a network.
+    async fn fill_from(&self, original: &Path, file: &WantedFile) -> Result<Verified, Error> {
+        let opened = File::open(original).map_err(Error::io("open", original))?;
+        let source = LocalFile::new(opened, original, self.stall_timeout);
+        let partial = self.open(file).await?;
+        let (path, size) = (&file.path, file.size());
+        let resumed = partial.written();
+        self.reporter.report(&Event::Started { path, size, resumed, hash_only: false });
+        let demand = self.engine.admit(size).await;
+        let filled = self.engine.fill(partial, Arc::new(source), &demand, &mut Counts::default()).await;
+        let error = match filled {
+            Ok(verified) => return Ok(verified),
+            Err(Unfinished::Failed(error)) => return Err(error),
+            Err(Unfinished::Changed { host, why }) => Error::KeepsChanging { path: path.clone(), host, why },
+            Err(Unfinished::Mismatch(Mismatch { expected, computed })) => {
+                Error::DigestMismatch { path: path.clone(), expected, computed, size }
+            }
+        };
+        self.drop_partial(file).await?;
+        Err(error)
     }
 }
