@@ -90,14 +90,8 @@ impl Filling {
     /// interrupted, and not after it was not.
     pub(crate) async fn written(&mut self) -> Result<(), Error> {
         self.payloads = None;
-        match &mut self.writer {
-            Some(writer) => {
-                let written = writer.result().await;
-                self.writer = None;
-                written?
-            }
-            None => Err(Error::Internal("the writer was waited for twice".into())),
-        }
+        let written = outcome(&mut self.writer).await?;
+        written.unwrap_or_else(|| Err(Error::Internal("the writer was waited for twice".into())))
     }
 
     /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for them.
@@ -121,38 +115,30 @@ impl Filling {
             let work = |partial: Arc<Partial>| partial.flush();
             self.last_flush = Some(Worker::start("flush", &self.partial, work)?);
         }
-        let mut hash = self.hash.take().ok_or_else(|| Error::Internal("nobody hashes".into()))?;
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let verdict = loop {
             tokio::select! {
-                verdict = hash.result() => break verdict?,
+                verdict = outcome(&mut self.hash) => break verdict?,
                 cause = stop.raised() => {
-                    self.hash = Some(hash);
                     self.close()?;
                     return Err(cause.error("verifying").into());
                 }
                 _ = ticks.tick() => show(self),
             }
         };
-        if let Some(mut flush) = self.last_flush.take() {
-            flush.result().await??;
-        }
+        outcome(&mut self.last_flush).await?.transpose()?;
         show(self);
-        verdict
+        verdict.unwrap_or(Err(Unverified::Incomplete))
     }
 
     /// Ends the threads and waits for them. Fails if a flush had failed.
     pub(crate) async fn end(mut self, stop: &Stop) -> Result<(), Error> {
         let closed = self.close();
-        if let Some(mut hash) = self.hash.take() {
-            // Without all bytes there is no verdict.
-            let _ = hash.result().await?;
-        }
+        // Without all bytes there is no verdict.
+        let _ = outcome(&mut self.hash).await?;
         // A slow disk may take seconds for a flush; a run that is told to stop has one.
-        if stop.cause().is_none()
-            && let Some(mut flusher) = self.flusher.take()
-        {
-            flusher.result().await?;
+        if stop.cause().is_none() {
+            outcome(&mut self.flusher).await?;
         }
         closed
     }
@@ -214,11 +200,15 @@ impl<T: Send + 'static> Worker<T> {
         });
         Ok(Self { thread: thread.map_err(Error::io("start a thread for", partial.path()))?, result })
     }
+}
 
-    async fn result(&mut self) -> Result<T, Error> {
-        let result = (&mut self.result).await;
-        result.map_err(|_| Error::Internal("a thread ended without a word".into()))
-    }
+/// Waits for what a thread has to say, which it says once. Until then it keeps its place, so that
+/// whoever waits may be interrupted.
+async fn outcome<T>(worker: &mut Option<Worker<T>>) -> Result<Option<T>, Error> {
+    let Some(waited_for) = worker else { return Ok(None) };
+    let result = (&mut waited_for.result).await;
+    *worker = None;
+    result.map(Some).map_err(|_| Error::Internal("a thread ended without a word".into()))
 }
 
 #[cfg(test)]
