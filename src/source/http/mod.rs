@@ -2,6 +2,8 @@
 
 mod answer;
 mod locate;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -230,22 +232,4 @@ fn chunks(url: Url, response: Response) -> BoxStream<'static, Result<Bytes, Trou
         Ok(chunk.map(|chunk| (chunk, state)))
     };
     stream::try_unfold(state, next).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_digest_of_another_kind_is_no_contradiction() {
-        let digest = |text: &str, length| Digest::from_etag(&text.repeat(length)).expect("a digest");
-        let content = Content::new(5, digest("a", 64));
-        let announced = |size, digest| {
-            let url = "https://h/x".parse().expect("URL");
-            contradicts(&Located { url, size, digest }, &content)
-        };
-        assert!(!announced(5, None) && !announced(5, Some(digest("a", 64))));
-        assert!(!announced(5, Some(digest("b", 40))));
-        assert!(announced(5, Some(digest("b", 64))) && announced(6, None));
-    }
 }
