@@ -2,6 +2,7 @@
 
 mod hub;
 pub mod listing;
+mod locate;
 pub mod recall;
 pub mod tree;
 
@@ -12,6 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use url::Url;
 
 pub use hub::{Head, Hub, next_page};
+pub use locate::Snapshot;
 pub use tree::Entry;
 
 use crate::content::{Content, Digest};

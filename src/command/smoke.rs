@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use url::Url;
 
 use super::Context;
-use crate::catalog::{self, Hub};
+use crate::catalog::{self, Snapshot};
 use crate::content::gguf;
 use crate::error::{Error, Failure};
-use crate::net::{self, Watchdog};
 use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
-use crate::request::{NetworkUse, Request};
+use crate::request::{Limits, NetworkUse, Request};
 use crate::retry::{Backoff, Budget};
-use crate::source::Source;
-use crate::source::answer::{self, Answer};
+use crate::source::{self, Provenance, Source, Trouble};
 use crate::store::Store;
 use crate::words::{Bytes, count};
 
@@ -46,7 +45,7 @@ pub struct SmokeOutcome {
     pub plan: Plan,
     /// Everything that was tried, in order.
     pub checks: Vec<Check>,
-    /// Bytes received.
+    /// Bytes of all samples.
     pub bytes_fetched: u64,
 }
 
@@ -93,8 +92,8 @@ async fn smoke_unstopped(
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
-    let probe =
-        Probe { hub, request, context, commit, fetched: AtomicU64::new(0), patience: limits.give_up_after };
+    let snapshot = Snapshot { hub, repo: request.repo.clone(), revision: commit };
+    let probe = Probe { snapshot, context, limits, fetched: AtomicU64::new(0) };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
         let url = resolution.urls.get(&file.path).cloned();
         probe.sample(file, url, &mut checks).await?;
@@ -128,12 +127,10 @@ impl Checks<'_> {
 
 /// Reads samples of files.
 struct Probe<'a> {
-    hub: Arc<Hub>,
-    request: &'a Request,
+    snapshot: Snapshot,
     context: &'a Context,
-    commit: String,
+    limits: Limits,
     fetched: AtomicU64,
-    patience: Duration,
 }
 
 impl Probe<'_> {
@@ -141,20 +138,19 @@ impl Probe<'_> {
     async fn sample(
         &self,
         file: &WantedFile,
-        url: Option<reqwest::Url>,
+        url: Option<Url>,
         checks: &mut Checks<'_>,
     ) -> Result<(), Error> {
-        let (repo, commit) = (self.request.repo.clone(), self.commit.clone());
-        let source = Source::new(Arc::clone(&self.hub), repo, commit, file.clone(), url);
+        let source = self.snapshot.source(file, url, self.limits.stall_timeout);
         let is_gguf = gguf::is_named(file.path.file_name());
         let first = if is_gguf { HEADER_SAMPLE } else { SAMPLE };
         for (place, range) in samples(file.size(), first) {
             let name = format!("range at the {place} of {}", file.path);
-            let sample = self.read(&source, file, &range).await?;
-            checks.pass(name, format!("bytes {}-{} from {}", range.start, range.end - 1, sample.host));
+            let (bytes, origin) = self.read(&*source, file, &range).await?;
+            checks.pass(name, format!("bytes {}-{} from {origin}", range.start, range.end - 1));
             if range.start == 0 && is_gguf {
-                let header = gguf::parse(&sample.bytes[..])
-                    .map_err(|why| Error::NotGguf { path: file.path.clone(), why })?;
+                let header =
+                    gguf::parse(&bytes[..]).map_err(|why| Error::NotGguf { path: file.path.clone(), why })?;
                 let architecture = header.architecture.as_deref().unwrap_or("unknown architecture");
                 checks.pass(
                     format!("GGUF header of {}", file.path),
@@ -165,13 +161,21 @@ impl Probe<'_> {
         Ok(())
     }
 
-    async fn read(&self, source: &Source, file: &WantedFile, range: &Range<u64>) -> Result<Sample, Error> {
-        let budget = Budget::new(self.patience, self.context.stop.deadline());
+    async fn read(
+        &self,
+        source: &dyn Source,
+        file: &WantedFile,
+        range: &Range<u64>,
+    ) -> Result<(Vec<u8>, Provenance), Error> {
+        let budget = Budget::new(self.limits.give_up_after, self.context.stop.deadline());
         let mut backoff = Backoff::default();
         loop {
-            let failure = match self.try_read(source, file, range).await? {
-                Ok(sample) => return Ok(sample),
-                Err(failure) => failure,
+            let failure = match source::read(source, range, file.size()).await {
+                Ok(sample) => {
+                    self.fetched.fetch_add(sample.0.len() as u64, Ordering::Relaxed);
+                    return Ok(sample);
+                }
+                Err(trouble) => passing(file, trouble)?,
             };
             let what = format!("reading {} from {}", file.path, failure.host());
             let (delay, cause) = budget.pause_after(failure, &mut backoff, &what)?;
@@ -181,58 +185,24 @@ impl Probe<'_> {
             tokio::time::sleep(delay).await;
         }
     }
-
-    async fn try_read(
-        &self,
-        source: &Source,
-        file: &WantedFile,
-        range: &Range<u64>,
-    ) -> Result<Result<Sample, Failure>, Error> {
-        let location = source.location().await?;
-        let host = location.host();
-        let waited = self.request.limits.stall_timeout;
-        let judged = async {
-            let response = source.get(&location, Some((range.start, range.end - 1)), waited).await?;
-            answer::judge(location.url(), response, range, file.size()).await
-        };
-        let mut response = match judged.await {
-            Ok(Answer::Part(response)) => response,
-            Ok(Answer::Whole(response)) if range.start == 0 => response,
-            Ok(Answer::Whole(_)) => {
-                return Ok(Err(net::wrong(location.url(), "the whole file instead of a range")));
-            }
-            Ok(Answer::Expired(answer)) => {
-                let what = format!("reading {} from {host}", file.path);
-                return Err(Error::Refused { what, answer: Box::new(answer) });
-            }
-            Ok(Answer::Changed(why)) => {
-                return Err(Error::KeepsChanging { path: file.path.clone(), host, why });
-            }
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let mut watchdog = Watchdog::new(waited);
-        let mut bytes = Vec::new();
-        let wanted = range.end - range.start;
-        while (bytes.len() as u64) < wanted {
-            match watchdog.chunk(location.url(), &mut response).await {
-                Err(failure) => return Ok(Err(failure)),
-                Ok(None) => {
-                    return Ok(Err(Failure::Truncated { host, missing: wanted - bytes.len() as u64 }));
-                }
-                Ok(Some(chunk)) => {
-                    self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                    bytes.extend_from_slice(&chunk);
-                }
-            }
-        }
-        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-        Ok(Ok(Sample { bytes, host }))
-    }
 }
 
-struct Sample {
-    bytes: Vec<u8>,
-    host: String,
+/// The failure that may pass, or the error that ends the test: its URLs are fresh and its file is new, so
+/// that nothing can have expired or changed.
+fn passing(file: &WantedFile, trouble: Trouble) -> Result<Failure, Error> {
+    match trouble {
+        Trouble::Failed(failure) => Ok(failure),
+        Trouble::NoRanges(origin) => {
+            let why = "the whole file instead of a range".into();
+            Ok(Failure::Wrong { host: origin.to_string(), why })
+        }
+        Trouble::Expired(expired) => {
+            let what = format!("reading {} from {}", file.path, expired.origin);
+            Err(Error::Refused { what, answer: Box::new(expired.answer) })
+        }
+        Trouble::Changed { host, why } => Err(Error::KeepsChanging { path: file.path.clone(), host, why }),
+        Trouble::Final(error) => Err(error),
+    }
 }
 
 /// The ranges to try: start, middle and end, as far as the file is long enough for them.

@@ -1,9 +1,10 @@
 //! Notices a connection that brings nothing, or next to nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Response, Url};
+use tokio::time::Instant;
 
 use crate::error::Failure;
 use crate::net;
@@ -28,15 +29,24 @@ impl Watchdog {
 
     /// The next chunk of the body; `None` at its end.
     pub async fn chunk(&mut self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, Failure> {
-        let stalled = |waited| Failure::Stalled { host: host(url), waited };
-        let chunk = tokio::time::timeout(self.timeout, response.chunk()).await;
-        let chunk = chunk.map_err(|_| stalled(self.timeout))?;
-        let chunk = chunk.map_err(|cause| net::transport(url, cause))?;
+        let next = async { response.chunk().await.map_err(|cause| net::transport(url, cause)) };
+        self.watch(&host(url), next).await
+    }
+
+    /// The same for bytes that come in another way, from `host`.
+    pub async fn watch<E: From<Failure>>(
+        &mut self,
+        host: &str,
+        next: impl Future<Output = Result<Option<Bytes>, E>>,
+    ) -> Result<Option<Bytes>, E> {
+        let stalled = |waited| Failure::Stalled { host: host.into(), waited };
+        let chunk = tokio::time::timeout(self.timeout, next).await;
+        let chunk = chunk.map_err(|_| stalled(self.timeout))??;
         self.bytes += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let elapsed = self.since.elapsed();
         if elapsed >= self.timeout {
             if self.bytes < TRICKLE * elapsed.as_secs().max(1) && chunk.is_some() {
-                return Err(stalled(elapsed));
+                return Err(stalled(elapsed).into());
             }
             (self.since, self.bytes) = (Instant::now(), 0);
         }

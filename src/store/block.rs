@@ -6,18 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::Gate;
+use super::admission::Admission;
+use super::tuning::{BLOCKS, PLENTY};
 
-/// Length of a block, and the boundary at which it ends in the file.
-pub(crate) const BLOCK: u64 = 1 << 20;
-/// Smaller files are written as they come: blocks would cost more memory than they save time.
-pub(crate) const WORTH_IT_FROM: u64 = 16 << 20;
-/// Blocks of one file: one is filled while the others are written and hashed, at a speed of their own.
-const BLOCKS: usize = 6;
-/// As many free ones mean that the disk and the hash wait for the network: one is being filled.
-const PLENTY: usize = BLOCKS - 1;
-/// What direct I/O wants of offset, length and memory on every device in use.
-pub(crate) const ALIGNMENT: u64 = 4096;
+pub(crate) use super::tuning::{ALIGNMENT, BLOCK, WORTH_IT_FROM};
 
 /// Consecutive bytes of a file.
 #[derive(Debug)]
@@ -26,7 +18,7 @@ pub struct Block {
     length: usize,
     memory: Vec<u8>,
     permit: Option<OwnedSemaphorePermit>,
-    home: Arc<Home>,
+    pool: Arc<Pool>,
 }
 
 impl Block {
@@ -74,62 +66,52 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.home.free().push(std::mem::take(&mut self.memory));
+        self.pool.free().push(std::mem::take(&mut self.memory));
         self.permit = None;
-        if self.home.is_plentiful() {
-            self.home.gate.ring();
+        if self.pool.is_plentiful() {
+            self.pool.admission.ring();
         }
     }
 }
 
-/// The blocks of one file: a bound on the memory it takes.
+/// The blocks of one file: a bound on the memory it takes. Shared with its blocks, which give their
+/// memory back to it.
 #[derive(Debug)]
-pub(crate) struct Pool(Arc<Home>);
-
-/// Where blocks come from and go back to.
-#[derive(Debug)]
-struct Home {
+pub(crate) struct Pool {
     permits: Arc<Semaphore>,
     free: Mutex<Vec<Vec<u8>>>,
-    gate: Arc<Gate>,
-}
-
-impl Home {
-    fn is_plentiful(&self) -> bool {
-        self.permits.available_permits() >= PLENTY
-    }
-
-    fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-        self.free.lock().expect("nothing panics while it holds the free memory")
-    }
+    admission: Arc<Admission>,
 }
 
 impl Pool {
-    /// Rings the gate when those ahead of the frontier may pass.
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        let permits = Arc::new(Semaphore::new(BLOCKS));
-        Self(Arc::new(Home { permits, free: Mutex::default(), gate }))
+    /// Those who wait for admission look again when blocks become plentiful.
+    pub(crate) fn new(admission: Arc<Admission>) -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(BLOCKS)), free: Mutex::default(), admission })
     }
 
     /// Whether the disk and the hash keep up with what is at the frontier.
     pub(crate) fn is_plentiful(&self) -> bool {
-        self.0.is_plentiful()
+        self.permits.available_permits() >= PLENTY
     }
 
     /// An empty block that begins at `offset`, if one is free.
-    pub(crate) fn try_block(&self, offset: u64) -> Option<Block> {
-        Some(self.fill(offset, Arc::clone(&self.0.permits).try_acquire_owned().ok()?))
+    pub(crate) fn try_block(self: &Arc<Self>, offset: u64) -> Option<Block> {
+        Some(self.fill(offset, Arc::clone(&self.permits).try_acquire_owned().ok()?))
     }
 
     /// An empty block that begins at `offset`. Waits until one of the others was written and hashed.
-    pub(crate) async fn block(&self, offset: u64) -> Block {
-        let permit = Arc::clone(&self.0.permits).acquire_owned().await;
+    pub(crate) async fn block(self: &Arc<Self>, offset: u64) -> Block {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         self.fill(offset, permit.expect("nobody closes the semaphore"))
     }
 
-    fn fill(&self, offset: u64, permit: OwnedSemaphorePermit) -> Block {
-        let memory = self.0.free().pop().unwrap_or_else(|| vec![0; length(BLOCK + ALIGNMENT)]);
-        Block { offset, length: 0, memory, permit: Some(permit), home: Arc::clone(&self.0) }
+    fn fill(self: &Arc<Self>, offset: u64, permit: OwnedSemaphorePermit) -> Block {
+        let memory = self.free().pop().unwrap_or_else(|| vec![0; length(BLOCK + ALIGNMENT)]);
+        Block { offset, length: 0, memory, permit: Some(permit), pool: Arc::clone(self) }
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.free.lock().expect("nothing panics while it holds the free memory")
     }
 }
 
@@ -162,7 +144,7 @@ mod tests {
             assert!(block.is_aligned());
             assert_eq!(block.bytes().as_ptr().align_offset(length(ALIGNMENT)), 0);
         }
-        assert_eq!(pool.0.free().len(), 1);
+        assert_eq!(pool.free().len(), 1);
         let all: Vec<_> = (0..BLOCKS).map(|_| pool.try_block(0).expect("a block")).collect();
         assert!(pool.try_block(0).is_none());
         assert!(!pool.is_plentiful());

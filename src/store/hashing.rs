@@ -99,6 +99,11 @@ impl Verified {
         self.partial.wanted()
     }
 
+    /// Where its bytes are until it is published, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.partial.path()
+    }
+
     pub(super) fn partial(&self) -> &Partial {
         &self.partial
     }

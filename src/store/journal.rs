@@ -153,6 +153,13 @@ pub struct Partials {
 }
 
 impl Partials {
+    /// In a folder that has nothing else in it.
+    #[cfg(test)]
+    pub(crate) fn alone(folder: &std::path::Path) -> Self {
+        let dir = Dir::create(folder).expect("a folder");
+        Self { dir: dir.clone(), scratch: dir }
+    }
+
     /// Removes the partial file of a content with its journal. The records go first: a partial file
     /// without one is not believed.
     pub fn discard(&self, content: &Content) -> Result<(), Error> {
@@ -187,8 +194,8 @@ mod tests {
 
     fn partials() -> (tempfile::TempDir, Partials) {
         let place = tempfile::tempdir().expect("a directory");
-        let dir = Dir::create(place.path()).expect("opened");
-        (place, Partials { dir: dir.clone(), scratch: dir })
+        let partials = Partials::alone(place.path());
+        (place, partials)
     }
 
     #[test]

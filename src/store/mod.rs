@@ -2,8 +2,9 @@
 //!
 //! A [`Store`] reads; who wants to change something takes the lock and has a [`WriteAccess`].
 
+pub mod admission;
 pub mod block;
-pub mod gate;
+pub mod filling;
 pub mod hashing;
 pub mod journal;
 mod layout;
@@ -13,6 +14,7 @@ pub mod partial;
 mod planner;
 mod publish;
 pub mod receipt;
+mod tuning;
 pub mod writer;
 
 use std::fs::File;

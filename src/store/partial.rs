@@ -554,14 +554,13 @@ mod tests {
             ),
         };
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
-        let dir = disk::Dir::create(dir).expect("opened");
-        let partials = Partials { dir: dir.clone(), scratch: dir };
+        let partials = Partials::alone(dir);
         let partial = Partial::open(&partials, &wanted, &repo).expect("opened");
         partial.note(0..written, false).expect("noted");
         partial
     }
 
-    fn block(pool: &Pool, offset: u64) -> Arc<Block> {
+    fn block(pool: &Arc<Pool>, offset: u64) -> Arc<Block> {
         let mut block = pool.try_block(offset).expect("a free block");
         block.append(&vec![7; BLOCK as usize]);
         Arc::new(block)

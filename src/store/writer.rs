@@ -6,19 +6,21 @@
 //! come, through the page cache, where the hash finds them later.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::admission::Permit;
 use super::block::{Block, length};
-use super::gate::Pass;
 use super::partial::Partial;
+use super::tuning::LANES;
 use crate::content::RangeSet;
 use crate::error::Error;
 
 /// Bytes for the writer.
-pub(crate) enum Parcel {
+pub(crate) enum Payload {
     /// From the frontier.
     Block(Block),
     /// From anywhere.
@@ -26,24 +28,29 @@ pub(crate) enum Parcel {
         /// Where they begin in the file.
         offset: u64,
         bytes: Bytes,
-        _pass: Pass,
+        _permit: Permit,
     },
+    /// The writer is to look whether it shall go on.
+    Nothing,
 }
 
-/// Blocks written at the same time: the disk has the next one when it is done with one.
-const LANES: usize = 2;
-
-/// Writes all that comes, to the end of the channel. Blocks the thread.
-pub(crate) fn write(partial: &Partial, parcels: mpsc::Receiver<Parcel>) -> Result<(), Error> {
-    let lanes = if partial.takes_direct_io() { LANES } else { 0 };
+/// Writes all that comes, to the end of the channel, or until it is `abandoned`. Blocks the thread.
+pub(super) fn write(
+    partial: &Partial,
+    payloads: mpsc::Receiver<Payload>,
+    abandoned: &AtomicBool,
+) -> Result<(), Error> {
+    let count = if partial.takes_direct_io() { LANES } else { 0 };
     std::thread::scope(|scope| {
-        let (lanes, threads): (Vec<_>, Vec<_>) = (0..lanes)
-            .map(|_| {
-                let (lane, blocks) = sync_channel(1);
-                (lane, scope.spawn(move || write_blocks(partial, &blocks)))
-            })
-            .unzip();
-        let fed = Writer::new(partial, lanes).feed(parcels);
+        let (mut lanes, mut threads) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (lane, blocks) = sync_channel(1);
+            let thread = std::thread::Builder::new().name("write blocks".into());
+            let thread = thread.spawn_scoped(scope, move || write_blocks(partial, &blocks));
+            threads.push(thread.map_err(Error::io("start a thread for", partial.path()))?);
+            lanes.push(lane);
+        }
+        let fed = Writer::new(partial, lanes).feed(payloads, abandoned);
         for thread in threads {
             thread.join().expect("a panic ends the process")?;
         }
@@ -70,12 +77,16 @@ impl<'a> Writer<'a> {
         Self { partial, accepted: partial.ranges(), lanes, turn: 0 }
     }
 
-    fn feed(mut self, mut parcels: mpsc::Receiver<Parcel>) -> Result<(), Error> {
-        while let Some(parcel) = parcels.blocking_recv() {
-            match parcel {
-                Parcel::Block(block) if self.is_next(&block) => self.dispatch(block)?,
-                Parcel::Block(block) => self.write(block.offset(), block.bytes())?,
-                Parcel::Chunk { offset, bytes, .. } => self.write(offset, &bytes)?,
+    fn feed(mut self, mut payloads: mpsc::Receiver<Payload>, abandoned: &AtomicBool) -> Result<(), Error> {
+        while let Some(payload) = payloads.blocking_recv() {
+            if abandoned.load(Ordering::Relaxed) {
+                break;
+            }
+            match payload {
+                Payload::Block(block) if self.is_next(&block) => self.dispatch(block)?,
+                Payload::Block(block) => self.write(block.offset(), block.bytes())?,
+                Payload::Chunk { offset, bytes, .. } => self.write(offset, &bytes)?,
+                Payload::Nothing => {}
             }
         }
         Ok(())
@@ -116,8 +127,8 @@ mod tests {
     use proptest::prelude::*;
     use sha2::Digest as _;
 
+    use super::super::admission::Admission;
     use super::super::block::Pool;
-    use super::super::gate::Gate;
     use super::super::hashing;
     use super::*;
     use crate::content::{Digest, Sha256};
@@ -133,11 +144,7 @@ mod tests {
             ),
         };
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
-        {
-            let dir = crate::disk::Dir::create(dir).expect("opened");
-            let partials = crate::store::journal::Partials { dir: dir.clone(), scratch: dir };
-            Partial::open(&partials, &wanted, &repo).expect("opened")
-        }
+        Partial::open(&crate::store::journal::Partials::alone(dir), &wanted, &repo).expect("opened")
     }
 
     proptest! {
@@ -160,18 +167,18 @@ mod tests {
 
             let dir = tempfile::tempdir().expect("a directory");
             let partial = Arc::new(partial(dir.path(), &content));
-            let gate = Arc::new(Gate::default());
-            let pool = in_blocks.then(|| Pool::new(Arc::clone(&gate)));
-            let (parcels, received) = mpsc::channel(64);
+            let admission = Arc::new(Admission::default());
+            let pool = in_blocks.then(|| Pool::new(Arc::clone(&admission)));
+            let (payloads, received) = mpsc::channel(64);
             let hasher = std::thread::spawn({
                 let partial = Arc::clone(&partial);
                 move || hashing::follow(partial, &AtomicU64::new(0))
             });
             let writer = std::thread::spawn({
                 let partial = Arc::clone(&partial);
-                move || Writer::new(&partial, Vec::new()).feed(received)
+                move || Writer::new(&partial, Vec::new()).feed(received, &AtomicBool::new(false))
             });
-            let send = |parcel| parcels.blocking_send(parcel).map_err(drop).expect("a writer");
+            let send = |payload| payloads.blocking_send(payload).map_err(drop).expect("a writer");
             let mut sent = RangeSet::default();
             for range in ranges {
                 let mut offset = range.start as u64;
@@ -180,20 +187,20 @@ mod tests {
                     let at_frontier = pool.as_ref().filter(|_| offset == sent.prefix());
                     let taken = if let Some(mut block) = at_frontier.and_then(|pool| pool.try_block(offset)) {
                         let taken = block.append(bytes);
-                        send(Parcel::Block(block));
+                        send(Payload::Block(block));
                         taken
                     } else {
-                        let pass = std::iter::repeat_with(|| gate.try_enter(bytes.len())).flatten().next();
+                        let permit = std::iter::repeat_with(|| admission.try_enter(bytes.len())).flatten().next();
                         let bytes = bytes::Bytes::copy_from_slice(bytes);
                         let taken = bytes.len();
-                        send(Parcel::Chunk { offset, bytes, _pass: pass.expect("in the end") });
+                        send(Payload::Chunk { offset, bytes, _permit: permit.expect("in the end") });
                         taken
                     };
                     sent.insert(offset..offset + taken as u64);
                     (offset, bytes) = (offset + taken as u64, &bytes[taken..]);
                 }
             }
-            drop(parcels);
+            drop(payloads);
             writer.join().expect("no panic").expect("written");
             prop_assert!(hasher.join().expect("no panic").is_ok());
             prop_assert_eq!(std::fs::read(partial.path()).expect("read"), content);

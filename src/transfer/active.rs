@@ -1,43 +1,40 @@
 //! One file that is being filled: what the connections at work on it share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+use super::blame::Origins;
 use super::engine::Unfinished;
 use super::schedule::{Segment, Segments};
-use super::tuner::Shape;
+use super::tuner::Estimate;
 use crate::error::Error;
 use crate::request::RepoPath;
 use crate::retry::Budget;
-use crate::source::{Location, Source};
+use crate::source::{Provenance, Source};
 use crate::store::block::Pool;
 use crate::store::partial::Partial;
-use crate::store::writer::Parcel;
+use crate::store::writer::Payload;
 
 /// A file under way.
 pub(super) struct Active {
     pub(super) path: RepoPath,
     pub(super) size: u64,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<dyn Source>,
     pub(super) budget: Budget,
     /// Bytes received for it.
     pub(super) received: AtomicU64,
     pub(super) connections: AtomicUsize,
     segments: Mutex<Segments>,
     /// For what arrives at the frontier, in a file that is worth it.
-    pub(super) pool: Option<Pool>,
-    parcels: Mutex<Option<mpsc::Sender<Parcel>>>,
+    pub(super) pool: Option<Arc<Pool>>,
+    payloads: Mutex<Option<mpsc::Sender<Payload>>>,
     ending: watch::Sender<Option<End>>,
-    /// The server has shown that it honours ranges.
-    ranged: AtomicBool,
-    /// The server ignores ranges: one connection, from the start.
+    /// There are no ranges to be had: one connection, from the start.
     whole: AtomicBool,
-    /// One more than the newest generation of the URL that brought bytes.
-    proven: AtomicU32,
-    validator: Mutex<Option<(String, String)>>,
+    origins: Mutex<Origins>,
 }
 
 /// How the work on a file's ranges ended.
@@ -52,10 +49,10 @@ pub(super) enum End {
 impl Active {
     pub(super) fn new(
         partial: &Partial,
-        source: Arc<Source>,
+        source: Arc<dyn Source>,
         budget: Budget,
-        pool: Option<Pool>,
-        parcels: mpsc::Sender<Parcel>,
+        pool: Option<Arc<Pool>>,
+        payloads: mpsc::Sender<Payload>,
     ) -> Self {
         let remote = partial.wanted();
         let segments = Segments::new(remote.size(), partial.missing());
@@ -69,17 +66,15 @@ impl Active {
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
             pool,
-            parcels: Mutex::new(end.is_none().then_some(parcels)),
+            payloads: Mutex::new(end.is_none().then_some(payloads)),
             ending: watch::channel(end).0,
-            ranged: AtomicBool::new(false),
             whole: AtomicBool::new(false),
-            proven: AtomicU32::new(0),
-            validator: Mutex::new(None),
+            origins: Mutex::default(),
         }
     }
 
     /// The next range for a connection: one nobody has, or, if `steal`, a part of another's.
-    pub(super) fn next_segment(&self, shape: &Shape, connections: u16, steal: bool) -> Option<Segment> {
+    pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();
         if self.is_over() {
@@ -89,10 +84,10 @@ impl Active {
             return segments.take_whole(now);
         }
         if steal {
-            return segments.steal(shape, now);
+            return segments.steal(estimate, now);
         }
-        let length = shape.segment_length(segments.remaining(), connections);
-        segments.rescue(shape, now).or_else(|| segments.take(length, now))
+        let length = estimate.segment_length(segments.remaining(), connections);
+        segments.rescue(estimate, now).or_else(|| segments.take(length, now))
     }
 
     /// Bytes not yet received.
@@ -136,8 +131,8 @@ impl Active {
     }
 
     /// Where to pass bytes; `None` once the file is over.
-    pub(super) fn parcels(&self) -> Option<mpsc::Sender<Parcel>> {
-        self.parcels.lock().expect("nothing panics while it holds the channel").clone()
+    pub(super) fn payloads(&self) -> Option<mpsc::Sender<Payload>> {
+        self.payloads.lock().expect("nothing panics while it holds the channel").clone()
     }
 
     /// Ends the work on this file.
@@ -155,7 +150,7 @@ impl Active {
             ending.get_or_insert(end);
             first
         });
-        self.parcels.lock().expect("nothing panics while it holds the channel").take();
+        self.payloads.lock().expect("nothing panics while it holds the channel").take();
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -176,43 +171,20 @@ impl Active {
         }
     }
 
-    /// Notes a good answer to a ranged request. Fails if it is of another file than the answers
-    /// before: same host, other etag. Another host may call the same bytes differently.
-    pub(super) fn prove(&self, location: &Location, etag: Option<String>) -> Result<(), String> {
-        self.proven.fetch_max(location.generation() + 1, Ordering::Relaxed);
-        let Some(etag) = etag else { return Ok(()) };
-        let mut validator = self.validator.lock().expect("nothing panics while it holds the validator");
-        match &*validator {
-            Some((host, before)) if *host == location.host() && *before != etag => {
-                Err(format!("its etag was {before} and is {etag}"))
-            }
-            _ => {
-                *validator = Some((location.host(), etag));
-                Ok(())
-            }
-        }
+    /// From now on one connection asks for all, from the start.
+    pub(super) fn read_whole(&self) {
+        self.whole.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this generation of the URL, or the first one, may be replaced by a new one: a
-    /// fresh URL that never worked would only be refused again.
-    pub(super) fn may_renew(&self, location: &Location) -> bool {
-        location.generation() == 0 || self.proven.load(Ordering::Relaxed) > location.generation()
+    /// Notes who sent what a segment has received.
+    pub(super) fn note_origin(&self, segment: &Segment, origin: &Provenance) {
+        let received = self.segments().received_of(segment);
+        self.origins.lock().expect("nothing panics while it holds the origins").note(origin, received);
     }
 
-    pub(super) fn note_ranged(&self) {
-        self.ranged.store(true, Ordering::Relaxed);
-    }
-
-    /// A whole body came although a range was asked for. Unless ranges worked before, the server
-    /// has none, and one connection reads from the start.
-    pub(super) fn fall_back_to_whole(&self) -> bool {
-        let whole = !self.ranged.load(Ordering::Relaxed);
-        self.whole.fetch_or(whole, Ordering::Relaxed);
-        whole
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        self.whole.load(Ordering::Relaxed)
+    /// Who sent what.
+    pub(super) fn origins(&self) -> Origins {
+        self.origins.lock().expect("nothing panics while it holds the origins").clone()
     }
 
     fn segments(&self) -> MutexGuard<'_, Segments> {

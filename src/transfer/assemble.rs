@@ -10,36 +10,36 @@ use tokio::sync::mpsc;
 
 use super::active::Active;
 use super::schedule::Segment;
+use crate::store::admission::{Admission, Permit, Position};
 use crate::store::block::Block;
-use crate::store::gate::{Gate, Pass, Place};
-use crate::store::writer::Parcel;
+use crate::store::writer::Payload;
 
 /// The file is over: nobody takes its bytes any more.
 #[derive(Debug)]
 pub(super) struct Over;
 
-pub(super) struct Intake<'a> {
-    gate: &'a Arc<Gate>,
+pub(super) struct Assembler<'a> {
+    admission: &'a Arc<Admission>,
     file: &'a Active,
     segment: &'a Segment,
-    parcels: mpsc::Sender<Parcel>,
+    payloads: mpsc::Sender<Payload>,
     /// Bytes from the frontier that do not fill a block yet.
     block: Option<Block>,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> Assembler<'a> {
     /// `None` once the file is over.
-    pub(super) fn new(gate: &'a Arc<Gate>, file: &'a Active, segment: &'a Segment) -> Option<Self> {
-        Some(Self { gate, file, segment, parcels: file.parcels()?, block: None })
+    pub(super) fn new(admission: &'a Arc<Admission>, file: &'a Active, segment: &'a Segment) -> Option<Self> {
+        Some(Self { admission, file, segment, payloads: file.payloads()?, block: None })
     }
 
     /// Takes the bytes that follow those before.
     pub(super) async fn take(&mut self, offset: u64, bytes: Bytes) -> Result<(), Over> {
         // A block that was begun goes on: it has no room for gaps.
         if self.block.is_none()
-            && let Some(pass) = self.pass(bytes.len()).await?
+            && let Some(permit) = self.permit(bytes.len()).await?
         {
-            return self.send(Parcel::Chunk { offset, bytes, _pass: pass }).await;
+            return self.send(Payload::Chunk { offset, bytes, _permit: permit }).await;
         }
         self.collect(offset, bytes).await
     }
@@ -48,25 +48,25 @@ impl<'a> Intake<'a> {
     pub(super) async fn close(mut self) {
         if let Some(block) = self.block.take() {
             // Without a writer the file is over.
-            let _ = self.send(Parcel::Block(block)).await;
+            let _ = self.send(Payload::Block(block)).await;
         }
     }
 
-    /// A pass for bytes ahead of the frontier; `None` for those at it.
-    async fn pass(&self, bytes: usize) -> Result<Option<Pass>, Over> {
+    /// A permit for bytes ahead of the frontier; `None` for those at it.
+    async fn permit(&self, bytes: usize) -> Result<Option<Permit>, Over> {
         let (file, segment) = (self.file, self.segment);
         match place(file, segment) {
-            Place::Frontier => return Ok(None),
-            Place::Ahead => {
-                let pass = self.gate.try_enter(bytes);
-                self.gate.note(pass.is_none());
-                if pass.is_some() {
-                    return Ok(pass);
+            Position::Frontier => return Ok(None),
+            Position::Ahead => {
+                let permit = self.admission.try_enter(bytes);
+                self.admission.note(permit.is_none());
+                if permit.is_some() {
+                    return Ok(permit);
                 }
             }
-            Place::TooFarAhead => {}
+            Position::TooFarAhead => {}
         }
-        self.wait(self.gate.enter(bytes, || place(file, segment))).await
+        self.wait(self.admission.enter(bytes, || place(file, segment))).await
     }
 
     async fn collect(&mut self, mut offset: u64, mut bytes: Bytes) -> Result<(), Over> {
@@ -79,7 +79,7 @@ impl<'a> Intake<'a> {
             bytes.advance(taken);
             offset += taken as u64;
             if block.is_full() {
-                self.send(Parcel::Block(block)).await?;
+                self.send(Payload::Block(block)).await?;
             } else {
                 self.block = Some(block);
             }
@@ -90,7 +90,7 @@ impl<'a> Intake<'a> {
     async fn empty_block(&self, offset: u64) -> Result<Block, Over> {
         let pool = self.file.pool.as_ref().expect("without blocks nothing is at the frontier");
         let block = pool.try_block(offset);
-        self.gate.note(block.is_none());
+        self.admission.note(block.is_none());
         match block {
             Some(block) => Ok(block),
             None => self.wait(pool.block(offset)).await,
@@ -108,18 +108,18 @@ impl<'a> Intake<'a> {
         room
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<(), Over> {
+    async fn send(&self, payload: Payload) -> Result<(), Over> {
         // The writer is gone only when it failed, and its error ends the file.
-        self.parcels.send(parcel).await.map_err(|_| Over)
+        self.payloads.send(payload).await.map_err(|_| Over)
     }
 }
 
-/// Where the bytes of a segment are, in the eyes of the gate.
-fn place(file: &Active, segment: &Segment) -> Place {
+/// Where the bytes of a segment are, in the eyes of the admission.
+fn place(file: &Active, segment: &Segment) -> Position {
     match &file.pool {
-        None => Place::Ahead,
-        Some(_) if file.is_frontier(segment) => Place::Frontier,
-        Some(pool) if pool.is_plentiful() => Place::Ahead,
-        Some(_) => Place::TooFarAhead,
+        None => Position::Ahead,
+        Some(_) if file.is_frontier(segment) => Position::Frontier,
+        Some(pool) if pool.is_plentiful() => Position::Ahead,
+        Some(_) => Position::TooFarAhead,
     }
 }

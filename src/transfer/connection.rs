@@ -2,92 +2,73 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reqwest::Response;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::active::Active;
-use super::assemble::{Intake, Over};
+use super::assemble::{Assembler, Over};
 use super::engine::{Engine, Unfinished};
 use super::schedule::Segment;
-use super::tuner::Shape;
-use crate::error::{Error, Failure};
-use crate::net::{self, Watchdog};
+use super::tuner::Estimate;
+use super::tuning::{FAILURES_BEFORE_FAILOVER, PROGRESS};
+use crate::error::Failure;
 use crate::report::Event;
 use crate::retry::Backoff;
-use crate::source::Location;
-use crate::source::answer::{self, Answer};
-
-/// Bytes from one answer that count as progress; fewer do if they are all that was asked for. A
-/// server whose answers all end after some bytes must not keep a run alive for ever.
-const PROGRESS: u64 = 64 << 10;
-/// Failures in a row after which another endpoint is asked where the bytes are.
-const FAILURES_BEFORE_FAILOVER: u32 = 3;
+use crate::source::{self, Opened, Trouble};
 
 /// Why a range was not fetched to its end.
-enum Trouble {
-    /// Worth another try after a pause.
-    Failed(Failure),
-    /// The URL is no longer good.
-    Expired(Location, Failure),
-    /// The file must begin again.
-    Changed(String, String),
-    /// The server knows no ranges.
-    NoRanges,
+enum Halt {
     /// Another connection has the range now, or the file is over.
     Gone,
-    /// No use trying again.
-    Fatal(Error),
+    /// The source's side of it.
+    Trouble(Trouble),
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+impl<T: Into<Trouble>> From<T> for Halt {
+    fn from(trouble: T) -> Self {
+        Self::Trouble(trouble.into())
     }
 }
 
 /// One connection's memory of itself.
 struct Connection {
     index: u16,
-    shape: Shape,
+    estimate: Estimate,
     backoff: Backoff,
 }
 
 /// Serves files until the task is dropped.
 pub(super) async fn work(engine: Arc<Engine>, index: u16) {
-    let mut connection = Connection { index, shape: Shape::default(), backoff: Backoff::default() };
+    let mut connection = Connection { index, estimate: Estimate::default(), backoff: Backoff::default() };
     loop {
-        engine.pace.admitted(index).await;
-        let (file, segment) = engine.next(&connection.shape).await;
+        engine.tuner.admitted(index).await;
+        let (file, segment) = engine.next(&connection.estimate).await;
         file.connections.fetch_add(1, Ordering::Relaxed);
         let fetched = fetch(&engine, &file, &segment, &mut connection).await;
         file.connections.fetch_sub(1, Ordering::Relaxed);
         // Given back before any pause: another connection may have more luck.
         file.release(&segment);
         engine.offer();
-        if let Err(trouble) = fetched {
+        if let Err(Halt::Trouble(trouble)) = fetched {
             settle(&engine, &file, trouble, &mut connection.backoff).await;
         }
     }
 }
 
-/// Does what a failure calls for, and pauses as long as it should.
+/// Does what a trouble calls for, and pauses as long as it should.
 async fn settle(engine: &Engine, file: &Active, trouble: Trouble, backoff: &mut Backoff) {
     match trouble {
-        Trouble::Gone | Trouble::NoRanges => {}
-        Trouble::Fatal(error) => file.fail(error),
-        Trouble::Changed(host, why) => file.stop(Unfinished::Changed { host, why }),
+        // The file is read as a whole from now on.
+        Trouble::NoRanges(_) => {}
+        Trouble::Final(error) => file.fail(error),
+        Trouble::Changed { host, why } => file.stop(Unfinished::Changed { host, why }),
         Trouble::Failed(failure) => pause(engine, file, failure, backoff).await,
-        Trouble::Expired(location, failure) => {
-            if !file.may_renew(&location) {
-                let what = format!("fetching `{}` from {}, with a fresh URL,", file.path, location.host());
-                return file.fail(Error::Refused { what, answer: Box::new(failure) });
-            }
-            match file.source.renew(&location, false).await {
-                Ok(fresh) => {
-                    let path = &file.path;
-                    engine.reporter.report(&Event::Renewed { path, host: &fresh.host() });
+        Trouble::Expired(expired) => {
+            match file.source.renew(expired).await {
+                Ok(origin) => {
+                    engine.reporter.report(&Event::Renewed { path: &file.path, host: origin.as_str() });
                 }
                 Err(error) => return file.fail(error),
             }
@@ -111,9 +92,7 @@ async fn pause(engine: &Engine, file: &Active, failure: Failure, backoff: &mut B
     engine.reporter.report(&Event::Retrying { what: file.path.as_str(), cause: &failure, delay, attempt });
     tokio::select! { () = tokio::time::sleep(delay) => {}, () = file.over() => return }
     if attempt.is_multiple_of(FAILURES_BEFORE_FAILOVER)
-        && file.source.has_alternatives()
-        && let Ok(location) = file.source.location().await
-        && let Err(error) = file.source.renew(&location, true).await
+        && let Err(error) = file.source.fail_over().await
     {
         file.fail(error);
     }
@@ -125,18 +104,19 @@ async fn fetch(
     file: &Active,
     segment: &Segment,
     connection: &mut Connection,
-) -> Result<(), Trouble> {
+) -> Result<(), Halt> {
     let asked = Instant::now();
-    let opened = open(engine, file, segment);
-    let (location, response) = unless_over(engine, file, segment, connection.index, opened).await?;
+    let opened = unless_over(engine, file, segment, connection.index, open(file, segment)).await?;
     let latency = asked.elapsed();
     let flowing = Instant::now();
-    let mut intake = Intake::new(&engine.gate, file, segment).ok_or(Trouble::Gone)?;
-    let received = receive(engine, file, segment, connection, &location, response, &mut intake).await;
-    intake.close().await;
+    let mut assembler = Assembler::new(&engine.admission, file, segment).ok_or(Halt::Gone)?;
+    let origin = opened.origin.clone();
+    let received = receive(engine, file, segment, connection, opened, &mut assembler).await;
+    assembler.close().await;
+    file.note_origin(segment, &origin);
     let received = received?;
-    connection.shape.learn(received, latency, flowing.elapsed());
-    debug!(file = %file.path, start = segment.range.start, received, shape = ?connection.shape, "range finished");
+    connection.estimate.learn(received, latency, flowing.elapsed());
+    debug!(file = %file.path, start = segment.range.start, received, estimate = ?connection.estimate, "range finished");
     Ok(())
 }
 
@@ -147,46 +127,36 @@ async fn unless_over<T>(
     file: &Active,
     segment: &Segment,
     index: u16,
-    step: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
+    step: impl Future<Output = Result<T, Halt>>,
+) -> Result<T, Halt> {
     tokio::select! {
         result = step => result,
-        () = segment.cut.notified() => Err(Trouble::Gone),
-        () = engine.pace.dismissed(index) => Err(Trouble::Gone),
-        () = file.over() => Err(Trouble::Gone),
+        () = segment.cut.notified() => Err(Halt::Gone),
+        () = engine.tuner.dismissed(index) => Err(Halt::Gone),
+        () = file.over() => Err(Halt::Gone),
     }
 }
 
-/// Asks for the range and checks the headers of the answer.
-async fn open(engine: &Engine, file: &Active, segment: &Segment) -> Result<(Location, Response), Trouble> {
-    let location = file.source.location().await.map_err(Trouble::Fatal)?;
-    let whole = file.is_whole();
+/// Asks for the range.
+async fn open(file: &Active, segment: &Segment) -> Result<Opened, Halt> {
     let range = &segment.range;
-    let bounds = (!whole).then(|| (range.start, range.end - 1));
-    let response = file.source.get(&location, bounds, engine.limits.stall_timeout).await?;
-    match answer::judge(location.url(), response, range, file.size).await? {
-        Answer::Part(_) if whole => {
-            Err(net::wrong(location.url(), "a part of a file that was asked for as a whole").into())
+    match file.source.open(range).await {
+        Ok(opened) => {
+            source::check_start(range, &opened.covers, &opened.origin)?;
+            Ok(opened)
         }
-        Answer::Part(response) => {
-            file.note_ranged();
-            check_validator(file, &location, &response)?;
-            Ok((location, response))
+        Err(Trouble::NoRanges(origin)) if *range == (0..file.size) => {
+            let why = "it has no ranges, and not the whole either".into();
+            Err(Failure::Wrong { host: origin.to_string(), why }.into())
         }
-        Answer::Whole(response) if whole || (range.start == 0 && range.end == file.size) => {
-            check_validator(file, &location, &response)?;
-            Ok((location, response))
+        Err(trouble) => {
+            // Before the range is given back, so that nobody takes a part again.
+            if matches!(trouble, Trouble::NoRanges(_)) {
+                file.read_whole();
+            }
+            Err(trouble.into())
         }
-        Answer::Whole(_) if file.fall_back_to_whole() => Err(Trouble::NoRanges),
-        Answer::Whole(_) => Err(net::wrong(location.url(), "the whole file instead of a range").into()),
-        Answer::Expired(failure) => Err(Trouble::Expired(location, failure)),
-        Answer::Changed(why) => Err(Trouble::Changed(location.host(), why)),
     }
-}
-
-fn check_validator(file: &Active, location: &Location, response: &Response) -> Result<(), Trouble> {
-    let proven = file.prove(location, answer::etag(response));
-    proven.map_err(|why| Trouble::Changed(location.host(), why))
 }
 
 /// Passes the body on to the writer. Says how many bytes came.
@@ -195,21 +165,27 @@ async fn receive(
     file: &Active,
     segment: &Segment,
     connection: &mut Connection,
-    location: &Location,
-    mut response: Response,
-    intake: &mut Intake<'_>,
-) -> Result<u64, Trouble> {
+    opened: Opened,
+    assembler: &mut Assembler<'_>,
+) -> Result<u64, Halt> {
+    let Opened { mut body, covers, origin } = opened;
+    let is_metered = file.source.is_metered();
     let (mut received, mut news) = (0, 0);
-    let mut watchdog = Watchdog::new(engine.limits.stall_timeout);
     while !file.is_done(segment) {
-        let next = async { watchdog.chunk(location.url(), &mut response).await.map_err(Trouble::Failed) };
+        let next = async { body.chunk().await.map_err(Halt::from) };
         let Some(mut bytes) = unless_over(engine, file, segment, connection.index, next).await? else {
+            if received >= covers.end - covers.start {
+                // As much as the source had to give; the rest is asked for again.
+                break;
+            }
             let missing = file.missing_of(segment);
-            return Err(Failure::Truncated { host: location.host(), missing }.into());
+            return Err(Failure::Truncated { host: origin.to_string(), missing }.into());
         };
         received += bytes.len() as u64;
-        file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        engine.pace.received(bytes.len());
+        if is_metered {
+            file.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            engine.tuner.received(bytes.len());
+        }
         // Claimed as soon as they are here, so that nobody fetches them again. From here to the
         // writer only the end of the file may interrupt: claimed bytes must arrive.
         let claimed = file.advance(segment, bytes.len());
@@ -222,10 +198,10 @@ async fn receive(
             news = 0;
             progressed(engine, file, &mut connection.backoff);
         }
-        if let Some(throttle) = &engine.throttle {
-            tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Trouble::Gone) }
+        if let Some(throttle) = engine.throttle.as_ref().filter(|_| is_metered) {
+            tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Halt::Gone) }
         }
-        intake.take(claimed.start, bytes).await.map_err(|Over| Trouble::Gone)?;
+        assembler.take(claimed.start, bytes).await.map_err(|Over| Halt::Gone)?;
     }
     Ok(received)
 }

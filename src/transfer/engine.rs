@@ -1,31 +1,30 @@
 //! The engine of a run: the pool of connections, and the threads of each file.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::active::Active;
+use super::blame::{Origins, Suspects};
 use super::connection;
 use super::schedule::Segment;
-use super::tuner::{Pace, SEGMENT_MIN, Shape, Throttle};
-use crate::content::Mismatch;
+use super::tuner::{Estimate, Throttle, Tuner};
+use super::tuning::{HELP_EVERY, SEGMENT_MIN};
+use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
 use crate::retry::Budget;
-use crate::source::Source;
+use crate::source::{Provenance, Source};
 use crate::stop::Stop;
+use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
-use crate::store::gate::Gate;
-use crate::store::hashing::{self, Unverified, Verified};
+use crate::store::filling::{Filled, Filling};
+use crate::store::hashing::{Unverified, Verified};
 use crate::store::partial::Partial;
-use crate::store::writer;
-
-/// Time after which an idle connection looks again whether another one needs help.
-const HELP_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a file was not filled.
 #[derive(Debug)]
@@ -49,6 +48,16 @@ impl From<JoinError> for Unfinished {
     }
 }
 
+impl From<Unverified> for Unfinished {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::Mismatch(mismatch) => Self::Mismatch(mismatch),
+            Unverified::Failed(error) => Self::Failed(error),
+            Unverified::Incomplete => Self::Failed(Error::Internal("the file was closed too early".into())),
+        }
+    }
+}
+
 impl From<Error> for Unfinished {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -56,10 +65,12 @@ impl From<Error> for Unfinished {
 }
 
 /// What a transfer cost.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// Bytes received.
     pub received: u64,
+    /// Who sent what of the file.
+    pub origins: Origins,
 }
 
 /// How many ranges one file still has to offer.
@@ -76,9 +87,9 @@ impl Demand {
 pub struct Engine {
     pub(super) limits: Limits,
     pub(super) reporter: Arc<dyn Reporter>,
-    pub(super) pace: Pace,
+    pub(super) tuner: Tuner,
     pub(super) throttle: Option<Throttle>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) admission: Arc<Admission>,
     stop: Stop,
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
@@ -87,34 +98,37 @@ pub struct Engine {
     demands: Mutex<Vec<Weak<AtomicU64>>>,
     /// Rung when a file has no more to offer.
     satisfied: Notify,
+    /// Bytes that were verified, by who sent them.
+    verified: Mutex<HashMap<Provenance, u64>>,
 }
 
 impl Engine {
     /// An engine without connections; see [`Engine::run`].
     pub fn new(limits: Limits, reporter: Arc<dyn Reporter>, stop: Stop) -> Self {
         Self {
-            pace: Pace::new(limits.connections),
+            tuner: Tuner::new(limits.connections),
             throttle: limits.rate_max.map(Throttle::new),
             limits,
             reporter,
-            gate: Arc::default(),
+            admission: Arc::default(),
             stop,
             files: Mutex::default(),
             work: Notify::new(),
             demands: Mutex::default(),
             satisfied: Notify::new(),
+            verified: Mutex::default(),
         }
     }
 
     /// Keeps the connections at work while `job` runs.
     pub async fn run<T>(self: &Arc<Self>, job: impl Future<Output = T>) -> T {
         let mut tasks = JoinSet::new();
-        for index in 0..self.pace.max() {
+        for index in 0..self.tuner.max() {
             tasks.spawn(connection::work(Arc::clone(self), index));
         }
         let engine = Arc::clone(self);
         tasks.spawn(async move {
-            engine.pace.adjust(engine.limits.connections, || engine.gate.is_crowded()).await;
+            engine.tuner.adjust(engine.limits.connections, || engine.admission.is_crowded()).await;
         });
         job.await
     }
@@ -139,7 +153,7 @@ impl Engine {
         demands.retain(|demand| demand.strong_count() > 0);
         let wanted: u64 =
             demands.iter().filter_map(Weak::upgrade).map(|demand| demand.load(Ordering::Relaxed)).sum();
-        (wanted < u64::from(self.pace.allowed())).then(|| {
+        (wanted < u64::from(self.tuner.allowed())).then(|| {
             let demand = Demand(Arc::new(AtomicU64::new(0)));
             demand.set(bytes);
             demands.push(Arc::downgrade(&demand.0));
@@ -152,57 +166,31 @@ impl Engine {
     pub async fn fill(
         self: &Arc<Self>,
         partial: Arc<Partial>,
-        source: Arc<Source>,
+        source: Arc<dyn Source>,
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let (parcels, received) = mpsc::channel(64);
+        let mut filling = Filling::begin(&partial)?;
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
-        let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.gate)));
-        let active = Arc::new(Active::new(&partial, source, budget, pool, parcels));
-        let hashed = Arc::new(AtomicU64::new(0));
-        let mut writer = spawn_blocking({
-            let partial = Arc::clone(&partial);
-            move || writer::write(&partial, received)
-        });
-        let hasher = spawn_blocking({
-            let (partial, hashed) = (Arc::clone(&partial), Arc::clone(&hashed));
-            move || hashing::follow(partial, &hashed)
-        });
-        let flusher = partial.is_flushed_meanwhile().then(|| {
-            let partial = Arc::clone(&partial);
-            spawn_blocking(move || partial.flush_behind())
-        });
-        self.files().push(Arc::clone(&active));
-        self.work.notify_waiters();
-
-        let show = || {
+        let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
+        let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink()));
+        let listed = Listed::new(self, &active, demand);
+        let show = |filling: &Filling| {
             demand.set(active.remaining());
-            self.show(&active, &partial, &hashed);
+            self.show(&active, filling.progress());
         };
-        let written = watch(&active, &partial, &mut writer, &self.stop, &show).await;
-        self.files().retain(|file| !Arc::ptr_eq(file, &active));
-        demand.set(0);
-        self.satisfied.notify_one();
+        let written = self.watch(&active, &mut filling, &show).await;
+        drop(listed);
         counts.received += active.received.load(Ordering::Relaxed);
+        counts.origins.update(&active.origins());
 
         let result = match written {
-            Ok(()) => verdict(hasher, &partial, &self.stop, &show).await,
-            Err(unfinished) => {
-                let closed = partial.close();
-                let _ = hasher.await;
-                closed.map_err(Unfinished::Failed).and(Err(unfinished))
-            }
+            Ok(()) => filling.finish(&self.stop, show).await.map_err(Unfinished::from),
+            Err(unfinished) => filling.end(&self.stop).await.map_err(Unfinished::Failed).and(Err(unfinished)),
         };
-        if let Some(flusher) = flusher {
-            let closed = partial.close();
-            // A slow disk may take seconds for a flush; a run that is told to stop has one.
-            if self.stop.cause().is_none() {
-                flusher.await?;
-                closed?;
-            }
-        }
-        if result.is_err() {
+        if result.is_ok() {
+            self.trust(&counts.origins);
+        } else {
             let saved = spawn_blocking(move || partial.save()).await?;
             // The first failure is the one to tell; a full disk often makes saving fail too.
             if result.as_ref().is_err_and(|unfinished| !matches!(unfinished, Unfinished::Failed(_))) {
@@ -212,15 +200,66 @@ impl Engine {
         result
     }
 
+    /// Waits until every byte is written, and tells of the progress meanwhile.
+    async fn watch(
+        &self,
+        active: &Active,
+        filling: &mut Filling,
+        show: &impl Fn(&Filling),
+    ) -> Result<(), Unfinished> {
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        let ended_early = loop {
+            tokio::select! {
+                () = active.over() => break None,
+                written = filling.written() => break Some(written),
+                cause = self.stop.raised() => {
+                    active.fail(cause.error("downloading"));
+                    // A writer that waits for a slow disk need not do so any more.
+                    filling.close()?;
+                }
+                _ = ticks.tick() => show(filling),
+            }
+        };
+        let written = match ended_early {
+            Some(written) => {
+                active.fail(Error::Internal("the writer ended early".into()));
+                written
+            }
+            // The connections let go of their sinks; what was sent is still written.
+            None => filling.written().await,
+        };
+        written?;
+        active.stopped().map_or(Ok(()), Err)
+    }
+
+    /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
+    /// run first, then those of whoever has brought the fewest good bytes to this one.
+    pub fn suspects(&self, size: u64, inherited: &RangeSet, origins: &Origins) -> Suspects {
+        let verified = self.verified();
+        Suspects::new(size, inherited, origins, |origin| verified.get(origin).copied().unwrap_or(0))
+    }
+
+    /// Notes that the bytes of a file were right.
+    fn trust(&self, origins: &Origins) {
+        let mut verified = self.verified();
+        for (origin, ranges) in origins.iter() {
+            *verified.entry(origin.clone()).or_default() += ranges.bytes();
+        }
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashMap<Provenance, u64>> {
+        self.verified.lock().expect("nothing panics while it holds the counts")
+    }
+
     /// The next range for an idle connection, of the first file that has one.
-    pub(super) async fn next(&self, shape: &Shape) -> (Arc<Active>, Segment) {
+    pub(super) async fn next(&self, estimate: &Estimate) -> (Arc<Active>, Segment) {
         loop {
             let mut woken = std::pin::pin!(self.work.notified());
             woken.as_mut().enable();
             let files = self.files().clone();
             for steal in [false, true] {
                 for file in &files {
-                    if let Some(segment) = file.next_segment(shape, self.pace.allowed(), steal) {
+                    if let Some(segment) = file.next_segment(estimate, self.tuner.allowed(), steal) {
                         return (Arc::clone(file), segment);
                     }
                 }
@@ -235,18 +274,24 @@ impl Engine {
     /// There may be ranges to take again.
     pub(super) fn offer(&self) {
         self.work.notify_waiters();
-        self.gate.ring();
+        self.admission.ring();
     }
 
-    fn show(&self, active: &Active, partial: &Partial, hashed: &AtomicU64) {
+    fn show(&self, active: &Active, filled: Filled) {
         self.reporter.report(&Event::Progress(&Progress {
             path: &active.path,
             size: active.size,
-            on_disk: partial.written(),
-            hashed: hashed.load(Ordering::Relaxed),
+            on_disk: filled.written,
+            hashed: filled.hashed,
             received: active.received.load(Ordering::Relaxed),
             connections: active.connections.load(Ordering::Relaxed),
         }));
+    }
+
+    /// Whether the disk and the hash keep up with all files.
+    #[cfg(test)]
+    pub(super) fn files_plentiful(&self) -> bool {
+        self.files().iter().filter_map(|file| file.pool.as_ref()).all(|pool| pool.is_plentiful())
     }
 
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Active>>> {
@@ -254,71 +299,27 @@ impl Engine {
     }
 }
 
-type Task<T> = tokio::task::JoinHandle<T>;
-
-/// Waits until every byte is written, and tells of the progress meanwhile.
-async fn watch(
-    active: &Active,
-    partial: &Partial,
-    writer: &mut Task<Result<(), Error>>,
-    stop: &Stop,
-    show: &impl Fn(),
-) -> Result<(), Unfinished> {
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    let ended_early = loop {
-        tokio::select! {
-            () = active.over() => break None,
-            written = &mut *writer => break Some(written),
-            cause = stop.raised() => {
-                active.fail(cause.error("downloading"));
-                // A writer that waits for a slow disk need not do so any more.
-                partial.close()?;
-            }
-            _ = ticks.tick() => show(),
-        }
-    };
-    let written = match ended_early {
-        Some(written) => {
-            active.fail(Error::Internal("the writer ended early".into()));
-            written
-        }
-        // The connections let go of the channel; what is in it is still written.
-        None => writer.await,
-    };
-    written??;
-    active.stopped().map_or(Ok(()), Err)
+/// A file on the list of those that connections work on, for as long as this exists.
+struct Listed<'a> {
+    engine: &'a Engine,
+    active: &'a Arc<Active>,
+    demand: &'a Demand,
 }
 
-/// Waits for the hash of a file that is all there.
-async fn verdict(
-    mut hasher: Task<Result<Verified, Unverified>>,
-    partial: &Arc<Partial>,
-    stop: &Stop,
-    show: &impl Fn(),
-) -> Result<Verified, Unfinished> {
-    // The flush needs no digest and the hash no disk: where both take time they run side by side.
-    let flush = partial.is_flushed_meanwhile().then(|| {
-        let partial = Arc::clone(partial);
-        spawn_blocking(move || partial.flush())
-    });
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    let verdict = loop {
-        tokio::select! {
-            verdict = &mut hasher => break verdict?,
-            cause = stop.raised() => {
-                partial.close()?;
-                return Err(cause.error("verifying").into());
-            }
-            _ = ticks.tick() => show(),
-        }
-    };
-    if let Some(flush) = flush {
-        flush.await??;
+impl<'a> Listed<'a> {
+    fn new(engine: &'a Engine, active: &'a Arc<Active>, demand: &'a Demand) -> Self {
+        engine.files().push(Arc::clone(active));
+        engine.work.notify_waiters();
+        Self { engine, active, demand }
     }
-    show();
-    verdict.map_err(|why| match why {
-        Unverified::Mismatch(mismatch) => Unfinished::Mismatch(mismatch),
-        Unverified::Failed(error) => Unfinished::Failed(error),
-        Unverified::Incomplete => Unfinished::Failed(Error::Internal("the file was closed too early".into())),
-    })
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.engine.files().retain(|file| !Arc::ptr_eq(file, self.active));
+        self.demand.set(0);
+        self.engine.satisfied.notify_one();
+        // Unless it ended before, whoever waited for it is gone, and its connections may go too.
+        self.active.fail(Error::Internal("nobody waits for the file any more".into()));
+    }
 }

@@ -6,27 +6,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::tuner::Shape;
+use super::tuner::Estimate;
+use super::tuning::{HOPELESS, PACE_SHOWN_AFTER, SPLIT_MIN, WINDOW, WORTH_IT};
 use crate::content::RangeSet;
 use crate::store::block::{ALIGNMENT, BLOCK};
-
-/// Less than this is not worth a request of its own.
-const SPLIT_MIN: u64 = 512 << 10;
-/// Seconds after which a connection has shown its pace. Twice as many for one that takes over a range
-/// that hardly moved: a server that is slow to begin, or silent, would otherwise be asked for it
-/// again and again, with no answer and no failure ever.
-const PACE_SHOWN_AFTER: f64 = 0.2;
-/// Seconds that a range must still take for a part of it to be worth a request of its own.
-const WORTH_IT: f64 = 0.1;
-/// Seconds beyond four times what another connection needs: all of the range changes hands.
-const HOPELESS: f64 = 1.0;
-/// How far ahead of the first gap ranges are handed out, so that what is still to be hashed
-/// stays in the page cache.
-const WINDOW: u64 = 512 << 20;
 
 /// A segment: a range under way on one connection.
 #[derive(Debug, Clone)]
@@ -73,7 +61,7 @@ impl Flight {
 
     /// Seconds to the end at the pace so far. One that is too young to have shown a pace is taken
     /// to be as quick as `peer`.
-    fn time_left(&self, peer: &Shape, now: Instant) -> f64 {
+    fn time_left(&self, peer: &Estimate, now: Instant) -> f64 {
         let held = self.held + self.time_held_now(now);
         let age = now.duration_since(self.started).saturating_sub(held).as_secs_f64();
         let pace = if age < 4.0 * peer.latency.as_secs_f64() + self.patience {
@@ -125,10 +113,10 @@ impl Segments {
         Some(self.assign(0..size, now, PACE_SHOWN_AFTER))
     }
 
-    /// All that a hopelessly slow connection still has to do, for one of this shape. The slow one
+    /// All that a hopelessly slow connection still has to do, for a connection of this estimate. The slow one
     /// begins anew elsewhere, and may do better. Only who has shown to be quicker may have it: on a
     /// slow link each newcomer would take from one that is as good as it will be itself.
-    pub(super) fn rescue(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
+    pub(super) fn rescue(&mut self, thief: &Estimate, now: Instant) -> Option<Segment> {
         if !thief.is_known {
             return None;
         }
@@ -145,9 +133,9 @@ impl Segments {
         Some(self.assign(range, now, patience))
     }
 
-    /// A part of what the slowest connection still has to do, for one of this shape. A cut
+    /// A part of what the slowest connection still has to do, for a connection of this estimate. A cut
     /// connection has bytes on the way that nobody reads: it must be worth them.
-    pub(super) fn steal(&mut self, thief: &Shape, now: Instant) -> Option<Segment> {
+    pub(super) fn steal(&mut self, thief: &Estimate, now: Instant) -> Option<Segment> {
         if let Some(segment) = self.rescue(thief, now) {
             return Some(segment);
         }
@@ -161,7 +149,7 @@ impl Segments {
         Some(self.assign(range, now, PACE_SHOWN_AFTER))
     }
 
-    fn slowest(&mut self, peer: &Shape, now: Instant) -> Option<&mut Flight> {
+    fn slowest(&mut self, peer: &Estimate, now: Instant) -> Option<&mut Flight> {
         let under_way = self.flights.iter_mut().filter(|flight| flight.remaining() > 0);
         under_way.max_by(|a, b| a.time_left(peer, now).total_cmp(&b.time_left(peer, now)))
     }
@@ -204,6 +192,12 @@ impl Segments {
         self.flights.iter().find(|flight| flight.id == segment.id).map_or(0, Flight::remaining)
     }
 
+    /// The bytes a segment has brought so far.
+    pub(super) fn received_of(&self, segment: &Segment) -> Range<u64> {
+        let flight = self.flights.iter().find(|flight| flight.id == segment.id);
+        flight.map_or(0..0, |flight| flight.begun_at..flight.position)
+    }
+
     /// Ends a segment; what it did not bring is to be had again.
     pub(super) fn release(&mut self, segment: &Segment) {
         if let Some(at) = self.flights.iter().position(|flight| flight.id == segment.id) {
@@ -236,8 +230,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shape(rate: f64, milliseconds: u64) -> Shape {
-        Shape { rate, latency: Duration::from_millis(milliseconds), is_known: true }
+    fn estimate(rate: f64, milliseconds: u64) -> Estimate {
+        Estimate { rate, latency: Duration::from_millis(milliseconds), is_known: true }
     }
 
     /// What random connections do: take, bring some bytes, fail, steal.
@@ -258,7 +252,7 @@ mod tests {
                 let now = now + Duration::from_millis(n as u64);
                 match what {
                     0 if open.len() < 8 => open.extend(segments.take(amount as u64, now)),
-                    3 if open.len() < 8 => open.extend(segments.steal(&shape(1e6, 1), now)),
+                    3 if open.len() < 8 => open.extend(segments.steal(&estimate(1e6, 1), now)),
                     1 if !open.is_empty() => {
                         let segment = &open[which % open.len()];
                         let claimed = segments.advance(segment, amount);
@@ -287,19 +281,19 @@ mod tests {
         let mut segments = Segments::new(1 << 20, RangeSet::full(1 << 20));
         let slow = segments.take(1 << 20, start).expect("a segment");
         segments.advance(&slow, 10);
-        let thief = segments.steal(&shape(50e6, 40), start + Duration::from_secs(5)).expect("a part");
+        let thief = segments.steal(&estimate(50e6, 40), start + Duration::from_secs(5)).expect("a part");
         assert_eq!(thief.range, 10..1 << 20);
         assert!(segments.is_done(&slow));
     }
 
     #[test]
     fn a_range_that_never_moves_is_taken_over_less_and_less_often() {
-        let (start, size, shape) = (Instant::now(), 1 << 20, shape(50e6, 1));
+        let (start, size, estimate) = (Instant::now(), 1 << 20, estimate(50e6, 1));
         let mut segments = Segments::new(size, RangeSet::full(size));
         let mut slow = segments.take(size, start).expect("a segment");
         let times = (0..60_000).map(|n| Duration::from_millis(n * 10));
         let taken = times.filter(|time| {
-            let Some(thief) = segments.steal(&shape, start + *time) else { return false };
+            let Some(thief) = segments.steal(&estimate, start + *time) else { return false };
             segments.release(&slow);
             slow = thief;
             true
@@ -315,9 +309,9 @@ mod tests {
         let slow = segments.take(4 << 20, start).expect("a segment");
         segments.advance(&slow, 1 << 20);
         let now = start + Duration::from_secs(1);
-        assert!(segments.rescue(&Shape::default(), now).is_none());
-        assert!(segments.rescue(&shape(1e6, 20), now).is_none());
-        assert!(segments.rescue(&shape(100e6, 20), now).is_some());
+        assert!(segments.rescue(&Estimate::default(), now).is_none());
+        assert!(segments.rescue(&estimate(1e6, 20), now).is_none());
+        assert!(segments.rescue(&estimate(100e6, 20), now).is_some());
     }
 
     #[test]
@@ -327,10 +321,10 @@ mod tests {
         let held = segments.take(4 << 20, start).expect("a segment");
         segments.advance(&held, 1 << 20);
         segments.hold(&held, true, start);
-        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(9)).is_none());
+        assert!(segments.rescue(&estimate(50e6, 1), start + Duration::from_secs(9)).is_none());
         segments.hold(&held, false, start + Duration::from_secs(9));
-        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(9)).is_none());
-        assert!(segments.rescue(&shape(50e6, 1), start + Duration::from_secs(19)).is_some());
+        assert!(segments.rescue(&estimate(50e6, 1), start + Duration::from_secs(9)).is_none());
+        assert!(segments.rescue(&estimate(50e6, 1), start + Duration::from_secs(19)).is_some());
     }
 
     #[test]
@@ -339,7 +333,7 @@ mod tests {
         let mut segments = Segments::new(8 << 20, RangeSet::full(8 << 20));
         let other = segments.take(8 << 20, start).expect("a segment");
         segments.advance(&other, 4 << 20);
-        let thief = segments.steal(&shape(4e6, 0), start + Duration::from_secs(1)).expect("a part");
+        let thief = segments.steal(&estimate(4e6, 0), start + Duration::from_secs(1)).expect("a part");
         assert_eq!(thief.range, 6 << 20..8 << 20);
     }
 
@@ -348,6 +342,6 @@ mod tests {
         let start = Instant::now();
         let mut segments = Segments::new(4 << 20, RangeSet::full(4 << 20));
         let _young = segments.take(4 << 20, start).expect("a segment");
-        assert!(segments.steal(&shape(200e6, 1), start + Duration::from_millis(1)).is_none());
+        assert!(segments.steal(&estimate(200e6, 1), start + Duration::from_millis(1)).is_none());
     }
 }

@@ -1,37 +1,20 @@
 //! How many connections are open, how long their ranges are, and how quick they may be.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 use tracing::debug;
 
+use super::tuning::{
+    COLLAPSE, GAIN, LATENCIES_PER_SEGMENT, REST, REST_MAX, RUIN, SEGMENT_MAX, SEGMENT_MIN, START, TICK,
+};
 use crate::request::Connections;
-
-/// Connections at the start.
-const START: u16 = 4;
-/// Time between two looks at the total rate.
-const TICK: Duration = Duration::from_millis(250);
-/// Half as many connections again must bring this much more to be worth it.
-const GAIN: f64 = 1.1;
-/// A fall to this share of the best rate is a collapse: some CDNs punish many connections
-/// (`huggingface_hub#4893`: 4 sustained 300 MB/s where 6 collapsed).
-const COLLAPSE: f64 = 0.6;
-/// A fall to this share is seen in half the time, and ends the connections that are too many.
-const RUIN: f64 = 0.3;
-/// Time after a collapse before growing again; twice as long after each further one.
-const REST: Duration = Duration::from_secs(20);
-const REST_MAX: Duration = Duration::from_mins(10);
-
-/// Shorter ranges lose too much to the latency of their requests.
-pub(super) const SEGMENT_MIN: u64 = 4 << 20;
-const SEGMENT_MAX: u64 = 64 << 20;
-/// A range takes this many times the latency of its request: a loss of 5 %.
-const LATENCIES_PER_SEGMENT: f64 = 20.0;
 
 /// Climbs to the number of connections that brings the most, and comes down when it collapses.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Tuner {
     max: u16,
     /// How many connections may take ranges.
     allowed: watch::Sender<u16>,
@@ -40,7 +23,7 @@ pub(super) struct Pace {
     received: AtomicU64,
 }
 
-impl Pace {
+impl Tuner {
     /// Starts low for `auto`, at the number given otherwise.
     pub(super) fn new(connections: Connections) -> Self {
         let max = connections.max();
@@ -88,7 +71,7 @@ impl Pace {
         if connections != Connections::Auto {
             return std::future::pending().await;
         }
-        let mut climb = Climb::new(self.allowed(), self.max, Instant::now());
+        let mut search = HillClimb::new(self.allowed(), self.max, Instant::now());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before = (0, Instant::now());
@@ -98,8 +81,8 @@ impl Pace {
             let seconds = now.1.duration_since(before.1).as_secs_f64();
             if seconds > 0.0 {
                 let rate = (now.0 - before.0) as f64 / seconds;
-                let allowed = climb.judge(rate, is_crowded(), now.1);
-                self.kept.send_replace(if climb.is_ruined { allowed } else { self.max });
+                let allowed = search.judge(rate, is_crowded(), now.1);
+                self.kept.send_replace(if search.is_ruined { allowed } else { self.max });
                 if self.allowed.send_replace(allowed) != allowed {
                     debug!(allowed, rate, "connections");
                 }
@@ -111,7 +94,7 @@ impl Pace {
 
 /// The decision alone, without a clock of its own.
 #[derive(Debug)]
-struct Climb {
+struct HillClimb {
     current: u16,
     max: u16,
     best: f64,
@@ -125,7 +108,7 @@ struct Climb {
     settled: bool,
 }
 
-impl Climb {
+impl HillClimb {
     fn new(current: u16, max: u16, now: Instant) -> Self {
         Self {
             current,
@@ -182,7 +165,7 @@ impl Climb {
 
 /// What one connection has shown of itself; it decides how long its next range is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct Estimate {
     /// Bytes per second while bytes flow.
     pub(super) rate: f64,
     /// From a request to the first byte of its answer.
@@ -191,13 +174,13 @@ pub(super) struct Shape {
     pub(super) is_known: bool,
 }
 
-impl Default for Shape {
+impl Default for Estimate {
     fn default() -> Self {
         Self { rate: 10e6, latency: Duration::from_millis(20), is_known: false }
     }
 }
 
-impl Shape {
+impl Estimate {
     /// Learns from a finished range.
     pub(super) fn learn(&mut self, bytes: u64, latency: Duration, flowing: Duration) {
         if bytes >= 64 << 10 {
@@ -238,7 +221,7 @@ impl Throttle {
             *paid_until = start + Duration::from_secs_f64(bytes as f64 / self.rate);
             *paid_until
         };
-        tokio::time::sleep_until(until.into()).await;
+        tokio::time::sleep_until(until).await;
     }
 }
 
@@ -246,41 +229,41 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    /// Runs the climb against a link that brings `rate(connections)`.
-    fn climb(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
+    /// Runs the search against a link that brings `rate(connections)`.
+    fn counts_on(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
         let start = Instant::now();
-        let mut climb = Climb::new(START, Connections::AUTO_MAX, start);
-        (0..seconds * 4).map(|n| climb.judge(rate(climb.current), false, start + TICK * n as u32)).collect()
+        let mut search = HillClimb::new(START, Connections::AUTO_MAX, start);
+        (0..seconds * 4).map(|n| search.judge(rate(search.current), false, start + TICK * n as u32)).collect()
     }
 
     #[test]
     fn connections_grow_while_they_bring_more() {
-        let counts = climb(2, |n| f64::from(n) * 25e6);
+        let counts = counts_on(2, |n| f64::from(n) * 25e6);
         assert_eq!(*counts.last().expect("ticks"), Connections::AUTO_MAX);
     }
 
     #[test]
     fn a_link_that_is_full_gets_no_crowd() {
-        let counts = climb(10, |_| 100e6);
+        let counts = counts_on(10, |_| 100e6);
         assert!(*counts.last().expect("ticks") <= START + 3, "{counts:?}");
     }
 
     #[test]
     fn nobody_is_called_to_a_crowd_that_waits_for_the_disk() {
-        let mut climb = Climb::new(START, Connections::AUTO_MAX, Instant::now());
-        assert_eq!(climb.judge(900e6, true, Instant::now()), START);
-        assert_eq!(climb.judge(900e6, true, Instant::now()), START);
+        let mut search = HillClimb::new(START, Connections::AUTO_MAX, Instant::now());
+        assert_eq!(search.judge(900e6, true, Instant::now()), START);
+        assert_eq!(search.judge(900e6, true, Instant::now()), START);
     }
 
     #[test]
     fn a_punished_crowd_goes_home() {
-        let counts = climb(15, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
+        let counts = counts_on(15, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
         assert_eq!(*counts.last().expect("ticks"), 6, "{counts:?}");
     }
 
     #[test]
     fn a_crowd_that_is_punished_again_comes_back_less_and_less_often() {
-        let counts = climb(300, |n| if n > 4 { 12e6 } else { f64::from(n) * 25e6 });
+        let counts = counts_on(300, |n| if n > 4 { 12e6 } else { f64::from(n) * 25e6 });
         let crowded = counts.iter().filter(|count| **count > 4).count();
         assert!(crowded < 24, "{crowded} of {} ticks: {counts:?}", counts.len());
         assert_eq!(counts.iter().rev().take(100).min(), Some(&4));
@@ -288,8 +271,8 @@ mod tests {
 
     #[test]
     fn ranges_grow_with_latency_and_shrink_at_the_end() {
-        let near = Shape { rate: 200e6, latency: Duration::from_millis(1), is_known: true };
-        let far = Shape { rate: 25e6, latency: Duration::from_millis(40), is_known: true };
+        let near = Estimate { rate: 200e6, latency: Duration::from_millis(1), is_known: true };
+        let far = Estimate { rate: 25e6, latency: Duration::from_millis(40), is_known: true };
         assert_eq!(near.segment_length(1 << 40, 8), SEGMENT_MIN);
         assert_eq!(far.segment_length(1 << 40, 8), 20_000_000);
         assert!(far.segment_length(10 << 20, 8) <= 1 << 20);

@@ -5,7 +5,7 @@ use modelfetch::catalog::{Head, next_page, tree};
 use modelfetch::content::{Digest, gguf};
 use modelfetch::net;
 use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, quants, shard_set};
-use modelfetch::source::answer;
+use modelfetch::source::http::parse_content_range;
 use modelfetch::store::journal::Journal;
 use modelfetch::store::receipt::Receipt;
 use reqwest::Url;
@@ -30,7 +30,7 @@ pub(crate) const PARSERS: [Parser; 9] = [
 /// `Content-Range`
 pub(crate) fn content_range(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some((start, end, total)) = answer::parse_content_range(text) {
+    if let Some((start, end, total)) = parse_content_range(text) {
         assert!(start < end && total.is_none_or(|total| end <= total), "{text:?}");
     }
 }

@@ -7,14 +7,13 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::one_file::FileWork;
-use crate::catalog::{Hub, Resolution};
+use crate::catalog::{Hub, Resolution, Snapshot};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::Error;
 use crate::plan::{Action, Item, Plan};
 use crate::report::FileOutcome;
 use crate::request::{Limits, NetworkUse};
-use crate::source::Source;
 use crate::stop::{self, Cause};
 use crate::store::WriteAccess;
 use crate::store::hashing::HashQueue;
@@ -43,6 +42,7 @@ pub(super) async fn work(
         access: Arc::clone(work.access),
         origin: work.resolution.origin(),
         network: work.network,
+        stall_timeout: work.limits.stall_timeout,
         engine: Arc::clone(&engine),
         hashes: HashQueue::default(),
         reporter: Arc::clone(&context.reporter),
@@ -68,6 +68,7 @@ async fn all_files(
 ) -> Result<Vec<FileOutcome>, Error> {
     let plan = work.plan;
     let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
+    let snapshot = Snapshot { hub: Arc::clone(hub), repo: plan.repo.clone(), revision };
     let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
     let mut outcomes = Outcomes::new(plan.items.len());
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Copy) {
@@ -82,10 +83,9 @@ async fn all_files(
             break;
         }
         let url = work.resolution.urls.get(&item.file.path).cloned();
-        let source =
-            Source::new(Arc::clone(hub), plan.repo.clone(), revision.clone(), item.file.clone(), url);
+        let source = snapshot.source(&item.file, url, work.limits.stall_timeout);
         let (of_file, item) = (Arc::clone(of_file), item.clone());
-        tasks.spawn(async move { Ok((index, of_file.settle(&item, Arc::new(source), &demand).await?)) });
+        tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });
     }
     while let Some(finished) = tasks.join_next().await {
         outcomes.note(Some(finished), halt);

@@ -12,12 +12,11 @@ use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Commit, NetworkUse};
-use crate::source::Source;
+use crate::source::{LocalFile, Source};
 use crate::stop::Stop;
 use crate::store::hashing::{HashQueue, Verified};
 use crate::store::partial::Partial;
 use crate::store::{Store, WriteAccess};
-use crate::transfer::blame::Suspects;
 use crate::transfer::{Counts, Demand, Engine, Unfinished};
 
 /// A file that needs nothing.
@@ -50,6 +49,7 @@ pub(super) struct FileWork {
     pub(super) access: Arc<WriteAccess>,
     pub(super) origin: Origin,
     pub(super) network: NetworkUse,
+    pub(super) stall_timeout: Duration,
     pub(super) engine: Arc<Engine>,
     pub(super) hashes: HashQueue,
     pub(super) reporter: Arc<dyn Reporter>,
@@ -63,7 +63,7 @@ impl FileWork {
     pub(super) async fn settle(
         &self,
         item: &Item,
-        source: Arc<Source>,
+        source: Arc<dyn Source>,
         demand: &Demand,
     ) -> Result<FileOutcome, Error> {
         match item.action {
@@ -126,7 +126,7 @@ impl FileWork {
     async fn fetch(
         &self,
         wanted: &WantedFile,
-        source: Arc<Source>,
+        source: Arc<dyn Source>,
         demand: &Demand,
     ) -> Result<FileOutcome, Error> {
         let started = Instant::now();
@@ -167,8 +167,9 @@ impl FileWork {
                     (format!("the file changed on {host}: {why}"), RangeSet::full(wanted.size()))
                 }
                 Unfinished::Mismatch(Mismatch { expected, computed }) => {
-                    let suspects = suspects
-                        .get_or_insert_with(|| Suspects::new(wanted.size(), &inherited.unwrap_or_default()));
+                    let suspects = suspects.get_or_insert_with(|| {
+                        self.engine.suspects(wanted.size(), &inherited.unwrap_or_default(), &counts.origins)
+                    });
                     let Some(part) = suspects.next() else {
                         self.drop_partial(wanted).await?;
                         let (path, size) = (wanted.path.clone(), wanted.size());
@@ -178,11 +179,7 @@ impl FileWork {
                 }
             };
             // Before bytes are thrown away the source says once more what the file should be.
-            let renewal = async {
-                let stale = source.location().await?;
-                source.renew(&stale, false).await
-            };
-            self.stop.or("asking the Hub", renewal).await?;
+            self.stop.or("asking the Hub", source.confirm()).await?;
             self.doubt(&wanted.path, &partial, doubtful, &why).await?;
         }
     }
@@ -231,7 +228,7 @@ impl FileWork {
             let kept = wanted.clone();
             self.change(move |access, origin| access.keep(&kept, origin)).await?;
         } else {
-            let verified = self.copy_bytes(wanted, &original.file).await?;
+            let verified = self.fill_from(&original.file, wanted).await?;
             self.publish(verified).await?;
         }
         let copied = self.outcome(wanted, Done::Copied, 0, started.elapsed());
@@ -239,43 +236,27 @@ impl FileWork {
         Ok(copied)
     }
 
-    async fn copy_bytes(&self, wanted: &WantedFile, original: &WantedFile) -> Result<Verified, Error> {
-        use std::io::Read;
+    /// The bytes of another file on this disk, on the same way as those from a network.
+    async fn fill_from(&self, original: &WantedFile, wanted: &WantedFile) -> Result<Verified, Error> {
+        let path = self.access.store().target_path(original);
+        let opened = {
+            let (access, original) = (Arc::clone(&self.access), original.clone());
+            self.stop.or_blocking("copying", move || access.store().open(&original)).await?
+        };
+        let opened = opened.ok_or_else(|| Error::Meddled { path: path.clone() })?;
+        let source = LocalFile::new(opened, &path, self.stall_timeout);
         let partial = self.open(wanted).await?;
-        let (access, original) = (Arc::clone(&self.access), original.clone());
-        spawn_blocking(move || {
-            let path = access.store().target_path(&original);
-            let mut file =
-                access.store().open(&original)?.ok_or_else(|| Error::Meddled { path: path.clone() })?;
-            let hashed = std::sync::atomic::AtomicU64::new(0);
-            std::thread::scope(|scope| {
-                if partial.is_flushed_meanwhile() {
-                    scope.spawn(|| partial.flush_behind());
-                }
-                let hash = scope.spawn(|| crate::store::hashing::follow(Arc::clone(&partial), &hashed));
-                let mut buffer = vec![0; 1 << 20];
-                let mut offset = 0;
-                let copied = loop {
-                    let length = match file.read(&mut buffer) {
-                        Ok(0) => break Ok(()),
-                        Ok(length) => length,
-                        Err(cause) => break Err(Error::io("read", &path)(cause)),
-                    };
-                    if let Err(error) = partial.write(offset, &buffer[..length]) {
-                        break Err(error);
-                    }
-                    offset += length as u64;
-                };
-                let verified = copied.and_then(|()| {
-                    hash.join()
-                        .expect("a panic ends the process")
-                        .map_err(|_| Error::Meddled { path: path.clone() })
-                });
-                partial.close()?;
-                verified
-            })
-        })
-        .await?
+        self.begin(wanted, partial.written());
+        let demand = self.engine.admit(wanted.size()).await;
+        let filled = self.engine.fill(partial, Arc::new(source), &demand, &mut Counts::default()).await;
+        let error = match filled {
+            Ok(verified) => return Ok(verified),
+            Err(Unfinished::Failed(error)) => return Err(error),
+            // The original was right when it was verified.
+            Err(Unfinished::Changed { .. } | Unfinished::Mismatch(_)) => Error::Meddled { path },
+        };
+        self.drop_partial(wanted).await?;
+        Err(error)
     }
 
     /// Runs work on the disk, one at a time, to its end.

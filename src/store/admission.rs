@@ -9,14 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-/// With the blocks and the HTTP stack's own buffers this bounds the memory of a run, whatever the
-/// size of its files.
-const BYTES: usize = 2 << 20;
+use super::tuning::AHEAD_MAX;
 
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct Admission {
     used: Mutex<usize>,
-    /// Rung when somebody who waits may pass now, or need not pass any more.
+    /// Rung when somebody who waits may go on now, or need not any more.
     moved: Notify,
     /// How many pieces were passed on since somebody last asked, and how many of them had to wait.
     passed: AtomicU32,
@@ -25,50 +23,54 @@ pub(crate) struct Gate {
 
 /// Held for as long as the bytes are in memory.
 #[derive(Debug)]
-pub(crate) struct Pass {
-    gate: Arc<Gate>,
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
     bytes: usize,
 }
 
-/// Where bytes that want to pass are in their file.
+/// Where bytes that ask for a permit are in their file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// They need not pass here.
+pub(crate) enum Position {
+    /// They need no permit.
     Frontier,
-    /// Where they may pass if there is room.
+    /// Where they get one if there is room.
     Ahead,
     /// Where they only would be in the way.
     TooFarAhead,
 }
 
-impl Gate {
+impl Admission {
     /// Waits until `bytes` more may be in memory. `None` if they are at the frontier then.
-    pub(crate) async fn enter(self: &Arc<Self>, bytes: usize, place: impl Fn() -> Place) -> Option<Pass> {
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        bytes: usize,
+        place: impl Fn() -> Position,
+    ) -> Option<Permit> {
         loop {
             let mut moved = std::pin::pin!(self.moved.notified());
             moved.as_mut().enable();
             match place() {
-                Place::Frontier => return None,
-                Place::Ahead => {
-                    if let Some(pass) = self.try_enter(bytes) {
-                        return Some(pass);
+                Position::Frontier => return None,
+                Position::Ahead => {
+                    if let Some(permit) = self.try_enter(bytes) {
+                        return Some(permit);
                     }
                 }
-                Place::TooFarAhead => {}
+                Position::TooFarAhead => {}
             }
             moved.await;
         }
     }
 
     /// Enters if there is room now.
-    pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Pass> {
+    pub(crate) fn try_enter(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let mut used = self.lock();
         // What is larger than the limit passes alone.
-        if *used > 0 && *used + bytes > BYTES {
+        if *used > 0 && *used + bytes > AHEAD_MAX {
             return None;
         }
         *used += bytes;
-        Some(Pass { gate: Arc::clone(self), bytes })
+        Some(Permit { admission: Arc::clone(self), bytes })
     }
 
     /// Who waits has to look again.
@@ -89,15 +91,21 @@ impl Gate {
         2 * self.waited.swap(0, Ordering::Relaxed) > passed
     }
 
+    /// Whether any bytes are in memory.
+    #[cfg(test)]
+    pub(crate) fn is_in_use(&self) -> bool {
+        *self.lock() > 0
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
         self.used.lock().expect("nothing panics while it holds the count")
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
-        *self.gate.lock() -= self.bytes;
-        self.gate.ring();
+        *self.admission.lock() -= self.bytes;
+        self.admission.ring();
     }
 }
 
@@ -107,22 +115,22 @@ mod tests {
 
     #[test]
     fn the_bytes_that_wait_are_bounded() {
-        let gate = Arc::new(Gate::default());
-        let pass = gate.try_enter(BYTES).expect("room");
-        assert!(gate.try_enter(1).is_none());
-        drop(pass);
-        assert!(gate.try_enter(2 * BYTES).is_some());
+        let admission = Arc::new(Admission::default());
+        let permit = admission.try_enter(AHEAD_MAX).expect("room");
+        assert!(admission.try_enter(1).is_none());
+        drop(permit);
+        assert!(admission.try_enter(2 * AHEAD_MAX).is_some());
     }
 
     #[tokio::test]
     async fn who_gets_to_the_frontier_passes_elsewhere() {
-        let gate = Arc::new(Gate::default());
-        let place = Mutex::new(Place::TooFarAhead);
-        let entered = gate.enter(1, || *place.lock().expect("a place"));
+        let admission = Arc::new(Admission::default());
+        let place = Mutex::new(Position::TooFarAhead);
+        let entered = admission.enter(1, || *place.lock().expect("a place"));
         let moves = async {
             tokio::task::yield_now().await;
-            *place.lock().expect("a place") = Place::Frontier;
-            gate.ring();
+            *place.lock().expect("a place") = Position::Frontier;
+            admission.ring();
         };
         let (entered, ()) = tokio::join!(entered, moves);
         assert!(entered.is_none());

@@ -11,7 +11,7 @@ use crate::net::{check_encoding, text_header};
 
 /// What came back.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// 206 with exactly the range.
     Part(Response),
     /// 200 with all bytes from the start: the server did not honour the range.
@@ -23,7 +23,12 @@ pub enum Answer {
 }
 
 /// Judges the headers of an answer. `wanted` is half-open, `size` the whole file's, in bytes.
-pub async fn judge(url: &Url, response: Response, wanted: &Range<u64>, size: u64) -> Result<Answer, Failure> {
+pub(super) async fn judge(
+    url: &Url,
+    response: Response,
+    wanted: &Range<u64>,
+    size: u64,
+) -> Result<Answer, Failure> {
     let status = response.status();
     if matches!(status.as_u16(), 401 | 403 | 404 | 410) {
         return Ok(Answer::Expired(net::bad_status(url, response).await));
@@ -44,8 +49,8 @@ pub async fn judge(url: &Url, response: Response, wanted: &Range<u64>, size: u64
     match status {
         StatusCode::PARTIAL_CONTENT => match check_part(headers, wanted, size) {
             Ok(()) => Ok(Answer::Part(response)),
-            Err(Mismatch::Size(why)) => Ok(Answer::Changed(why)),
-            Err(Mismatch::Range(why)) => Err(net::wrong(url, why)),
+            Err(PartFault::Size(why)) => Ok(Answer::Changed(why)),
+            Err(PartFault::Range(why)) => Err(net::wrong(url, why)),
         },
         StatusCode::OK => match content_length(headers) {
             Some(length) if length == size => Ok(Answer::Whole(response)),
@@ -57,30 +62,30 @@ pub async fn judge(url: &Url, response: Response, wanted: &Range<u64>, size: u64
 }
 
 /// The validator of the file at its place, if the server gives one.
-pub fn etag(response: &Response) -> Option<String> {
+pub(super) fn etag(response: &Response) -> Option<String> {
     text_header(response.headers(), ETAG.as_str())
 }
 
-enum Mismatch {
+enum PartFault {
     Size(String),
     Range(String),
 }
 
-fn check_part(headers: &HeaderMap, wanted: &Range<u64>, size: u64) -> Result<(), Mismatch> {
+fn check_part(headers: &HeaderMap, wanted: &Range<u64>, size: u64) -> Result<(), PartFault> {
     let text = text_header(headers, CONTENT_RANGE.as_str())
-        .ok_or_else(|| Mismatch::Range("a 206 without Content-Range".into()))?;
+        .ok_or_else(|| PartFault::Range("a 206 without Content-Range".into()))?;
     let (start, end, total) =
-        parse_content_range(&text).ok_or_else(|| Mismatch::Range(format!("Content-Range is {text:?}")))?;
+        parse_content_range(&text).ok_or_else(|| PartFault::Range(format!("Content-Range is {text:?}")))?;
     if let Some(total) = total.filter(|total| *total != size) {
-        return Err(Mismatch::Size(format!("its size there is {total}, announced were {size} bytes")));
+        return Err(PartFault::Size(format!("its size there is {total}, announced were {size} bytes")));
     }
     if start != wanted.start || end != wanted.end {
         let asked = format!("{}-{}", wanted.start, wanted.end - 1);
-        return Err(Mismatch::Range(format!("Content-Range is {text:?}, asked for were bytes {asked}")));
+        return Err(PartFault::Range(format!("Content-Range is {text:?}, asked for were bytes {asked}")));
     }
     match content_length(headers) {
         Some(length) if length != end - start => {
-            Err(Mismatch::Range(format!("Content-Length is {length}, Content-Range {text:?}")))
+            Err(PartFault::Range(format!("Content-Length is {length}, Content-Range {text:?}")))
         }
         _ => Ok(()),
     }

@@ -1,0 +1,37 @@
+//! Where the bytes of one content are now: a question that the HTTP source asks, and a catalog answers.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reqwest::{Response, Url};
+
+use crate::content::Digest;
+use crate::error::{Error, Failure};
+
+/// Knows where one content is.
+pub trait Locate: Send + Sync {
+    /// Asks where it is, beginning with another endpoint than the first. Retries by itself.
+    fn locate(&self, first: usize) -> BoxFuture<'_, Result<Located, Error>>;
+
+    /// How many endpoints there are to ask.
+    fn places(&self) -> usize;
+
+    /// Sends one GET there, for an inclusive range of bytes or for all; `timeout` is for the headers.
+    fn get<'a>(
+        &'a self,
+        url: &'a Url,
+        range: Option<(u64, u64)>,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Response, Failure>>;
+}
+
+/// The place, and what is announced to be there.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Whose query may be a secret.
+    pub url: Url,
+    /// Length in bytes.
+    pub size: u64,
+    /// What the bytes hash to, if that is told.
+    pub digest: Option<Digest>,
+}

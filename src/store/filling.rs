@@ -1,0 +1,271 @@
+//! A content while it is being filled, and the one owner of the threads at work on it.
+//!
+//! The writer takes bytes from all connections, the hash follows it, and for a file that is worth it a
+//! flusher runs behind, so that never much is dirty. They wait for each other: a partial file is written
+//! to only where all of them run, and whoever drops a [`Filling`] has told them to end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::hashing::{self, Unverified, Verified};
+use super::partial::Partial;
+use super::tuning::{JOIN_PATIENCE, QUEUE};
+use super::writer::{self, Payload};
+use crate::error::Error;
+use crate::report::PROGRESS_EVERY;
+use crate::stop::Stop;
+
+/// The session of one content being filled.
+#[derive(Debug)]
+pub struct Filling {
+    partial: Arc<Partial>,
+    payloads: Option<mpsc::Sender<Payload>>,
+    /// The same, for as long as somebody else has a sink.
+    wake: mpsc::WeakSender<Payload>,
+    /// Nothing that still waits for the writer need be written.
+    abandoned: Arc<AtomicBool>,
+    hashed: Arc<AtomicU64>,
+    writer: Option<Worker<Result<(), Error>>>,
+    hash: Option<Worker<Result<Verified, Unverified>>>,
+    flusher: Option<Worker<()>>,
+    last_flush: Option<Worker<Result<(), Error>>>,
+}
+
+/// How far a filling is, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Filled {
+    /// On the disk, or in its cache.
+    pub written: u64,
+    /// Hashed, from the start.
+    pub hashed: u64,
+}
+
+impl Filling {
+    /// Starts the threads.
+    pub fn begin(partial: &Arc<Partial>) -> Result<Self, Error> {
+        let (payloads, received) = mpsc::channel(QUEUE);
+        let mut filling = Self {
+            partial: Arc::clone(partial),
+            wake: payloads.downgrade(),
+            payloads: Some(payloads),
+            abandoned: Arc::default(),
+            hashed: Arc::default(),
+            writer: None,
+            hash: None,
+            flusher: None,
+            last_flush: None,
+        };
+        // Should one thread not start, dropping the filling ends those before it.
+        let abandoned = Arc::clone(&filling.abandoned);
+        let work = move |partial: Arc<Partial>| writer::write(&partial, received, &abandoned);
+        filling.writer = Some(Worker::start("write", partial, work)?);
+        let hashed = Arc::clone(&filling.hashed);
+        let work = move |partial: Arc<Partial>| hashing::follow(partial, &hashed);
+        filling.hash = Some(Worker::start("hash", partial, work)?);
+        if partial.is_flushed_meanwhile() {
+            let work = |partial: Arc<Partial>| partial.flush_behind();
+            filling.flusher = Some(Worker::start("flush behind", partial, work)?);
+        }
+        Ok(filling)
+    }
+
+    /// Where bytes go. The writer waits for more until every sink is dropped.
+    ///
+    /// # Panics
+    /// Once the writer was waited for.
+    pub(crate) fn sink(&self) -> mpsc::Sender<Payload> {
+        self.payloads.clone().expect("nobody asks for a sink when all is written")
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Filled {
+        Filled { written: self.partial.written(), hashed: self.hashed.load(Ordering::Relaxed) }
+    }
+
+    /// Waits until what was sent is written and nobody can send more. May be called again if it was
+    /// interrupted, and not after it was not.
+    pub(crate) async fn written(&mut self) -> Result<(), Error> {
+        self.payloads = None;
+        let written = outcome(&mut self.writer).await?;
+        written.unwrap_or_else(|| Err(Error::Internal("the writer was waited for twice".into())))
+    }
+
+    /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for them.
+    /// Fails if a flush had failed.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.partial.close()
+    }
+
+    /// Waits for the hash of a content that is all there, with `show` called now and then.
+    pub(crate) async fn finish(mut self, stop: &Stop, show: impl Fn(&Self)) -> Result<Verified, Unverified> {
+        let verdict = self.verdict(stop, show).await;
+        match self.end(stop).await {
+            Ok(()) => verdict,
+            Err(error) => Err(Unverified::Failed(error)),
+        }
+    }
+
+    async fn verdict(&mut self, stop: &Stop, show: impl Fn(&Self)) -> Result<Verified, Unverified> {
+        // The flush needs no digest and the hash no disk: where both take time they run side by side.
+        if self.partial.is_flushed_meanwhile() {
+            let work = |partial: Arc<Partial>| partial.flush();
+            self.last_flush = Some(Worker::start("flush", &self.partial, work)?);
+        }
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        let verdict = loop {
+            tokio::select! {
+                verdict = outcome(&mut self.hash) => break verdict?,
+                cause = stop.raised() => {
+                    self.close()?;
+                    return Err(cause.error("verifying").into());
+                }
+                _ = ticks.tick() => show(self),
+            }
+        };
+        outcome(&mut self.last_flush).await?.transpose()?;
+        show(self);
+        verdict.unwrap_or(Err(Unverified::Incomplete))
+    }
+
+    /// Ends the threads and waits for them. Fails if a flush had failed.
+    pub(crate) async fn end(mut self, stop: &Stop) -> Result<(), Error> {
+        let closed = self.close();
+        // Without all bytes there is no verdict.
+        let _ = outcome(&mut self.hash).await?;
+        // A slow disk may take seconds for a flush; a run that is told to stop has one.
+        if stop.cause().is_none() {
+            outcome(&mut self.flusher).await?;
+        }
+        closed
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.payloads = None;
+        if let Some(sink) = self.wake.upgrade() {
+            // Others may keep theirs for a while. Where there is no room the writer is awake.
+            let _ = sink.try_send(Payload::Nothing);
+        }
+        // The error of a flush is of no use to who did not wait for it.
+        let _ = self.close();
+        let threads = [
+            self.writer.take().map(|writer| writer.thread),
+            self.hash.take().map(|hash| hash.thread),
+            self.flusher.take().map(|flusher| flusher.thread),
+            self.last_flush.take().map(|flush| flush.thread),
+        ];
+        let patience = Instant::now() + JOIN_PATIENCE;
+        for thread in threads.into_iter().flatten() {
+            while !thread.is_finished() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // What it panicked with was shown already.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl From<Error> for Unverified {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A thread of its own: it may take as long as the whole download, and the runtime's are few.
+#[derive(Debug)]
+struct Worker<T> {
+    thread: JoinHandle<()>,
+    result: oneshot::Receiver<T>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn start(
+        name: &str,
+        partial: &Arc<Partial>,
+        work: impl FnOnce(Arc<Partial>) -> T + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (sender, result) = oneshot::channel();
+        let of = Arc::clone(partial);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            // Nobody may be left to hear of it.
+            let _ = sender.send(work(of));
+        });
+        Ok(Self { thread: thread.map_err(Error::io("start a thread for", partial.path()))?, result })
+    }
+}
+
+/// Waits for what a thread has to say, which it says once. Until then it keeps its place, so that
+/// whoever waits may be interrupted.
+async fn outcome<T>(worker: &mut Option<Worker<T>>) -> Result<Option<T>, Error> {
+    let Some(waited_for) = worker else { return Ok(None) };
+    let result = (&mut waited_for.result).await;
+    *worker = None;
+    result.map(Some).map_err(|_| Error::Internal("a thread ended without a word".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::admission::Admission;
+    use super::super::journal::Partials;
+    use super::*;
+    use crate::content::{Content, Digest};
+    use crate::plan::WantedFile;
+    use crate::request::{RepoId, RepoKind};
+    use crate::stop;
+
+    fn partial(dir: &std::path::Path, size: u64) -> Arc<Partial> {
+        let digest = Digest::from_etag(&"ab".repeat(32)).expect("a digest");
+        let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
+        let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
+        Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))
+    }
+
+    /// Bytes ahead of the frontier, as a connection sends them.
+    async fn send(filling: &Filling, admission: &Arc<Admission>, offset: u64, length: usize) {
+        let permit = loop {
+            match admission.try_enter(length) {
+                Some(permit) => break permit,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let bytes = bytes::Bytes::from(vec![7; length]);
+        let sent = filling.sink().send(Payload::Chunk { offset, bytes, _permit: permit }).await;
+        sent.map_err(drop).expect("a writer");
+    }
+
+    #[tokio::test]
+    async fn more_than_may_be_dirty_is_written_through_any_filling() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut filling = Filling::begin(&partial(dir.path(), 96 << 20)).expect("begun");
+        let admission = Arc::default();
+        for n in 0..96 {
+            send(&filling, &admission, n << 20, 1 << 20).await;
+        }
+        filling.written().await.expect("written");
+        assert_eq!(filling.progress().written, 96 << 20);
+        let (_halt, stop) = stop::channel(None);
+        let verdict = filling.finish(&stop, |_| {}).await;
+        assert!(matches!(verdict, Err(Unverified::Mismatch(_))), "{verdict:?}");
+    }
+
+    #[tokio::test]
+    async fn a_filling_that_is_dropped_leaves_no_thread_behind() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = partial(dir.path(), 96 << 20);
+        let filling = Filling::begin(&partial).expect("begun");
+        send(&filling, &Arc::default(), 5, 1000).await;
+        // A connection that does not know yet.
+        let sink = filling.sink();
+        drop(filling);
+        assert!(sink.is_closed(), "the writer waits for more");
+        assert_eq!(Arc::strong_count(&partial), 1, "a thread holds the file");
+    }
+}
