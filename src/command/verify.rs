@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::{Context, fetch};
-use crate::content::{Content, Digest};
+use crate::content::{Content, Sha256};
 use crate::disk::Dir;
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -147,7 +147,7 @@ fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> 
     };
     let at = if path.exists() { path.to_owned() } else { in_dir };
     let size = open_at(&at)?.map(|file| file.metadata().map_err(Error::io("look at", &at))).transpose()?;
-    let content = Content::new(size.map_or(0, |metadata| metadata.len()), Digest::Sha256(pin));
+    let content = Content::of_sha256(size.map_or(0, |metadata| metadata.len()), pin);
     let wanted = WantedFile { path: named.unwrap_or(name), content };
     Ok(Subject { place: Place::At(at), wanted, receipt: None })
 }
@@ -170,10 +170,10 @@ impl Subject {
     }
 
     /// The user's digest wins over the receipt's.
-    fn pin(&mut self, pin: crate::content::Sha256) {
+    fn pin(&mut self, pin: Sha256) {
         let content = self.wanted.content;
         let pinned = content.with_sha256(pin);
-        self.wanted.content = pinned.unwrap_or(Content::new(content.size(), Digest::Sha256(pin)));
+        self.wanted.content = pinned.unwrap_or(Content::of_sha256(content.size(), pin));
     }
 
     async fn check(&self, hashes: &HashQueue, context: &Context) -> Result<Checked, Error> {

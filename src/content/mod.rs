@@ -35,6 +35,11 @@ impl Content {
         Self { size, sha256, git_sha1 }
     }
 
+    /// Of `size` bytes with this SHA-256, such as a user pins.
+    pub fn of_sha256(size: u64, digest: Sha256) -> Self {
+        Self::new(size, Digest::Sha256(digest))
+    }
+
     /// Of `size` bytes with these digests; `None` if there is none.
     pub fn of_digests(size: u64, sha256: Option<Sha256>, git_sha1: Option<GitSha1>) -> Option<Self> {
         (sha256.is_some() || git_sha1.is_some()).then_some(Self { size, sha256, git_sha1 })

@@ -1,6 +1,6 @@
 //! Values for the reporters' tests.
 
-use crate::content::{Content, Digest};
+use crate::content::Content;
 use crate::plan::{Action, Item, Plan, Targets, WantedFile};
 use crate::report::{Done, FileOutcome, Outcome};
 use crate::request::{RepoId, RepoKind, RepoPath};
@@ -39,8 +39,8 @@ pub(super) fn plan(files: u64) -> Plan {
     const SIZE: u64 = 1_000_000_000;
     let item = |number: u64| {
         let path = path(&format!("{number}.gguf"));
-        let digest = Digest::Sha256("00".repeat(32).parse().expect("digest"));
-        Item { file: WantedFile { path, content: Content::new(SIZE, digest) }, action: Action::Fetch }
+        let digest = "00".repeat(32).parse().expect("digest");
+        Item { file: WantedFile { path, content: Content::of_sha256(SIZE, digest) }, action: Action::Fetch }
     };
     Plan {
         repo: repo(),

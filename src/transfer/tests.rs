@@ -9,7 +9,7 @@ use sha2::Digest as _;
 use tokio::time::Instant;
 
 use super::{Counts, Engine, Unfinished};
-use crate::content::{Content, Digest, RangeSet, Sha256};
+use crate::content::{Content, RangeSet, Sha256};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::{Event, Reporter};
@@ -31,10 +31,10 @@ fn content(length: usize) -> Bytes {
 }
 
 fn partial(dir: &std::path::Path, name: &str, content: &Bytes) -> Arc<Partial> {
-    let digest = Digest::Sha256(Sha256::from_bytes(sha2::Sha256::digest(content).into()));
+    let digest = Sha256::from_bytes(sha2::Sha256::digest(content).into());
     let file = WantedFile {
         path: name.parse().expect("a path"),
-        content: Content::new(content.len() as u64, digest),
+        content: Content::of_sha256(content.len() as u64, digest),
     };
     let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
     Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))

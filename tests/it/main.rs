@@ -26,6 +26,7 @@ mod records;
 mod requests;
 mod resolve;
 mod resume;
+mod rooms;
 mod smoke;
 mod snapshot;
 mod stops;

@@ -18,7 +18,7 @@ use reqwest::{Response, Url};
 use tokio::sync::Mutex;
 
 use super::{Body, Expired, Opened, Provenance, Source, Trouble};
-use crate::content::{Content, Digest};
+use crate::content::Content;
 use crate::error::Error;
 use crate::net;
 use crate::plan::WantedFile;
@@ -215,12 +215,10 @@ impl<L: Locate> Source for HttpSource<L> {
 /// Whether what is announced now cannot be the content. A digest of another kind than the one the
 /// bytes are verified against says nothing.
 fn contradicts(located: &Located, content: &Content) -> bool {
-    let other_digest = match located.digest {
-        Some(Digest::Sha256(announced)) => content.sha256().is_some_and(|known| known != announced),
-        Some(Digest::GitSha1(announced)) => content.git_sha1().is_some_and(|known| known != announced),
-        None => false,
-    };
-    located.size != content.size() || other_digest
+    match located.digest {
+        Some(digest) => !Content::new(located.size, digest).may_be(content),
+        None => located.size != content.size(),
+    }
 }
 
 fn chunks(url: Url, response: Response) -> BoxStream<'static, Result<Bytes, Trouble>> {

@@ -1,5 +1,6 @@
 //! The HTTP source against answers that are made up on the spot.
 
+use crate::content::Digest;
 use std::sync::atomic::AtomicU32;
 
 use super::*;
