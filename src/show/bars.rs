@@ -84,6 +84,8 @@ impl BarState {
             }
             Event::Started { path, size, resumed, hash_only } => {
                 let track = Track::new(now, *size, *resumed, *hash_only);
+                // Again, if what was there turned out to be wrong.
+                self.active.retain(|(active, _)| active != *path);
                 self.active.push(((*path).clone(), track));
             }
             Event::Published(outcome) => {
@@ -227,6 +229,14 @@ mod tests {
         );
         assert!(lines[2].contains("4 conn."), "{shown}");
         assert!(lines[3].starts_with("1.gguf"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_was_hashed_in_vain_has_one_bar() {
+        let path = path("0.gguf");
+        let started = |hash_only| Event::Started { path: &path, size: 1_000, resumed: 0, hash_only };
+        let shown = screen(&[started(true), started(false)]);
+        assert_eq!(shown.lines().count(), 1, "{shown}");
     }
 
     #[test]
