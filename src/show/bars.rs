@@ -84,6 +84,8 @@ impl BarState {
             }
             Event::Started { path, size, resumed, hash_only } => {
                 let track = Track::new(now, *size, *resumed, *hash_only);
+                // Again, if what was there turned out to be wrong.
+                self.active.retain(|(active, _)| active != *path);
                 self.active.push(((*path).clone(), track));
             }
             Event::Published(outcome) => {
@@ -156,34 +158,21 @@ fn far(track: &Track, now: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::Arc;
+
+    use indicatif::{InMemoryTerm, TermLike};
 
     use super::super::Totals;
     use super::super::fixture::{self, path};
-    use super::super::screen::Size;
     use super::*;
 
-    const LINES: u16 = 25;
-    const COLUMNS: u16 = 100;
-
     #[derive(Clone)]
-    struct Terminal(Arc<Mutex<vt100::Parser>>);
-
-    impl Terminal {
-        fn contents(&self) -> String {
-            let parser = self.0.lock().expect("terminal");
-            let rows: Vec<_> =
-                parser.screen().rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
-            rows.join("\n").trim_end().to_owned()
-        }
-    }
+    struct Terminal(InMemoryTerm);
 
     impl Write for Terminal {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             // What a terminal's driver does.
             let text = String::from_utf8_lossy(bytes).replace('\n', "\r\n");
-            self.0.lock().expect("terminal").process(text.as_bytes());
-            Ok(bytes.len())
+            self.0.write_str(&text).map(|()| bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -193,14 +182,13 @@ mod tests {
 
     /// Bars on a terminal in memory.
     fn bars() -> (Bars, Terminal) {
-        let terminal = Terminal(Arc::new(Mutex::new(vt100::Parser::new(LINES, COLUMNS, 0))));
-        let size = || Size { columns: COLUMNS.into(), lines: LINES.into() };
-        (Bars::new(Writer::new(terminal.clone(), size)), terminal)
+        let terminal = Terminal(InMemoryTerm::new(25, 100));
+        (Bars::new(Writer::new(terminal.clone(), || (25, 100))), terminal)
     }
 
     fn shown(bars: &Bars, terminal: &Terminal) -> String {
         bars.writer.drain(None);
-        terminal.contents()
+        terminal.0.contents()
     }
 
     /// What a terminal shows after `events`.
@@ -241,6 +229,14 @@ mod tests {
         );
         assert!(lines[2].contains("4 conn."), "{shown}");
         assert!(lines[3].starts_with("1.gguf"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_was_hashed_in_vain_has_one_bar() {
+        let path = path("0.gguf");
+        let started = |hash_only| Event::Started { path: &path, size: 1_000, resumed: 0, hash_only };
+        let shown = screen(&[started(true), started(false)]);
+        assert_eq!(shown.lines().count(), 1, "{shown}");
     }
 
     #[test]

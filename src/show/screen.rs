@@ -1,11 +1,12 @@
-//! Rows that stay below the text on a terminal, and are drawn again when they change.
+//! Rows that stay below the text on a terminal. indicatif draws them, and the writer writes the drawing.
 
-use std::fmt::Write;
+use std::io;
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use unicode_width::UnicodeWidthChar;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use crate::words::is_printable;
+use crate::words::one_line;
 
 /// Columns for a name.
 const NAME_WIDTH: usize = 24;
@@ -23,156 +24,169 @@ pub(super) enum Row {
     },
 }
 
-/// Of a terminal.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    pub(super) columns: usize,
-    pub(super) lines: usize,
-}
+/// Lines and columns of a terminal.
+pub(super) type Size = (u16, u16);
 
-impl Default for Size {
-    /// What terminals have had for fifty years.
-    fn default() -> Self {
-        Self { columns: 80, lines: 24 }
-    }
-}
-
-impl Size {
-    /// As the terminal says, if it does.
-    pub(super) fn of(terminal: impl AsFd) -> Self {
-        let size = rustix::termios::tcgetwinsize(terminal).ok();
-        let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
-        size.map_or_else(Self::default, |size| Self {
-            columns: size.ws_col.into(),
-            lines: size.ws_row.into(),
-        })
+/// As the terminal says, or what terminals have had for fifty years.
+pub(super) fn size_of(terminal: impl AsFd) -> Size {
+    match rustix::termios::tcgetwinsize(terminal) {
+        // In no room for the widest character indicatif would panic.
+        Ok(size) if size.ws_row > 0 && size.ws_col > 3 => (size.ws_row, size.ws_col),
+        _ => (24, 80),
     }
 }
 
 /// What stands on the terminal.
-#[derive(Debug, Default)]
 pub(super) struct Screen {
-    /// The cursor is at the end of the last of this many rows.
-    rows: usize,
+    canvas: Canvas,
+    rows: MultiProgress,
+    bars: Vec<ProgressBar>,
 }
 
 impl Screen {
+    pub(super) fn new(size: fn() -> Size) -> Self {
+        let canvas = Canvas { size, drawn: Arc::default() };
+        // As seldom as can be: a bar that changes draws them all, and a frame needs that once.
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(canvas.clone()), 1);
+        Self { canvas, rows: MultiProgress::with_draw_target(target), bars: Vec::new() }
+    }
+
     /// The bytes that put `text` above `rows`.
-    pub(super) fn frame(&mut self, text: &str, rows: &[Row], size: impl Fn() -> Size) -> String {
-        let mut frame = String::new();
-        if self.rows > 0 {
-            frame.push('\r');
-            if self.rows > 1 {
-                let _ = write!(frame, "\u{1b}[{}A", self.rows - 1);
-            }
-            frame.push_str("\u{1b}[J");
+    pub(super) fn frame(&mut self, text: &str, rows: &[Row]) -> String {
+        if !text.is_empty() || rows.is_empty() {
+            let _ = self.rows.clear();
+            // Not by `MultiProgress::println`, which fills each line with blanks.
+            self.canvas.drawn().push_str(text);
         }
-        frame.push_str(text);
-        self.rows = 0;
-        if !rows.is_empty() {
-            let Size { columns, lines } = size();
-            self.rows = rows.len().min(lines.saturating_sub(1).max(1));
-            // A row that fills its line would leave the cursor where terminals disagree.
-            let rows: Vec<_> =
-                rows[..self.rows].iter().map(|row| row.in_columns(columns.saturating_sub(1))).collect();
-            frame.push_str(&rows.join("\n"));
+        for bar in self.bars.drain(rows.len().min(self.bars.len())..) {
+            self.rows.remove(&bar);
         }
-        frame
+        self.bars.resize_with(rows.len(), || self.rows.add(ProgressBar::hidden()));
+        for (bar, row) in self.bars.iter().zip(rows) {
+            row.show(bar);
+        }
+        if let Some(last) = self.bars.last() {
+            last.force_draw();
+        }
+        std::mem::take(&mut *self.canvas.drawn())
     }
 }
 
 impl Row {
-    fn in_columns(&self, columns: usize) -> String {
+    fn show(&self, bar: &ProgressBar) {
+        let style = |template| ProgressStyle::with_template(template).expect("the template is valid");
         match self {
-            Self::Line(text) => cut(text, columns),
+            Self::Line(text) => {
+                bar.set_style(style("{wide_msg}"));
+                bar.set_message(text.clone());
+            }
             Self::Bar { name, done, size, text } => {
-                let (name, text) = (in_name_column(name), cut(text, columns));
-                let room = columns.saturating_sub(NAME_WIDTH + 2 + width(&text));
-                cut(&format!("{name} {} {text}", bar(*done, *size, room)), columns)
+                let template = format!("{{prefix:{NAME_WIDTH}}} {{wide_bar}} {{msg}}");
+                bar.set_style(style(&template).progress_chars("━╸ "));
+                bar.set_prefix(fitted(&one_line(name)));
+                bar.set_length(*size);
+                bar.set_position(*done);
+                bar.set_message(text.clone());
             }
         }
     }
 }
 
-/// As in `━━━╸   `.
-fn bar(done: u64, size: u64, columns: usize) -> String {
-    let full = u128::from(done.min(size)) * columns as u128 / u128::from(size.max(1));
-    let full = if size == 0 { columns } else { usize::try_from(full).unwrap_or(columns) };
-    let head = if done > 0 && full < columns { "╸" } else { "" };
-    let rest = columns - full - usize::from(!head.is_empty());
-    format!("{}{head}{}", "━".repeat(full), " ".repeat(rest))
-}
-
-/// The name in a column of fixed width. Its end tells the files of a repository apart.
-fn in_name_column(name: &str) -> String {
-    let name = cut(name, usize::MAX);
-    let mut used = width(&name);
-    if used <= NAME_WIDTH {
-        return name + &" ".repeat(NAME_WIDTH - used);
+/// The end of a name that is too long: it tells the files of a repository apart.
+fn fitted(name: &str) -> String {
+    match name.chars().count().checked_sub(NAME_WIDTH) {
+        None | Some(0) => name.to_owned(),
+        Some(excess) => "…".chars().chain(name.chars().skip(excess + 1)).collect(),
     }
-    let mut rest = name.chars();
-    while used >= NAME_WIDTH {
-        used -= rest.next().map_or(used, columns_of);
+}
+
+/// Takes down what indicatif draws. Its own terminal would lose, or write twice, what a full one does not take.
+#[derive(Debug, Clone)]
+struct Canvas {
+    size: fn() -> Size,
+    drawn: Arc<Mutex<String>>,
+}
+
+impl Canvas {
+    fn drawn(&self) -> MutexGuard<'_, String> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    format!("…{}{}", rest.as_str(), " ".repeat(NAME_WIDTH - 1 - used))
+
+    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
+        // A terminal takes 0 for 1.
+        if n == 0 { Ok(()) } else { self.write_str(&format!("\u{1b}[{n}{direction}")) }
+    }
 }
 
-/// As much of the text as fits, without what would move the cursor.
-fn cut(text: &str, columns: usize) -> String {
-    let mut left = columns;
-    let fits = |c: &char| {
-        let fits = columns_of(*c) <= left;
-        left = left.saturating_sub(columns_of(*c));
-        fits
-    };
-    text.chars().filter(|c| is_printable(*c)).take_while(fits).collect()
-}
+impl TermLike for Canvas {
+    fn width(&self) -> u16 {
+        (self.size)().1
+    }
 
-fn width(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
+    fn height(&self) -> u16 {
+        (self.size)().0
+    }
 
-fn columns_of(c: char) -> usize {
-    c.width().unwrap_or(0)
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.drawn().push_str(text);
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.write_str("\r\u{1b}[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use indicatif::InMemoryTerm;
+
     use super::*;
 
-    fn row(name: &str, done: u64, text: &str) -> Row {
-        Row::Bar { name: name.into(), done, size: 100, text: text.into() }
-    }
-
-    #[test]
-    fn a_bar_fills_the_room_between_name_and_words_and_no_row_is_too_long() {
-        let name = "model.gguf              ";
-        assert_eq!(row("model.gguf", 50, "50 %").in_columns(40), format!("{name} ━━━━━╸     50 %"));
-        assert_eq!(row("model.gguf", 0, "0 %").in_columns(40), format!("{name}             0 %"));
-        assert_eq!(row("model.gguf", 100, "100 %").in_columns(40), format!("{name} ━━━━━━━━━ 100 %"));
-        for columns in 0..120 {
-            for name in [
-                "a",
-                "ein/sehr/langer/Name/mit/Ordnern.gguf",
-                "模型模型模型模型模型模型模型模型",
-                "a\u{1b}[2Jb\n",
-            ] {
-                for text in ["", "45 % of 1.00 GB, 48.1 MB/s, 2 min 18 s left, 4 conn."] {
-                    let row = row(name, 45, text).in_columns(columns);
-                    assert!(width(&row) <= columns, "{columns}: {row:?}");
-                    assert!(!row.contains(['\u{1b}', '\n']), "{row:?}");
-                }
-            }
+    /// What a terminal of 5 lines and 60 columns shows after these frames.
+    fn shown(frames: &[(&str, &[Row])]) -> String {
+        let terminal = InMemoryTerm::new(5, 60);
+        let mut screen = Screen::new(|| (5, 60));
+        for (text, rows) in frames {
+            // As a terminal's driver does.
+            let frame = screen.frame(text, rows).replace('\n', "\r\n");
+            terminal.write_str(&frame).expect("shown");
         }
+        terminal.contents()
     }
 
     #[test]
-    fn more_rows_than_the_terminal_has_lines_are_cut() {
-        let rows: Vec<_> = (0..100).map(|number| Row::Line(number.to_string())).collect();
-        let mut screen = Screen::default();
-        let size = || Size { columns: 80, lines: 5 };
-        assert_eq!(screen.frame("text\n", &rows, size), "text\n0\n1\n2\n3");
-        assert_eq!(screen.frame("more\n", &[], size), "\r\u{1b}[3A\u{1b}[Jmore\n");
-        assert_eq!(screen.frame("last\n", &[], size), "last\n");
+    fn rows_that_go_leave_nothing_even_if_they_were_more_than_the_terminal_has_lines() {
+        let rows: Vec<_> = (0..100).map(|number| Row::Line(format!("row {number}"))).collect();
+        let frames: [(&str, &[Row]); 4] =
+            [("", &rows[..3]), ("", &rows), ("text\n", &rows[..2]), ("end\n", &[])];
+        assert_eq!(shown(&frames[..1]), "row 0\nrow 1\nrow 2");
+        assert_eq!(shown(&frames[..2]), "row 0\nrow 1\nrow 2\nrow 3\nrow 4");
+        assert_eq!(shown(&frames[..3]), "text\nrow 0\nrow 1");
+        assert_eq!(shown(&frames), "text\nend");
     }
 }

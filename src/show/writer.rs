@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::screen::{Row, Screen, Size};
+use super::screen::{Row, Screen, Size, size_of};
 use crate::report::Event;
 
 /// With more than these bytes waiting, progress is dropped.
@@ -47,7 +47,6 @@ struct Queue {
 
 struct Sink {
     stream: Box<dyn Write + Send>,
-    size: Box<dyn Fn() -> Size + Send>,
     screen: Screen,
 }
 
@@ -55,12 +54,12 @@ impl Writer {
     /// The one for stderr. A stream that fails is nobody's business: the run goes on.
     pub fn stderr() -> Self {
         static STDERR: OnceLock<Writer> = OnceLock::new();
-        let new = || Self::new(std::io::stderr(), || Size::of(std::io::stderr()));
+        let new = || Self::new(std::io::stderr(), || size_of(std::io::stderr()));
         STDERR.get_or_init(new).clone()
     }
 
-    pub(super) fn new(stream: impl Write + Send + 'static, size: impl Fn() -> Size + Send + 'static) -> Self {
-        let sink = Sink { stream: Box::new(stream), size: Box::new(size), screen: Screen::default() };
+    pub(super) fn new(stream: impl Write + Send + 'static, size: fn() -> Size) -> Self {
+        let sink = Sink { stream: Box::new(stream), screen: Screen::new(size) };
         let queue = Queue {
             text: String::new(),
             rows: Vec::new(),
@@ -209,7 +208,7 @@ impl Queue {
 
 impl Sink {
     fn write(&mut self, text: &str, rows: &[Row]) {
-        let frame = self.screen.frame(text, rows, &self.size);
+        let frame = self.screen.frame(text, rows);
         let mut bytes = frame.as_bytes();
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
@@ -245,7 +244,7 @@ pub(super) mod tests {
 
     fn blocked() -> (Writer, Receiver<Vec<u8>>) {
         let (sender, receiver) = sync_channel(0);
-        (Writer::new(Blocked(sender), Size::default), receiver)
+        (Writer::new(Blocked(sender), || (24, 80)), receiver)
     }
 
     /// Everything the reader gets once it reads again.
@@ -312,7 +311,7 @@ pub(super) mod tests {
             }
         }
         let bytes = Arc::new(Mutex::default());
-        let writer = Writer::new(Fussy(Arc::clone(&bytes), false), Size::default);
+        let writer = Writer::new(Fussy(Arc::clone(&bytes), false), || (24, 80));
         writer.message("all\n");
         writer.drain(None);
         assert_eq!(*bytes.lock().expect("bytes"), b"all\n");
