@@ -11,7 +11,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes the last words, where somebody asked for them. A file that cannot be written is worth a
 /// warning only where the user named it.
-pub(crate) fn leave(to: &TerminationMessage, summary: &Summary<'_>) {
+pub(super) fn leave(to: &TerminationMessage, summary: &Summary<'_>) {
     let is_named = matches!(to, TerminationMessage::Named(_));
     if let Err(why) = termination::write(to.path(), summary, is_named)
         && is_named
@@ -24,7 +24,7 @@ pub(crate) fn leave(to: &TerminationMessage, summary: &Summary<'_>) {
 }
 
 /// A panic is a bug: say so, with a number that makes a Job try again.
-pub(crate) fn report_panics(termination: TerminationMessage) {
+pub(super) fn report_panics(termination: TerminationMessage) {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let error = Error::Internal(format!("{} at {place}", panic.payload_as_str().unwrap_or("panic")));

@@ -1,4 +1,4 @@
-//! What `main` does around the library: a run from its runtime to its exit number.
+//! The program around the library: a run from its command line to its exit number.
 
 mod last_words;
 mod memory;
@@ -9,10 +9,13 @@ mod stdout;
 use std::fmt::Display;
 use std::io;
 use std::io::Write as _;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use modelfetch::cli::{Job, Output, Work};
+use modelfetch::cli::{
+    self, Environment, Invocation, Job, Output, Stderr, TerminationMessage, Unusable, Work,
+};
 use modelfetch::command::cluster;
 use modelfetch::command::smoke::SmokeOutcome;
 use modelfetch::command::verify::Checked;
@@ -26,10 +29,9 @@ use modelfetch::words::one_line;
 use modelfetch::{Context, net};
 use tokio::runtime::Runtime;
 
-pub(crate) use last_words::{leave, report_panics};
-pub(crate) use memory::keep_private;
-pub(crate) use pages::show;
-
+use last_words::{leave, report_panics};
+use memory::keep_private;
+use pages::show;
 use signals::Standing;
 use stdout::print;
 
@@ -42,8 +44,36 @@ enum Finding {
     Cluster(String),
 }
 
+/// Reads the command line, lets the library work, says how it went.
+pub(crate) fn main() -> ExitCode {
+    keep_private();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let environment = Environment::of_process();
+    let termination = TerminationMessage::of_raw(&arguments, &environment);
+    report_panics(termination.clone());
+    let number = match cli::parse(&arguments, &environment, Stderr::of_process()) {
+        Ok(Invocation::Page(page)) => show(page),
+        Ok(Invocation::Work(work)) => run(*work),
+        Err(Unusable::Syntax(answer)) => {
+            if answer.use_stderr() {
+                leave(&termination, &Summary::of_bad_usage(&answer.to_string()));
+            }
+            let _ = answer.print();
+            u8::try_from(answer.exit_code()).unwrap_or(2)
+        }
+        Err(Unusable::Meaning(error)) => {
+            message::to_stderr(&message::error(&error, false));
+            leave(&termination, &Summary::of_error(&error));
+            error.exit_number()
+        }
+    };
+    // A run has waited for its reader already, and let a signal end that.
+    Writer::stderr().drain(None);
+    ExitCode::from(number)
+}
+
 /// Does the work and returns the exit number.
-pub(crate) fn run(work: Work) -> u8 {
+fn run(work: Work) -> u8 {
     let Work { job, output, roots, notes } = work;
     if output.verbose {
         diagnose();

@@ -11,7 +11,7 @@ use modelfetch::show::message;
 use super::stdout::print;
 
 /// Prints a page about the program, or writes the manual pages into a directory.
-pub(crate) fn show(page: Page) -> u8 {
+pub(super) fn show(page: Page) -> u8 {
     let result = match page {
         Page::Completions(shell) => print(|stdout| stdout.write_all(&cli::completions(shell))),
         Page::Man(None) => cli::man_page()
