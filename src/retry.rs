@@ -192,7 +192,7 @@ impl Budget {
 
     /// How long to pause after `failure`, or the error that ends it. `what` names the operation
     /// for the error.
-    pub fn pause_after(
+    fn pause_after(
         &self,
         failure: Failure,
         backoff: &mut Backoff,

@@ -13,9 +13,8 @@ use crate::catalog::{self, Snapshot};
 use crate::content::gguf;
 use crate::error::{Error, Failure};
 use crate::plan::{Plan, WantedFile};
-use crate::report::Event;
 use crate::request::{Limits, NetworkUse, Request};
-use crate::retry::{Backoff, Budget};
+use crate::retry::{Budget, Retry, Setback};
 use crate::source::{self, Provenance, Source, Trouble};
 use crate::store::Store;
 use crate::words::{Bytes, count};
@@ -168,41 +167,36 @@ impl Probe<'_> {
         range: &Range<u64>,
     ) -> Result<(Vec<u8>, Provenance), Error> {
         let budget = Budget::new(self.limits.give_up_after, self.context.stop.deadline());
-        let mut backoff = Backoff::default();
-        loop {
-            let failure = match source::read(source, range, file.size()).await {
-                Ok(sample) => {
-                    self.fetched.fetch_add(sample.0.len() as u64, Ordering::Relaxed);
-                    return Ok(sample);
-                }
-                Err(trouble) => passing(file, trouble)?,
-            };
-            let what = format!("reading {} from {}", file.path, failure.host());
-            let (delay, cause) = budget.pause_after(failure, &mut backoff, &what)?;
-            let attempt = backoff.attempts;
-            let event = Event::Retrying { what: file.path.as_str(), cause: &cause, delay, attempt };
-            self.context.reporter.report(&event);
-            tokio::time::sleep(delay).await;
-        }
+        let doing = |path: &str, host: &str| format!("reading {path} from {host}");
+        let reporter = &*self.context.reporter;
+        let retry = Retry { what: file.path.as_str(), doing, budget: &budget, reporter };
+        let read = || async {
+            let sample = source::read(source, range, file.size()).await;
+            sample.map_err(|trouble| setback(file, trouble))
+        };
+        let sample = retry.run(read).await?;
+        self.fetched.fetch_add(sample.0.len() as u64, Ordering::Relaxed);
+        Ok(sample)
     }
 }
 
-/// The failure that may pass, or the error that ends the test: its URLs are fresh and its file is new, so
-/// that nothing can have expired or changed.
-fn passing(file: &WantedFile, trouble: Trouble) -> Result<Failure, Error> {
-    match trouble {
-        Trouble::Failed(failure) => Ok(failure),
+/// What trouble means for a test: its URLs are fresh and its file is new, so that nothing can have expired or
+/// changed.
+fn setback(file: &WantedFile, trouble: Trouble) -> Setback {
+    let error = match trouble {
+        Trouble::Failed(failure) => return failure.into(),
         Trouble::NoRanges(origin) => {
             let why = "the whole file instead of a range".into();
-            Ok(Failure::Wrong { host: origin.to_string(), why })
+            return Failure::Wrong { host: origin.to_string(), why }.into();
         }
         Trouble::Expired(expired) => {
             let what = format!("reading {} from {}", file.path, expired.origin);
-            Err(Error::Refused { what, answer: Box::new(expired.answer) })
+            Error::Refused { what, answer: Box::new(expired.answer) }
         }
-        Trouble::Changed { host, why } => Err(Error::KeepsChanging { path: file.path.clone(), host, why }),
-        Trouble::Final(error) => Err(error),
-    }
+        Trouble::Changed { host, why } => Error::KeepsChanging { path: file.path.clone(), host, why },
+        Trouble::Final(error) => error,
+    };
+    Setback::Final(error)
 }
 
 /// The ranges to try: start, middle and end, as far as the file is long enough for them.

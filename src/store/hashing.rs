@@ -161,7 +161,7 @@ fn identity(file: &File, path: &Path) -> Result<Identity, Error> {
 
 /// Follows the bytes of `partial` while they arrive, in order, up to its end. Blocks; `hashed`
 /// shows how far it is.
-pub fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unverified> {
+pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verified, Unverified> {
     let wanted = partial.wanted();
     let mut hasher = Hasher::new(&wanted.content);
     let mut position = 0;

@@ -337,3 +337,27 @@ impl Drop for Lock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_gone_only_if_that_can_be_told_from_here() {
+        let nobody = u32::try_from(i32::MAX).expect("a number");
+        let owner = |space: &str, pid| Owner { space: space.into(), pid, ..Owner::this() };
+        let here = Owner::this().space;
+        assert!(owner(&here, nobody).is_gone());
+        assert!(!owner(&here, std::process::id()).is_gone());
+        // Another machine; one of two without /proc, which may be any.
+        for elsewhere in ["another boot", ""] {
+            assert!(!owner(elsewhere, nobody).is_gone(), "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_owner_calls_itself_stays_on_one_line() {
+        let owner = Owner { host: "a\nhint: b\u{1b}[2J".into(), ..Owner::this() };
+        assert!(!owner.describe().contains(|c: char| c.is_control()), "{:?}", owner.describe());
+    }
+}

@@ -260,7 +260,7 @@ impl Partial {
     }
 
     /// Writes bytes at their place, through the page cache. Waits for a flush when much is dirty.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all_at(bytes, offset).map_err(Error::io("write", self.path()))?;
         self.note(offset..offset + bytes.len() as u64, true)?;
         if self.is_flushed_meanwhile() { self.wait_while_much_is_dirty() } else { Ok(()) }
@@ -372,7 +372,7 @@ impl Partial {
     }
 
     /// Flushes behind the writer until the file is closed or a flush fails.
-    pub fn flush_behind(&self) {
+    pub(super) fn flush_behind(&self) {
         let mut state = self.lock();
         loop {
             while !state.flush_is_due() && !state.closed {
@@ -400,13 +400,13 @@ impl Partial {
     }
 
     /// To be held while [`Partial::next_to_hash`] is called.
-    pub fn hashing(&self) -> Hashing<'_> {
+    pub(super) fn hashing(&self) -> Hashing<'_> {
         Hashing(self)
     }
 
     /// Waits for the next bytes in file order, at most `length` of them from the disk.
     /// `None` once the file is closed, or a flush has failed.
-    pub fn next_to_hash(&self, length: u64) -> Option<Piece> {
+    pub(super) fn next_to_hash(&self, length: u64) -> Option<Piece> {
         let mut state = self.lock();
         loop {
             if state.closed || state.lost.is_some() {
@@ -420,7 +420,7 @@ impl Partial {
     }
 
     /// Waits until every byte of the file is written; `false` if it is closed, or a flush fails, before.
-    pub fn wait_until_written(&self) -> bool {
+    pub(super) fn wait_until_written(&self) -> bool {
         let mut state = self.lock();
         while state.journal.written.prefix() < self.wanted.size() {
             if state.closed || state.lost.is_some() {

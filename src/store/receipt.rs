@@ -43,9 +43,18 @@ pub struct Receipt {
 impl Receipt {
     /// For a file whose bytes were found right.
     ///
-    /// There is none without a proof, and a proof is made by hashing alone:
+    /// There is none without a proof, and a proof is made by hashing alone. What is in it can be read,
     ///
-    /// ```compile_fail
+    /// ```
+    /// # use modelfetch::{content::Content, disk::Identity, store::hashing::Proof};
+    /// fn read(proof: &Proof) -> (&Content, &Identity) {
+    ///     (proof.content(), proof.identity())
+    /// }
+    /// ```
+    ///
+    /// but not made up:
+    ///
+    /// ```compile_fail,E0451
     /// # use modelfetch::{content::Content, disk::Identity, store::hashing::Proof};
     /// fn forged(content: Content, identity: Identity) -> Proof {
     ///     Proof { content, identity }

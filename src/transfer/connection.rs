@@ -15,7 +15,7 @@ use super::tuner::Estimate;
 use super::tuning::{FAILURES_BEFORE_FAILOVER, PROGRESS};
 use crate::error::Failure;
 use crate::report::Event;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Retry};
 use crate::source::{self, Opened, Trouble};
 
 /// Why a range was not fetched to its end.
@@ -83,19 +83,23 @@ async fn settle(engine: &Engine, file: &Active, trouble: Trouble, backoff: &mut 
 }
 
 async fn pause(engine: &Engine, file: &Active, failure: Failure, backoff: &mut Backoff) {
-    let what = format!("fetching `{}` from {}", file.path, failure.host());
-    let (delay, failure) = match file.budget.pause_after(failure, backoff, &what) {
-        Ok(pause) => pause,
-        Err(error) => return file.fail(error),
+    let retry = retry(engine, file);
+    let paused = tokio::select! {
+        paused = retry.pause(failure, backoff) => paused,
+        () = file.over() => return,
     };
-    let attempt = backoff.attempts;
-    engine.reporter.report(&Event::Retrying { what: file.path.as_str(), cause: &failure, delay, attempt });
-    tokio::select! { () = tokio::time::sleep(delay) => {}, () = file.over() => return }
-    if attempt.is_multiple_of(FAILURES_BEFORE_FAILOVER)
-        && let Err(error) = file.source.fail_over().await
-    {
+    let settled = match paused {
+        Ok(()) if backoff.attempts.is_multiple_of(FAILURES_BEFORE_FAILOVER) => file.source.fail_over().await,
+        settled => settled,
+    };
+    if let Err(error) = settled {
         file.fail(error);
     }
+}
+
+fn retry<'a>(engine: &'a Engine, file: &'a Active) -> Retry<'a> {
+    let doing = |path: &str, host: &str| format!("fetching `{path}` from {host}");
+    Retry { what: file.path.as_str(), doing, budget: &file.budget, reporter: &*engine.reporter }
 }
 
 /// Fetches one range.
@@ -209,9 +213,5 @@ async fn receive(
 /// Notes that the connection is of use.
 fn progressed(engine: &Engine, file: &Active, backoff: &mut Backoff) {
     file.budget.progressed();
-    if backoff.attempts > 0 {
-        let (what, attempts) = (file.path.as_str(), backoff.attempts);
-        engine.reporter.report(&Event::Recovered { what, attempts });
-        backoff.reset();
-    }
+    retry(engine, file).recovered(backoff);
 }
