@@ -8,58 +8,58 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "small known numbers"))]
 
-/// Flags, variables, pages: what becomes of a command line.
+// Flags, variables, pages: what becomes of a command line.
 pub mod cli;
 
-/// How a run is shown: bars, lines, JSON, results, metrics, termination message.
+// How a run is shown: bars, lines, JSON, results, metrics, termination message.
 pub mod show;
 
-/// One file per command: fetch, plan, verify, smoke, cluster.
+// One file per command: fetch, plan, verify, smoke, cluster.
 pub mod command;
 
-/// Connections at work on contents. No names, no HTTP.
+// Connections at work on contents. No names, no HTTP.
 pub mod transfer;
 
-/// What a reference stands for: names and contents, and who offers the bytes.
+// What a reference stands for: names and contents, and who offers the bytes.
 pub mod catalog;
 
-/// Who vouches for a content.
+// Who vouches for a content.
 pub mod trust;
 
-/// Everything on the disk: layout, lock, receipts, plans, partial files, publishing.
+// Everything on the disk: layout, lock, receipts, plans, partial files, publishing.
 pub mod store;
 
-/// Bytes of one content by range.
+// Bytes of one content by range.
 pub mod source;
 
-/// HTTP: client, names, roots, failures, waiting.
+// HTTP: client, names, roots, failures, waiting.
 pub mod net;
 
-/// When to try again, after how long, and when to stop.
+// When to try again, after how long, and when to stop.
 pub mod retry;
 
-/// Handles of folders, atomic replacement, space.
+// Handles of folders, atomic replacement, space.
 pub mod disk;
 
-/// The order to stop.
+// The order to stop.
 pub mod stop;
 
-/// What happens, told to whoever watches: events, no words.
+// What happens, told to whoever watches: events, no words.
 pub mod report;
 
-/// What will be done: data only.
+// What will be done: data only.
 pub mod plan;
 
-/// Every way a run can end badly, with its exit number and what to do next.
+// Every way a run can end badly, with its exit number and what to do next.
 pub mod error;
 
-/// What the user asked for, as types that can only hold valid values.
+// What the user asked for, as types that can only hold valid values.
 pub mod request;
 
-/// What a file holds, whatever it is called.
+// What a file holds, whatever it is called.
 pub mod content;
 
-/// Text for people: sizes, times, counts, causes, hosts.
+// Text for people: sizes, times, counts, causes, hosts.
 pub mod words;
 
 pub use command::{Context, fetch, plan, smoke, verify};

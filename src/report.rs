@@ -186,7 +186,7 @@ pub struct Outcome {
     pub files: Vec<FileOutcome>,
     /// The Hub could not be asked; what is there was verified earlier.
     pub stale: bool,
-    /// Time of the whole run. [`Summary`] shows its own.
+    /// Time of the whole run. The summary shows its own.
     #[serde(skip)]
     pub seconds: f64,
 }

@@ -70,11 +70,11 @@ pub struct Work {
 /// A job for the library.
 #[derive(Debug)]
 pub enum Job {
-    /// [`crate::fetch`]
+    /// [`crate::fetch()`]
     Fetch(Request),
     /// [`crate::plan()`]
     Plan(Request),
-    /// [`crate::store::hashing()`]
+    /// [`crate::verify()`]
     Verify(VerifyRequest),
     /// [`crate::command::smoke()`]
     Smoke(Request),

@@ -334,7 +334,7 @@ impl Partial {
         journal.write(&self.partials, &self.wanted.content, Record::Written)
     }
 
-    /// Whether a file of this size has a thread in [`Partial::flush_behind`].
+    /// Whether a file of this size has a thread that flushes behind the writer.
     pub fn is_flushed_meanwhile(&self) -> bool {
         self.wanted.size() > DIRTY_MAX
     }
