@@ -232,7 +232,7 @@ fn runtime() -> Result<Runtime, Error> {
         .thread_name("modelfetch")
         .enable_all()
         .build()
-        .map_err(|why| Error::Internal(format!("cannot start threads: {why}")))
+        .map_err(Error::io("start", "threads"))
 }
 
 /// Diagnostics of this program's own modules, on stderr.

@@ -69,7 +69,7 @@ pub(super) fn watch(
     last_words: impl FnOnce(&Error) + Send + 'static,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Error::Internal(format!("cannot listen for signals: {why}")))?;
+    let runtime = runtime.map_err(Error::io("listen for", "signals"))?;
     let mut signals = {
         let _inside = runtime.enter();
         Signals::new()?
@@ -88,7 +88,7 @@ pub(super) fn watch(
         std::process::exit(number.into());
     };
     let thread = std::thread::Builder::new().name("signals".into()).spawn(obey);
-    thread.map_err(|why| Error::Internal(format!("cannot start threads: {why}"))).map(|_| ())
+    thread.map_err(Error::io("start", "a thread")).map(|_| ())
 }
 
 struct Signals {
@@ -98,8 +98,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Error> {
-        let listen =
-            |kind| signal(kind).map_err(|why| Error::Internal(format!("cannot listen for signals: {why}")));
+        let listen = |kind| signal(kind).map_err(Error::io("listen for", "signals"));
         Ok(Self { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
     }
 

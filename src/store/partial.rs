@@ -336,7 +336,7 @@ impl Partial {
 
     /// Whether a file of this size has a thread that flushes behind the writer.
     pub fn is_flushed_meanwhile(&self) -> bool {
-        self.wanted.size() > DIRTY_MAX
+        self.wanted.size() > FLUSH_AT
     }
 
     /// Makes what is written durable.

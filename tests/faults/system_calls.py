@@ -38,6 +38,7 @@ CALLS = {
     "link": (86, PATH, 1),
     "unlink": (87, PATH, 0),
     "symlink": (88, PATH, 1),
+    "fchmod": (91, FD, 0),
     "statfs": (137, PATH, 0),
     "fstatfs": (138, FD, 0),
     "getdents64": (217, FD, 0),

@@ -290,7 +290,7 @@ def test_few_file_descriptors(serve, place, full, note):
         limited = ["prlimit", f"--nofile={number}:{number}"]
         ended = target.fetch("--give-up-after", "1s", prefix=limited)
         ends[ended.status] = ends.get(ended.status, 0) + 1
-        # Too few to even start: said as an internal error, with the cause.
+        # With too few to even start the library for signals panics.
         expected = (0, 22, 30) if number > 8 else (1, 22, 30)
         assert ended.status in expected, f"{number} descriptors, exit {ended.status}: {ended.stderr}"
         assert ended.status == 0 or os.strerror(errno.EMFILE) in ended.stderr, ended.stderr
