@@ -308,23 +308,38 @@ fn check_header(file: &File, at: PathBuf, path: &RepoPath) -> Result<(), Error> 
     if !gguf::is_named(path.file_name()) {
         return Ok(());
     }
-    let file = file.try_clone().map_err(Error::io("read", at))?;
-    let start = Start { file, position: 0 };
+    let mut start = Start { file, position: 0, failure: None };
     let shards = shard_set(path).ok().flatten().map(|set| set.len() as u64);
-    gguf::check(shards, std::io::BufReader::new(start))
-        .map_err(|why| Error::NotGguf { path: path.clone(), why })
+    let checked = gguf::check(shards, std::io::BufReader::new(&mut start));
+    match start.failure {
+        // A disk that cannot be read says nothing about the file.
+        Some(cause) => Err(Error::io("read", at)(cause)),
+        None => checked.map_err(|why| Error::NotGguf { path: path.clone(), why }),
+    }
 }
 
 /// Reads a file from its start without moving the position it shares with others.
-struct Start {
-    file: File,
+struct Start<'a> {
+    file: &'a File,
     position: u64,
+    /// Why it could not be read: whoever parses takes that for its end.
+    failure: Option<std::io::Error>,
 }
 
-impl std::io::Read for Start {
+impl std::io::Read for Start<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.file.read_at(buffer, self.position)?;
-        self.position += length as u64;
-        Ok(length)
+        match self.file.read_at(buffer, self.position) {
+            Ok(length) => {
+                self.position += length as u64;
+                Ok(length)
+            }
+            Err(cause) => {
+                let kind = cause.kind();
+                if kind != std::io::ErrorKind::Interrupted {
+                    self.failure = Some(cause);
+                }
+                Err(kind.into())
+            }
+        }
     }
 }
