@@ -149,18 +149,6 @@ fn content_with_two_names_is_fetched_once() {
 }
 
 #[test]
-fn a_second_name_of_more_than_may_wait_for_the_disk_is_made_too() {
-    let model = model(1, 96);
-    let repo = Repo::model(REPO).lfs("a.gguf", model.clone()).lfs("sub/b.gguf", model.clone());
-    let hub = built(FakeHub::builder().repo(repo));
-    let dir = TestDir::new();
-    dir.fetch(&hub, [REPO]).run().succeeds();
-    dir.assert_done("a.gguf", &model);
-    dir.assert_done("sub/b.gguf", &model);
-    assert!(hub.bytes_sent(Server::Cdn) < 2 * model.size());
-}
-
-#[test]
 fn a_redirect_of_the_cdn_is_followed() {
     let model = model(1, 4);
     let [edge, origin] = [hub(&model), hub(&model)];
