@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// a limit of minutes is not.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(30);
 /// A run that is told to end has this long.
-const PROMPTLY: Duration = Duration::from_secs(2);
+const PROMPTLY: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
 /// Between two looks at a run's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
