@@ -14,7 +14,7 @@ pub mod cli;
 // How a run is shown: bars, lines, JSON, results, metrics, termination message.
 pub mod show;
 
-// One file per command: fetch, plan, verify, smoke, cluster.
+// What the program can do: fetch and plan, verify, smoke, cluster.
 pub mod command;
 
 // Connections at work on contents. No names, no HTTP.
@@ -53,7 +53,7 @@ pub mod plan;
 // Every way a run can end badly, with its exit number and what to do next.
 pub mod error;
 
-// What the user asked for, as types that can only hold valid values.
+// What the user asked for, as types whose parsers refuse bad input.
 pub mod request;
 
 // What a file holds, whatever it is called.

@@ -97,9 +97,10 @@ pub struct Item {
 pub enum Action {
     /// It is there and was verified.
     Skip,
-    /// It is there, without proof: hash it, and fetch it only if it is wrong.
+    /// Something of its length is there, without a proof, or one is asked for anew: hash it, and fetch the file
+    /// only if it is wrong.
     Adopt,
-    /// Fetched once already for another name of this request.
+    /// Another name of this request has the same content, or brings it: a copy of that.
     Copy,
     /// A part of it is there.
     Resume {

@@ -1,6 +1,6 @@
-//! Step 7, report: what happens, told to whoever watches.
+//! What happens, told to whoever watches.
 //!
-//! The other steps send [`Event`]s to a [`Reporter`] and never print. A reporter never decides
+//! All other rooms send [`Event`]s to a [`Reporter`] and never print. A reporter never decides
 //! whether the run succeeded, and must not block: events come from the transfer's own tasks.
 
 use std::path::PathBuf;
@@ -17,8 +17,9 @@ pub trait Reporter: Send + Sync {
     fn report(&self, event: &Event<'_>);
 }
 
-/// A step of a run. Order for one file: `Started`, then any of `Progress`, `Retrying`,
-/// `Recovered`, `Renewed`, `Restarted`, then `Published`, unless the run fails.
+/// A step of a run. Order for one file, unless the run fails: `Skipped`, or `Started`, then any of
+/// `Progress`, `Retrying`, `Recovered`, `Renewed`, then `Published`. After `Restarted`, and after a file that was
+/// there turned out to be wrong, it is `Started` again. A second name that needs no copy is `Published` alone.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The run begins. Sent once, by whoever calls the library.

@@ -2,8 +2,8 @@
 //! HTTP.
 //!
 //! Delays grow exponentially with full jitter; a server's own wish (`Retry-After`, `RateLimit`) wins.
-//! There is one time budget per thing fetched, shared by all its connections, and every byte that
-//! arrives refills it: a slow link may take all day, a dead one ends the run.
+//! There is one time budget per thing fetched, shared by all its connections, and progress refills it: a slow
+//! link may take all day, a dead one ends the run. What counts as progress is the caller's to say.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::report::{Event, Reporter};
 
 const DELAY_MIN: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(30);
-/// The Hub's windows are 5 minutes (protocol: rate limits); three of them are patience enough.
+/// The Hub counts requests in windows of 5 minutes; three of them are patience enough.
 const ORDERED_WAIT_MAX: Duration = Duration::from_mins(15);
 
 /// Why a try brought nothing.
@@ -50,8 +50,8 @@ pub struct Retry<'a> {
 }
 
 impl Retry<'_> {
-    /// Tries the only way there is. Ends with its answer, or with the error that a permanent failure, a
-    /// [`Setback::Useless`], a [`Setback::Final`] or a spent budget is.
+    /// Tries the only way there is. Ends with its answer, or with an error: after a permanent failure, a
+    /// [`Setback::Useless`] or [`Setback::Final`], or when the budget is spent.
     pub async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Setback>>,

@@ -34,7 +34,7 @@ pub struct Resolution {
     pub revision: Revision,
     /// The commit it is; unknown where receipts alone answered.
     pub commit: Option<Commit>,
-    /// The files, in the order asked for.
+    /// The files, in the order in which they were named, or in that of the listing.
     pub files: Vec<WantedFile>,
     /// Locations that came with the answers.
     pub urls: HashMap<RepoPath, Url>,

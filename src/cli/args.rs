@@ -1,5 +1,5 @@
 //! The flags, as clap parses them. Nothing is looked up here but the `MODELFETCH_*` variables,
-//! which clap reads itself; what the flags mean together is decided in `request`.
+//! which clap reads itself; what the flags mean together is decided in `request`, `token` and `output`.
 
 #![allow(
     rustdoc::all,
@@ -253,7 +253,7 @@ pub(super) struct FreshnessArgs {
 
     /// How a file that is already there is checked
     ///
-    /// `receipt` trusts the proof of an earlier run while size, time and inode agree with it;
+    /// `receipt` trusts the proof of an earlier run while size, times and inode agree with it;
     /// `full` hashes the file again.
     #[arg(
         long,

@@ -1,5 +1,5 @@
 //! The command line: flags and environment become requests of the library. Nothing else in the
-//! program reads either.
+//! program reads either, but for the proxy variables, which the HTTP stack reads itself.
 //!
 //! Parsing (`args`) only parses; a second step (`request`, `token`, `output`) decides what flags
 //! and variables mean together. A flag beats its `MODELFETCH_*` variable, that beats the `HF_*`

@@ -1,4 +1,4 @@
-//! What the program can do: one file per command.
+//! What the program can do: a module per command. `plan` is `fetch` up to where it would change something.
 
 pub mod cluster;
 pub mod fetch;

@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::store::hashing::HashQueue;
 use crate::store::receipt::Receipt;
 
-/// Files opened at the same time; as many are hashed as there are cores.
+/// Files on their way at the same time; of these as many are open and hashed as there are cores.
 const AHEAD: usize = 16;
 
 /// What `modelfetch verify` is asked for.

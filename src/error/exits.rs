@@ -42,7 +42,7 @@ macro_rules! exits {
                 Exit { number: $number, reason: $reason, advice: Advice::$advice, meaning: $meaning };
         )*
 
-        /// Every way to end there is.
+        /// Every number that a run ends with.
         pub const EXITS: [Exit; [$($number),*].len()] = [$($name),*];
     };
 }

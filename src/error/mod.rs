@@ -118,7 +118,7 @@ pub enum Error {
         announced: Sha256,
     },
 
-    /// Wrong bytes, again, after everything was fetched anew.
+    /// Wrong bytes, still, after every part was asked for again.
     #[error("digest mismatch for `{path}`\n  expected: {expected}\n  computed: {computed} ({} received)", Bytes(*.size))]
     DigestMismatch {
         /// The file.
@@ -131,7 +131,7 @@ pub enum Error {
         size: u64,
     },
 
-    /// The digest is right but the file is not what its name says.
+    /// The file is not what its name says: its digest is right, or a smoke test has seen its header only.
     #[error("`{path}` is not a valid GGUF file: {why}")]
     NotGguf {
         /// The file.
@@ -149,7 +149,7 @@ pub enum Error {
         checked: usize,
     },
 
-    /// Not enough space for what is still to be fetched.
+    /// Not enough space for what is still to be written.
     #[error("not enough space in `{}`: {} needed, {} free, {} short", dir.display(), Bytes(*.need), Bytes(*.free), Bytes(need.saturating_sub(*.free)))]
     NoSpace {
         /// The target directory.
@@ -244,10 +244,10 @@ pub enum Error {
         why: String,
     },
 
-    /// The run's `--deadline` passed.
+    /// The run's `--deadline` passed, or the time for a question that need not be answered.
     #[error("the deadline of {} passed while {doing}", Span(*.deadline))]
     Deadline {
-        /// The whole run's time.
+        /// How long it was.
         deadline: Duration,
         /// What was under way.
         doing: String,
@@ -410,7 +410,7 @@ impl Error {
         self.exit().number
     }
 
-    /// Whether it says nothing about the files, only about the way to the Hub.
+    /// Whether it is about the way to the Hub, by its exit number: what is on disk is as good as before.
     pub fn is_outage(&self) -> bool {
         [exits::NETWORK.number, exits::RATE_LIMITED.number].contains(&self.exit_number())
     }

@@ -93,9 +93,9 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in `huggingface_hub`; a mirror gets it
-    /// only when it is in `token_for`. A token over plain http to another machine is refused
-    /// unless `insecure_token` says that this is wanted.
+    /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in
+    /// `huggingface_hub`, unless `token_for` names others: then only they do. A token over plain http to another
+    /// machine is refused unless `insecure_token` says that this is wanted.
     pub fn new(
         list: Vec<Endpoint>,
         token: Option<Token>,
@@ -124,7 +124,7 @@ impl Endpoints {
         self.token.as_ref().filter(|_| self.token_for.iter().any(|endpoint| endpoint.has_origin_of(url)))
     }
 
-    /// Where the token came from, for messages about missing rights.
+    /// The token, whoever it is for: messages about missing rights say where it came from.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()
     }

@@ -1,5 +1,5 @@
-//! What the user asked for, as types that can only hold valid values: whoever makes one, also from a file of its
-//! own state, has bad input refused, so that no later step checks a name again.
+//! What the user asked for, as types: who makes one from text, also from a file of this program's own state, has
+//! bad input refused, so that no later step checks a name again.
 
 mod endpoint;
 mod pins;
@@ -77,7 +77,7 @@ pub enum NetworkUse {
 /// How hard a file with a receipt is looked at before it is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Recheck {
-    /// Trust the receipt while size, mtime and inode agree with it.
+    /// Trust the receipt while size, times and inode agree with it.
     #[default]
     Receipt,
     /// Hash the file again.

@@ -26,7 +26,7 @@ pub enum TokenSource {
 
 impl Token {
     /// Takes the text as found. Space around it is dropped, as `huggingface_hub` does; `None` if
-    /// nothing is left. A line break or another control character inside is an error, because it
+    /// nothing is left. A space, a line break or anything but visible ASCII inside is an error, because it
     /// could not be sent and is surely not meant.
     pub fn new(text: &str, source: TokenSource) -> Result<Option<Self>, BadToken> {
         let value = text.trim();

@@ -15,7 +15,7 @@ use crate::words::chain;
 pub struct Summary<'a> {
     /// Version of this schema.
     pub schema: u32,
-    /// `fetch`, `plan`, `verify` or `smoke`; empty where the command line could not be read.
+    /// `fetch`, `plan`, `verify`, `smoke`, `cluster …`; empty where the command line could not be read.
     pub command: &'a str,
     /// `ok` or `error`.
     pub outcome: &'static str,
@@ -112,7 +112,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Of a run that failed before its command was known.
+    /// Of a run that failed before its command was known, or by a panic.
     pub fn of_error(error: &Error) -> Self {
         Self::new("", Some(error), None, Totals::default(), 0.0)
     }

@@ -19,7 +19,7 @@ pub(super) struct Track {
 /// What the bytes are being counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Arriving from the network.
+    /// Arriving, or arrived.
     Fetching,
     /// All are there, and the rest is being hashed.
     Verifying,

@@ -28,8 +28,8 @@ pub use local::LocalFile;
 /// Many connections ask at the same time. A future may be dropped at any moment, and what it asked for
 /// may be asked for again: no call leaves anything behind that a second one would trip over.
 pub trait Source: Send + Sync {
-    /// Asks for a range that is not empty, half-open. Answers or fails within the time after which
-    /// silence counts as a stall, however long the questions take that come before it.
+    /// Asks for a range that is not empty, half-open. From the moment the bytes are asked for, silence as long as
+    /// a stall is a failure. Questions that come first, such as where the bytes are, take the time they need.
     fn open<'a>(&'a self, range: &'a Range<u64>) -> BoxFuture<'a, Result<Opened, Trouble>>;
 
     /// Finds the bytes again after [`Trouble::Expired`]; says where they are now. Fails where a place

@@ -86,8 +86,8 @@ impl Filling {
         Filled { written: self.partial.written(), hashed: self.hashed.load(Ordering::Relaxed) }
     }
 
-    /// Waits until what was sent is written and nobody can send more. May be called again if it was
-    /// interrupted, and not after it was not.
+    /// Waits until what was sent is written and nobody can send more, or writing fails. May be called again if
+    /// nobody waited for its end, and not after it has answered.
     pub(crate) async fn written(&mut self) -> Result<(), Error> {
         self.payloads = None;
         let written = outcome(&mut self.writer).await?;
@@ -131,7 +131,7 @@ impl Filling {
         verdict.unwrap_or(Err(Unverified::Incomplete))
     }
 
-    /// Ends the threads and waits for them. Fails if a flush had failed.
+    /// Ends the threads behind the writer and waits for them. Fails if a flush had failed.
     pub(crate) async fn end(mut self, stop: &Stop) -> Result<(), Error> {
         let closed = self.close();
         // Without all bytes there is no verdict.

@@ -24,8 +24,8 @@ use crate::stop::Stop;
 /// Small enough for the CPU's cache, large enough that system calls do not count.
 const READ_SIZE: usize = 256 << 10;
 
-/// That the file with this identity holds this content: its bytes were hashed through the descriptor of which
-/// the identity was taken.
+/// That the file with this identity holds this content: its bytes were hashed as they were read from the
+/// descriptor of which the identity was taken, or on their way into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
     content: Content,

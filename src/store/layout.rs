@@ -5,9 +5,11 @@
 //! plain    DIR/<path>                                      state in DIR/.modelfetch
 //! cache    ROOT/models--o--n/blobs/<digest>                state in ROOT/models--o--n/.modelfetch
 //!          ROOT/models--o--n/snapshots/<commit>/<path> -> ../../blobs/<digest>
+//!          ROOT/models--o--n/refs/<revision>, trees/<commit>.json
 //! state    partial/<digest>                                bytes so far
 //!          partial/<digest>.json, ….flushed.json           which of them can be believed
 //!          receipts/….json                                 proof that a final file was verified
+//!          hub/models--o--n/refs, trees                    of a plain directory, as in a cache
 //!          lock, owner….json                               one writer at a time
 //!          tmp-<random>                                    on its way to another name
 //! ```
@@ -52,7 +54,7 @@ impl Place {
     }
 }
 
-/// The names of one request's target.
+/// The names of one target.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,

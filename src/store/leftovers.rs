@@ -10,7 +10,7 @@ use crate::plan::WantedFile;
 use crate::request::{RepoId, RepoPath};
 
 impl WriteAccess {
-    /// Removes temporary files, partial files without a journal that can be believed, journals without a
+    /// Removes temporary files, partial files without a journal that can be read, journals without a
     /// partial file, and partial files of an older content of one of these files. Partial files of other
     /// requests stay: someone may want to resume them. Nothing goes that this program could not have made.
     pub fn sweep(&self, repo: &RepoId, files: &[WantedFile]) -> Result<(), Error> {

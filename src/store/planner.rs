@@ -127,7 +127,7 @@ fn decide(on_disk: &OnDisk, wanted: &Content, recheck: Recheck) -> Action {
                     return Action::Adopt;
                 }
             }
-            // Without a receipt it may be anything: a download by another tool, or damage.
+            // Without a receipt for what is there now it may be anything: a download by another tool, new rights, damage.
             _ if present.size == wanted.size() => return Action::Adopt,
             _ => {}
         }

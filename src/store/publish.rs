@@ -61,8 +61,9 @@ impl WriteAccess {
         self.partials.discard(content)
     }
 
-    /// Renames a verified partial file to its final name, over an older file if there is one. Whatever
-    /// happens, the final name holds the old file, or the new one, complete: the inode that was hashed.
+    /// Renames a verified partial file to its final name, over an older file if there is one. Then the final name
+    /// holds the new one, complete: the inode that was hashed. Before that it holds the old file. If somebody keeps
+    /// exchanging what is to be renamed, the final name is left empty.
     pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<(), Error> {
         let wanted = verified.wanted();
         let path = self.store.target_path(wanted);

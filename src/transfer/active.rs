@@ -40,7 +40,7 @@ pub(super) struct Active {
 /// How the work on a file's ranges ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Every byte was passed to the writer.
+    /// No range is left and none is under way: every byte was passed to the writer, which may have failed.
     Complete,
     /// It will not be complete.
     Stopped(Mutex<Option<Unfinished>>),
@@ -73,7 +73,8 @@ impl Active {
         }
     }
 
-    /// The next range for a connection: one nobody has, or, if `steal`, a part of another's.
+    /// The next range for a connection: all that a hopelessly slow one still has, else one that nobody has, or, if
+    /// `steal`, a part of another's.
     pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();

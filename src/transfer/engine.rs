@@ -1,4 +1,4 @@
-//! The engine of a run: the pool of connections, and the threads of each file.
+//! The engine of a run: the pool of connections, and the files they work on.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub enum Unfinished {
         /// What is different.
         why: String,
     },
-    /// An error that ends the run. What has arrived is recorded.
+    /// An error that ends the run. What has arrived is recorded, as far as the disk lets it be.
     Failed(Error),
 }
 
@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
-    /// run first, then those of whoever has brought the fewest good bytes to this one.
+    /// run first, then those of whoever has brought the fewest good bytes in this run.
     pub fn suspects(&self, size: u64, inherited: &RangeSet, origins: &Origins) -> Suspects {
         let verified = self.verified();
         Suspects::new(size, inherited, origins, |origin| verified.get(origin).copied().unwrap_or(0))

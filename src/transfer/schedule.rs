@@ -1,8 +1,8 @@
 //! Who fetches which range of one file. Pure bookkeeping: no I/O, no clock but what it is told.
 //!
-//! Ranges are handed out from the lowest missing byte upwards, so that the hash can follow. When
-//! nothing is left to hand out, an idle connection takes over a part of what a slower one still
-//! has to do, or all of it.
+//! Ranges are handed out from the lowest missing byte upwards, so that the hash can follow. An idle connection
+//! takes over all that a hopelessly slow one still has to do, and, when nothing is left to hand out, a part of what
+//! the slowest one has.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub(super) struct Segments {
     next_id: u64,
 }
 
+/// A segment as the schedule sees it: how far it is, and how quick.
 #[derive(Debug)]
 struct Flight {
     id: u64,
@@ -89,7 +90,7 @@ impl Segments {
         self.unassigned.bytes() + self.flights.iter().map(Flight::remaining).sum::<u64>()
     }
 
-    /// The next range nobody works on, at most `length` long.
+    /// The next range nobody works on, of `length` bytes and as many more as there are to the end of a block.
     pub(super) fn take(&mut self, length: u64, now: Instant) -> Option<Segment> {
         let first = self.unassigned.first()?;
         let oldest = self.flights.iter().map(|flight| flight.position).min();

@@ -199,7 +199,7 @@ impl Estimate {
     }
 }
 
-/// `--limit-rate`: a bucket that fills with the allowed rate and holds a tenth of a second.
+/// `--limit-rate`: a bucket that fills with the allowed rate and holds an eighth of a second.
 #[derive(Debug)]
 pub(super) struct Throttle {
     rate: f64,

@@ -31,7 +31,7 @@ pub(super) const LATENCIES_PER_SEGMENT: f64 = 20.0;
 
 /// Less than this is not worth a request of its own.
 pub(super) const SPLIT_MIN: u64 = 512 << 10;
-/// Seconds after which a connection has shown its pace. Twice as many for one that takes over a range
+/// Seconds after which a connection has shown its pace. Twice as many, each time, for one that takes over a range
 /// that hardly moved: a server that is slow to begin, or silent, would otherwise be asked for it
 /// again and again, with no answer and no failure ever.
 pub(super) const PACE_SHOWN_AFTER: f64 = 0.2;
