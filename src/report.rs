@@ -18,8 +18,9 @@ pub trait Reporter: Send + Sync {
 }
 
 /// A step of a run. Order for one file, unless the run fails: `Skipped`, or `Started`, then any of
-/// `Progress`, `Retrying`, `Recovered`, `Renewed`, then `Published`. After `Restarted`, and after a file that was
-/// there turned out to be wrong, it is `Started` again. A second name that needs no copy is `Published` alone.
+/// `Progress`, `Retrying`, `Recovered`, `Renewed`, then `Published`. After `Restarted`, and after a file that
+/// was there turned out to be wrong, it is `Started` again. A second name that needs no copy is `Published`
+/// alone.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The run begins. Sent once, by whoever calls the library.

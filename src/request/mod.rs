@@ -1,5 +1,5 @@
-//! What the user asked for, as types: who makes one from text, also from a file of this program's own state, has
-//! bad input refused, so that no later step checks a name again.
+//! What the user asked for, as types: who makes one from text, also from a file of this program's own state,
+//! has bad input refused, so that no later step checks a name again.
 
 mod endpoint;
 mod pins;

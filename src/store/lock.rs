@@ -2,9 +2,9 @@
 //!
 //! The lock is an flock, and a record of its owner beside it. On a local file system the flock
 //! alone decides: the kernel drops it when its holder dies. On NFS, FUSE and their like an flock
-//! may be missing, or succeed for everyone (`huggingface_hub#4306`). There an flock that is refused still tells
-//! of a holder, but one that is granted proves nothing, and the records decide: each process has its own, kept
-//! fresh by a heartbeat, and one whose heart has stopped is dead.
+//! may be missing, or succeed for everyone (`huggingface_hub#4306`). There an flock that is refused still
+//! tells of a holder, but one that is granted proves nothing, and the records decide: each process has its
+//! own, kept fresh by a heartbeat, and one whose heart has stopped is dead.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -273,8 +273,8 @@ fn read_record(state: &Dir, name: &str) -> Result<Option<Owner>, Error> {
     Ok(state.read(name, RECORD_BYTES_MAX)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Opens the file to lock. Only its owner and group can open it: a reader who locked it would hold up every run.
-/// One that others can open, of an earlier version or planted, is replaced.
+/// Opens the file to lock. Only its owner and group can open it: a reader who locked it would hold up every
+/// run. One that others can open, of an earlier version or planted, is replaced.
 fn open_lock(state: &Dir) -> Result<File, Error> {
     if let Some(file) = state.file_to_write(LOCK)? {
         let stat = Stat::of(&file).map_err(Error::io("look at", state.join(LOCK)))?;

@@ -1,8 +1,8 @@
 //! The partial file: bytes so far, at their final offsets, with the journal beside them.
 //!
 //! One thread writes through the page cache (parallel writes to one file only queue up at its
-//! inode), some write past it, one hashes. Where a file is large one flushes, so that never much is dirty: a pod
-//! with a small memory limit would be killed for page cache that cannot be dropped.
+//! inode), some write past it, one hashes. Where a file is large one flushes, so that never much is dirty:
+//! a pod with a small memory limit would be killed for page cache that cannot be dropped.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,12 +27,12 @@ const JOURNAL_EVERY: u64 = 8 << 20;
 /// Bytes that the hash may have to read from the disk before it comes to a block that waits for it
 /// in memory. A resumed file is hashed from its start: the download must not wait for that.
 const BEHIND_MAX: u64 = 32 << 20;
-/// Dirty bytes at which a flush begins. A file that is no longer has no thread for that.
+/// Dirty bytes at which a flush begins. A file of at most this size has no thread for it.
 const FLUSH_AT: u64 = 16 << 20;
 /// Dirty bytes at which writing waits for the flush.
 const DIRTY_MAX: u64 = 64 << 20;
-/// Written bytes, dirty or not, that the record of what was flushed lacks when a flush begins for its sake. This, and
-/// what is written during that flush, is what a power cut costs.
+/// Written bytes, dirty or not, that the record of what was flushed lacks when a flush begins for its sake.
+/// This, and what is written during that flush, is what a power cut costs.
 const UNRECORDED_MAX: u64 = 256 << 20;
 
 /// A file that is being filled.

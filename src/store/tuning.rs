@@ -19,8 +19,8 @@ pub(crate) const LANES: usize = 2;
 
 // Bytes ahead of the frontier.
 
-/// With the blocks of each file at work and the HTTP stack's own buffers this bounds the memory of a run, whatever
-/// the size of its files.
+/// With the blocks of each file at work and the HTTP stack's own buffers this bounds the memory of a run,
+/// whatever the size of its files.
 pub(crate) const AHEAD_MAX: usize = 2 << 20;
 
 // The threads of a filling.

@@ -34,8 +34,8 @@ pub(crate) enum Payload {
     Nothing,
 }
 
-/// Writes all that comes, to the end of the channel, until it is `abandoned`, or until a write fails. Blocks the
-/// thread.
+/// Writes all that comes, to the end of the channel, until it is `abandoned`, or until a write fails. Blocks
+/// the thread.
 pub(super) fn write(
     partial: &Partial,
     payloads: mpsc::Receiver<Payload>,

@@ -1,8 +1,8 @@
 //! Who fetches which range of one file. Pure bookkeeping: no I/O, no clock but what it is told.
 //!
-//! Ranges are handed out from the lowest missing byte upwards, so that the hash can follow. An idle connection
-//! takes over all that a hopelessly slow one still has to do, and, when nothing is left to hand out, a part of what
-//! the slowest one has.
+//! Ranges are handed out from the lowest missing byte upwards, so that the hash can follow. An idle
+//! connection takes over all that a hopelessly slow one still has to do, and, when nothing is left to hand
+//! out, a part of what the slowest one has.
 
 use std::ops::Range;
 use std::sync::Arc;
