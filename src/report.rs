@@ -37,7 +37,7 @@ pub enum Event<'a> {
         /// The directory it holds.
         dir: &'a std::path::Path,
     },
-    /// A question to the Hub is about to be sent.
+    /// A question to the Hub, or to the Kubernetes API, is about to be sent.
     Asking {
         /// What for.
         what: &'a str,
@@ -85,7 +85,7 @@ pub enum Event<'a> {
         cause: &'a dyn std::error::Error,
         /// Pause before the next attempt.
         delay: Duration,
-        /// The how-manieth failure in a row.
+        /// How many failures there were in a row, with this one.
         attempt: u32,
     },
     /// It works again.

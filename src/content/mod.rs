@@ -1,5 +1,5 @@
 //! What a file holds, whatever it is called: its length and the digests of its bytes, sets of byte ranges,
-//! headers of model files. Reads bytes that it is given; opens nothing.
+//! GGUF headers. Reads bytes that it is given; opens nothing.
 
 mod digest;
 pub mod gguf;

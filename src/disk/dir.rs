@@ -36,7 +36,8 @@ pub enum Durability {
     Power,
 }
 
-/// Who may open a new file, as far as the umask lets them.
+/// Who may open a new file, as far as the umask lets them; the group of a folder that it may write to, also
+/// against the umask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Owner and group.

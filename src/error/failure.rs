@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::words::{Bytes, Span};
 
-/// How often an answer is asked for again that is how a server is set up.
+/// How many times more a server is asked whose answer is how it is set up.
 const SETUP_REASKED: u32 = 2;
 
 /// A failed exchange with whoever has the bytes or the facts. Never holds a URL's query or a header of ours.

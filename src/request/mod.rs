@@ -95,7 +95,7 @@ pub struct Limits {
     pub deadline: Option<Duration>,
     /// A connection that brings no byte for this long is replaced.
     pub stall_timeout: Duration,
-    /// Failures are retried until nothing has arrived for this long.
+    /// Failures are retried until there was no progress for this long.
     pub give_up_after: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! A content in a file of this machine: another name of it, or an older copy.
+//! A content in a file of this machine: another name of it.
 
 use std::fs::File;
 use std::ops::Range;

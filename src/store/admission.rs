@@ -1,4 +1,5 @@
-//! A bound on the bytes that wait for the writers ahead of the frontier, over all files.
+//! A bound on the bytes that wait for the writers ahead of the frontier, over all files. In a file without
+//! blocks all bytes count as ahead of it.
 //!
 //! The frontier is the lowest byte a file lacks. Whatever arrives ahead of it costs a way through the
 //! page cache and back: when the disk or the hash is slower than the network, those ahead wait

@@ -3,16 +3,17 @@
 //!
 //! ```text
 //! plain    DIR/<path>                                      state in DIR/.modelfetch
-//! cache    ROOT/models--o--n/blobs/<digest>                state in ROOT/models--o--n/.modelfetch
-//!          ROOT/models--o--n/snapshots/<commit>/<path> -> ../../blobs/<digest>
+//! cache    ROOT/models--o--n/blobs/<key>                   state in ROOT/models--o--n/.modelfetch
+//!          ROOT/models--o--n/snapshots/<commit>/<path> -> ../../blobs/<key>
 //!          ROOT/models--o--n/refs/<revision>, trees/<commit>.json
-//! state    partial/<digest>                                bytes so far
-//!          partial/<digest>.json, ….flushed.json           which of them can be believed
+//! state    partial/<key>                                   bytes so far
+//!          partial/<key>.json, ….flushed.json              which of them can be believed
 //!          receipts/….json                                 proof that a final file was verified
 //!          hub/models--o--n/refs, trees                    of a plain directory, as in a cache
 //!          lock, owner….json                               one writer at a time
 //!          tmp-<random>                                    on its way to another name
 //! ```
+//! A `<key>` is [`Content::key`].
 //! The cache layout is `huggingface_hub`'s (`file_download.py`); its scanner ignores the state folder.
 //! All names here are below the directory, with `/` between their parts.
 

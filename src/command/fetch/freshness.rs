@@ -14,7 +14,7 @@ use crate::request::{NetworkUse, Request};
 use crate::store::Store;
 use crate::words::chain;
 
-/// How long the Hub may take to answer when everything asked for is there and verified.
+/// How long the Hub may take to answer when everything asked for seems to be there.
 const PATIENCE_WHEN_SATISFIED: Duration = Duration::from_secs(5);
 
 /// What is known, and how.

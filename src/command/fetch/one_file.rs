@@ -54,7 +54,8 @@ pub(super) struct FileWork {
     pub(super) hashes: HashQueue,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) stop: Stop,
-    /// Names with one content share a receipt in a cache, and no thread should wait for its turn.
+    /// One change at a time: names with one content share a receipt in a cache. Tasks wait for it, so that no
+    /// thread has to.
     pub(super) turn: Mutex<()>,
 }
 
