@@ -1,7 +1,7 @@
 //! Compares what is wanted with what is on disk, decides what to do about each file, and whether there
 //! is room. Reads the disk, changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tracing::debug;
 
@@ -47,11 +47,11 @@ impl Store {
         };
         let mut lookout = Lookout::new(self)?;
         let mut brought = HashSet::new();
-        for wanted in files {
+        for wanted in &agreed(files)? {
             let on_disk = lookout.look(wanted)?;
             let mut action = decide(&on_disk, &wanted.content, recheck);
             // Another name of this request brings the same content.
-            if !brought.insert(&wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
+            if !brought.insert(wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
                 action = Action::Copy;
             }
             debug!(path = %wanted.path, ?action, ?on_disk, "plan");
@@ -109,6 +109,25 @@ impl Store {
         }
         Ok(true)
     }
+}
+
+/// The files, with what is known of a content under one name known under all. They share a partial file, which
+/// only one may fill: to the planner a pinned name and one without a pin must not be two contents.
+fn agreed(files: &[WantedFile]) -> Result<Vec<WantedFile>, Error> {
+    let mut known = HashMap::new();
+    for WantedFile { path, content } in files {
+        let Some(digest) = content.sha256() else { continue };
+        let announced = *known.entry((content.size(), content.key())).or_insert(digest);
+        if announced != digest {
+            return Err(Error::PinMismatch { path: path.clone(), pinned: digest, announced });
+        }
+    }
+    let agree = |file: &WantedFile| {
+        let digest = known.get(&(file.content.size(), file.content.key()));
+        let content = digest.and_then(|digest| file.content.with_sha256(*digest).ok());
+        WantedFile { content: content.unwrap_or(file.content), ..file.clone() }
+    };
+    Ok(files.iter().map(agree).collect())
 }
 
 /// Decides about one file.

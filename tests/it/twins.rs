@@ -92,3 +92,16 @@ fn a_copy_keeps_the_deadline() {
     let run = dir.fetch(&hub, [REPO, "--deadline", "20s"]).start().finish_within(PATIENCE);
     assert!(matches!(run.status, Some(0 | 30)), "{run:?}");
 }
+
+#[test]
+fn a_pin_for_one_name_of_a_content_holds_for_its_other_names() {
+    let model = model(1, 1);
+    let repo = Repo::model(REPO).small("a.txt", model.clone()).small("b.txt", model.clone());
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    let pinned = format!("b.txt={}", model.sha256());
+    dir.fetch(&hub, [REPO, "a.txt", "b.txt", "--sha256", &pinned]).run().succeeds();
+    dir.assert_done("a.txt", &model);
+    dir.assert_done("b.txt", &model);
+    assert!(hub.bytes_sent(Server::Hub) < 2 * model.size(), "two downloads filled one partial file");
+}
