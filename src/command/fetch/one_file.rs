@@ -70,7 +70,7 @@ impl FileWork {
         match item.action {
             Action::Skip => {
                 let file = item.file.clone();
-                self.change(move |access, origin| access.keep(&file, origin)).await?;
+                self.change_in_turn(move |access, origin| access.keep(&file, origin)).await?;
                 self.reporter.report(&Event::Skipped { path: &item.file.path });
                 Ok(self.outcome(&item.file, Done::Skipped, 0, Duration::ZERO))
             }
@@ -111,7 +111,7 @@ impl FileWork {
             }
         };
         let adopted = wanted.clone();
-        self.change(move |access, origin| {
+        self.change_in_turn(move |access, origin| {
             access.record(&adopted, &proven, origin)?;
             // What an earlier run had fetched of it would only take space.
             access.discard_partial(&adopted.content)
@@ -227,7 +227,7 @@ impl FileWork {
         let store = self.access.store();
         if store.target_path(&original.file) == store.target_path(&item.file) {
             let kept = wanted.clone();
-            self.change(move |access, origin| access.keep(&kept, origin)).await?;
+            self.change_in_turn(move |access, origin| access.keep(&kept, origin)).await?;
         } else {
             let verified = self.fill_from(&original.file, wanted).await?;
             self.publish(verified).await?;
@@ -260,13 +260,21 @@ impl FileWork {
         Err(error)
     }
 
-    /// Runs work on the disk, one at a time, to its end.
+    /// Runs work on the receipt of a content that other names may have too.
+    async fn change_in_turn(
+        &self,
+        work: impl FnOnce(&WriteAccess, &Origin) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        self.change(work).await
+    }
+
+    /// Runs work on the disk to its end.
     async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&WriteAccess, &Origin) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (access, origin) = (Arc::clone(&self.access), self.origin.clone());
-        let _turn = self.turn.lock().await;
         spawn_blocking(move || work(&access, &origin)).await?
     }
 
