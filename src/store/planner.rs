@@ -10,7 +10,7 @@ use super::journal::{Journal, Survey};
 use super::layout::{Layout, Place};
 use super::receipt::{self, Receipt};
 use super::{Proof, Store};
-use crate::content::Content;
+use crate::content::{Content, Digest};
 use crate::disk::{Dir, Identity};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
@@ -47,11 +47,15 @@ impl Store {
         };
         let mut lookout = Lookout::new(self)?;
         let mut brought = HashSet::new();
-        for wanted in &agreed(files)? {
-            let on_disk = lookout.look(wanted)?;
+        let pins = pinned(files)?;
+        for file in files {
+            let key = (file.content.size(), file.content.key());
+            let content = pins.get(&key).unwrap_or(&file.content);
+            let wanted = WantedFile { path: file.path.clone(), content: *content };
+            let on_disk = lookout.look(&wanted)?;
             let mut action = decide(&on_disk, &wanted.content, recheck);
             // Another name of this request brings the same content.
-            if !brought.insert(wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
+            if !brought.insert(content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
                 action = Action::Copy;
             }
             debug!(path = %wanted.path, ?action, ?on_disk, "plan");
@@ -111,23 +115,18 @@ impl Store {
     }
 }
 
-/// The files, with what is known of a content under one name known under all. They share a partial file, which
-/// only one may fill: to the planner a pinned name and one without a pin must not be two contents.
-fn agreed(files: &[WantedFile]) -> Result<Vec<WantedFile>, Error> {
-    let mut known = HashMap::new();
+/// Contents that the Hub names by their git blob id and the user pinned. All names of a content share a
+/// partial file, which only one may fill: a pinned name and one without a pin must not be two contents.
+fn pinned(files: &[WantedFile]) -> Result<HashMap<(u64, Digest), Content>, Error> {
+    let mut contents = HashMap::new();
     for WantedFile { path, content } in files {
-        let Some(digest) = content.sha256() else { continue };
-        let announced = *known.entry((content.size(), content.key())).or_insert(digest);
-        if announced != digest {
-            return Err(Error::PinMismatch { path: path.clone(), pinned: digest, announced });
+        let Some((_, pinned)) = content.git_sha1().zip(content.sha256()) else { continue };
+        let first: &mut Content = contents.entry((content.size(), content.key())).or_insert(*content);
+        if let Err(announced) = first.with_sha256(pinned) {
+            return Err(Error::PinMismatch { path: path.clone(), pinned, announced });
         }
     }
-    let agree = |file: &WantedFile| {
-        let digest = known.get(&(file.content.size(), file.content.key()));
-        let content = digest.and_then(|digest| file.content.with_sha256(*digest).ok());
-        WantedFile { content: content.unwrap_or(file.content), ..file.clone() }
-    };
-    Ok(files.iter().map(agree).collect())
+    Ok(contents)
 }
 
 /// Decides about one file.

@@ -149,6 +149,7 @@ impl TestDir {
         let journals = self.all_files().into_iter().filter(|path| {
             path.to_string_lossy().contains(".modelfetch/partial/")
                 && path.extension().is_some_and(|e| e == "json")
+                && !path.to_string_lossy().ends_with(".flushed.json")
         });
         journals.map(|path| written(&fs::read(path).expect("a journal"))).sum()
     }
