@@ -1,7 +1,10 @@
 //! Who vouches for a content: what was announced, and what the user pinned.
 
+use std::collections::HashMap;
+
 use crate::content::{Content, Sha256};
 use crate::error::Error;
+use crate::plan::WantedFile;
 use crate::request::RepoPath;
 
 /// The content to verify against: what was announced for `path`, with the user's pin, which must agree
@@ -13,4 +16,49 @@ pub fn vouch(path: &RepoPath, announced: Content, pin: Option<Sha256>) -> Result
         pinned: pin,
         announced,
     })
+}
+
+/// Extends the pin of one name to the other names of that content, if the Hub names it by its git blob id. They
+/// share a partial file, which only one may fill: with a pin and without one they must not be two contents.
+pub fn share_pins(files: &mut [WantedFile]) -> Result<(), Error> {
+    let mut pinned = HashMap::new();
+    for WantedFile { path, content } in &*files {
+        if let Some((_, pin)) = content.git_sha1().zip(content.sha256()) {
+            let first = pinned.entry((content.size(), content.key())).or_insert(*content);
+            vouch(path, *first, Some(pin))?;
+        }
+    }
+    for WantedFile { content, .. } in files {
+        if let Some(known) = pinned.get(&(content.size(), content.key())) {
+            *content = *known;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Digest;
+
+    fn file(path: &str, etag: &str, pin: Option<&str>) -> WantedFile {
+        let content = Content::new(5, Digest::from_etag(&etag.repeat(40)).expect("a digest"));
+        let pin = pin.map(|digit| digit.repeat(64).parse().expect("a digest"));
+        let path = path.parse().expect("a path");
+        WantedFile { content: vouch(&path, content, pin).expect("agreed"), path }
+    }
+
+    #[test]
+    fn a_pin_holds_for_all_names_of_its_content_and_no_other() {
+        let mut files = [file("a", "1", None), file("b", "1", Some("f")), file("c", "2", None)];
+        share_pins(&mut files).expect("agreed");
+        assert_eq!(files[0].content, files[1].content);
+        assert_eq!(files[2], file("c", "2", None));
+    }
+
+    #[test]
+    fn two_pins_for_one_content_must_agree() {
+        let mut files = [file("a", "1", Some("f")), file("b", "1", Some("e"))];
+        assert!(matches!(share_pins(&mut files), Err(Error::PinMismatch { .. })));
+    }
 }

@@ -45,10 +45,11 @@ pub struct Resolution {
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
 /// question is enough.
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
-    let resolution = match &request.selection {
+    let mut resolution = match &request.selection {
         Selection::Named(paths) => named(hub, request, paths, known).await?,
         Selection::Matching(_) => matching(hub, request, known).await?,
     };
+    trust::share_pins(&mut resolution.files)?;
     Ok(resolution)
 }
 

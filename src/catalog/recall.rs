@@ -11,11 +11,15 @@ use crate::trust;
 /// What is known of the request's files without the Hub; `None` if anything is missing.
 /// Nothing in it is trusted further than its receipts: the plan looks at the files.
 pub fn recall(request: &Request, store: &Store) -> Result<Option<Resolution>, Error> {
-    match &request.selection {
-        Selection::Named(paths) if store.is_cache() => from_snapshot(request, store, paths),
-        Selection::Named(paths) => from_receipts(request, store, paths),
-        Selection::Matching(_) => from_listing(request, store),
+    let mut recalled = match &request.selection {
+        Selection::Named(paths) if store.is_cache() => from_snapshot(request, store, paths)?,
+        Selection::Named(paths) => from_receipts(request, store, paths)?,
+        Selection::Matching(_) => from_listing(request, store)?,
+    };
+    if let Some(known) = &mut recalled {
+        trust::share_pins(&mut known.files)?;
     }
+    Ok(recalled)
 }
 
 /// Whether what is known needs no confirmation: a commit never changes, neither does what has a

@@ -1,7 +1,7 @@
 //! Compares what is wanted with what is on disk, decides what to do about each file, and whether there
 //! is room. Reads the disk, changes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tracing::debug;
 
@@ -10,7 +10,7 @@ use super::journal::{Journal, Survey};
 use super::layout::{Layout, Place};
 use super::receipt::{self, Receipt};
 use super::{Proof, Store};
-use crate::content::{Content, Digest};
+use crate::content::Content;
 use crate::disk::{Dir, Identity};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
@@ -47,15 +47,11 @@ impl Store {
         };
         let mut lookout = Lookout::new(self)?;
         let mut brought = HashSet::new();
-        let pins = pinned(files)?;
-        for file in files {
-            let key = (file.content.size(), file.content.key());
-            let content = pins.get(&key).unwrap_or(&file.content);
-            let wanted = WantedFile { path: file.path.clone(), content: *content };
-            let on_disk = lookout.look(&wanted)?;
+        for wanted in files {
+            let on_disk = lookout.look(wanted)?;
             let mut action = decide(&on_disk, &wanted.content, recheck);
             // Another name of this request brings the same content.
-            if !brought.insert(content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
+            if !brought.insert(&wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
                 action = Action::Copy;
             }
             debug!(path = %wanted.path, ?action, ?on_disk, "plan");
@@ -113,20 +109,6 @@ impl Store {
         }
         Ok(true)
     }
-}
-
-/// Contents that the Hub names by their git blob id and the user pinned. All names of a content share a
-/// partial file, which only one may fill: a pinned name and one without a pin must not be two contents.
-fn pinned(files: &[WantedFile]) -> Result<HashMap<(u64, Digest), Content>, Error> {
-    let mut contents = HashMap::new();
-    for WantedFile { path, content } in files {
-        let Some((_, pinned)) = content.git_sha1().zip(content.sha256()) else { continue };
-        let first: &mut Content = contents.entry((content.size(), content.key())).or_insert(*content);
-        if let Err(announced) = first.with_sha256(pinned) {
-            return Err(Error::PinMismatch { path: path.clone(), pinned, announced });
-        }
-    }
-    Ok(contents)
 }
 
 /// Decides about one file.
