@@ -76,38 +76,38 @@ impl Store {
 
     /// Whether every file is there, as far as can be told without hashing.
     pub fn is_present(&self, files: &[WantedFile], recheck: Recheck) -> Result<bool, Error> {
-        self.every(files, recheck, |action| matches!(action, Action::Skip | Action::Adopt))
+        let is_there = |action| matches!(action, Action::Skip | Action::Adopt);
+        Ok(self.first_unlike(files, recheck, is_there)?.is_none())
     }
 
     /// Whether every file is there and verified.
     pub fn is_verified(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        self.every(files, Recheck::Receipt, |action| *action == Action::Skip)
+        Ok(self.first_unverified(files)?.is_none())
     }
 
     /// Fails if one of these files, verified when the run began, has been changed since.
     pub fn check_kept(&self, files: &[WantedFile]) -> Result<(), Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            if decide(&lookout.look(wanted)?, &wanted.content, Recheck::Receipt) != Action::Skip {
-                return Err(meddled(&self.target_path(wanted)));
-            }
-        }
-        Ok(())
+        let changed = self.first_unverified(files)?;
+        changed.map_or(Ok(()), |changed| Err(meddled(&self.target_path(changed))))
     }
 
-    fn every(
+    fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
+        self.first_unlike(files, Recheck::Receipt, |action| action == Action::Skip)
+    }
+
+    fn first_unlike<'a>(
         &self,
-        files: &[WantedFile],
+        files: &'a [WantedFile],
         recheck: Recheck,
-        is_good: impl Fn(&Action) -> bool,
-    ) -> Result<bool, Error> {
+        is_good: impl Fn(Action) -> bool,
+    ) -> Result<Option<&'a WantedFile>, Error> {
         let mut lookout = Lookout::new(self)?;
         for wanted in files {
-            if !is_good(&decide(&lookout.look(wanted)?, &wanted.content, recheck)) {
-                return Ok(false);
+            if !is_good(decide(&lookout.look(wanted)?, &wanted.content, recheck)) {
+                return Ok(Some(wanted));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 }
 
