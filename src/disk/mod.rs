@@ -6,8 +6,6 @@
 mod dir;
 mod space;
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,18 +30,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of an open file.
-    pub fn of(metadata: &Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        Self {
-            size: metadata.len(),
-            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            inode: metadata.ino(),
-            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
     /// Whether both are of the same bytes, as far as can be told without the time that renames,
     /// links and changes of the owner move too.
     pub fn has_bytes_of(&self, other: &Self) -> bool {

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::partial::{Partial, Piece};
 use super::receipt::Receipt;
 use crate::content::{Content, Hasher, Mismatch, gguf};
-use crate::disk::Identity;
+use crate::disk::{Identity, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
@@ -156,7 +156,7 @@ pub(super) fn meddled(path: &Path) -> Error {
 }
 
 fn identity(file: &File, path: &Path) -> Result<Identity, Error> {
-    Ok(Identity::of(&file.metadata().map_err(Error::io("look at", path))?))
+    Ok(Stat::of(file).map_err(Error::io("look at", path))?.identity)
 }
 
 /// Follows the bytes of `partial` while they arrive, in order, up to its end. Blocks; `hashed`

@@ -179,7 +179,7 @@ impl Store {
 
     /// Proves that it can be written: creates its state folder, and a file in it.
     pub fn probe(&self) -> Result<(), Error> {
-        self.make_base()?.make(layout::STATE)?.probe().map(drop)
+        self.make_base()?.make(layout::STATE)?.probe()
     }
 
     /// Bytes free for this user, where the file system tells.
