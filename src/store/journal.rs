@@ -160,14 +160,17 @@ impl Partials {
         Self { dir: dir.clone(), scratch: dir }
     }
 
-    /// Removes the partial file of a content with its journal. The records go first: a partial file
-    /// without one is not believed.
+    /// Removes the partial file of a content with its journal.
     pub fn discard(&self, content: &Content) -> Result<(), Error> {
-        let name = content.key().to_string();
+        self.discard_named(&content.key().to_string())
+    }
+
+    /// The same, by its name. The records go first: a partial file without one is not believed.
+    pub fn discard_named(&self, name: &str) -> Result<(), Error> {
         for record in Record::ALL {
-            self.dir.remove(&record.name_for(&name))?;
+            self.dir.remove(&record.name_for(name))?;
         }
-        self.dir.remove(&name)
+        self.dir.remove(name)
     }
 }
 

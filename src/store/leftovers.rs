@@ -27,10 +27,7 @@ impl WriteAccess {
                 }
             };
             if useless {
-                for record in Record::ALL {
-                    dir.remove(&record.name_for(&name))?;
-                }
-                dir.remove(&name)?;
+                self.partials().discard_named(&name)?;
             }
         }
         for (name, kind) in self.state().entries()? {

@@ -230,11 +230,6 @@ impl Partial {
         self.wanted.content.key().to_string()
     }
 
-    /// The folder it is in.
-    pub fn partials(&self) -> &Partials {
-        &self.partials
-    }
-
     /// The open file.
     pub fn file(&self) -> &File {
         &self.file
