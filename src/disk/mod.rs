@@ -7,6 +7,7 @@ mod dir;
 mod space;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +49,10 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> Result<()
 
 /// Changes with every start of the machine: what was only in the page cache before is gone.
 /// Empty where the kernel does not tell, which equals no other boot.
-pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
+pub fn boot_id() -> &'static str {
+    static BOOT_ID: LazyLock<String> = LazyLock::new(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map(|id| id.trim().to_owned()).unwrap_or_default()
+    });
+    &BOOT_ID
 }

@@ -81,7 +81,7 @@ impl Journal {
             repo: repo.clone(),
             path: file.path.clone(),
             written: RangeSet::default(),
-            boot_id: disk::boot_id(),
+            boot_id: disk::boot_id().to_owned(),
         }
     }
 
@@ -107,7 +107,7 @@ impl Journal {
             journal.written.remove(&(length..u64::MAX));
             // What would cost a request of its own for next to nothing.
             journal.written.drop_islands(ISLAND_MIN);
-            journal.boot_id = boot_id;
+            boot_id.clone_into(&mut journal.boot_id);
             journal
         }))
     }
@@ -211,7 +211,7 @@ mod tests {
         };
         assert_eq!(usable(), None);
         write(&journal(0..20, "an earlier boot"), Record::Flushed);
-        write(&journal(0..60, &disk::boot_id()), Record::Written);
+        write(&journal(0..60, disk::boot_id()), Record::Written);
         assert_eq!(usable(), Some(60));
         write(&journal(0..60, "an earlier boot"), Record::Written);
         assert_eq!(usable(), Some(20));
@@ -225,7 +225,7 @@ mod tests {
     fn a_partial_file_that_is_shorter_than_its_journal_says_is_not_believed() {
         let (_place, partials) = partials();
         let content = file().content;
-        journal(0..90, &disk::boot_id()).write(&partials, &content, Record::Written).expect("written");
+        journal(0..90, disk::boot_id()).write(&partials, &content, Record::Written).expect("written");
         let read = Journal::read(&partials.dir, &content, 30).expect("read").expect("a journal");
         assert_eq!(read.written.bytes(), 30);
     }

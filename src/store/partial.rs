@@ -183,9 +183,10 @@ impl Partial {
         let direct = (size >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
             .then(|| partials.dir.file_past_page_cache(&name, &file));
         let journal = journal.unwrap_or_else(|| Journal::new(wanted, repo));
-        let flushed = Journal::read_record(&partials.dir, &name, Record::Flushed)?;
         let mut buffered = journal.written.clone();
-        if let Some(flushed) = flushed {
+        if !buffered.is_empty()
+            && let Some(flushed) = Journal::read_record(&partials.dir, &name, Record::Flushed)?
+        {
             buffered.remove_all(&flushed.written);
         }
         let state = State {
