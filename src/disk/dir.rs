@@ -296,10 +296,23 @@ impl Dir {
         Ok(file.into())
     }
 
+    /// A name for a temporary file that nobody could know before: 128 random bits.
+    pub fn temporary_name() -> Result<String, Error> {
+        let mut random = [0; 16];
+        let mut filled = 0;
+        while filled < random.len() {
+            let got = retry(|| {
+                rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty())
+            });
+            filled += got.map_err(|why| Error::Internal(format!("no random numbers: {why}")))?;
+        }
+        Ok(format!("{TEMPORARY}{:032x}", u128::from_ne_bytes(random)))
+    }
+
     /// Creates a file under a name that nobody could know before.
     pub fn create_temporary(&self, access: Access) -> Result<(String, File), Error> {
         loop {
-            let name = temporary_name()?;
+            let name = Self::temporary_name()?;
             match self.try_create(&name, access) {
                 Ok(file) => return Ok((name, file)),
                 Err(Errno::EXIST) => {}
@@ -308,7 +321,7 @@ impl Dir {
         }
     }
 
-    /// Whether a name is one that [`Dir::create_temporary`] gives.
+    /// Whether a name is one that [`Dir::temporary_name`] gives.
     pub fn is_temporary(name: &str) -> bool {
         name.strip_prefix(TEMPORARY).is_some_and(|rest| {
             rest.len() == 32
@@ -432,17 +445,6 @@ fn parts(path: &str) -> impl Iterator<Item = &str> {
 
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     rustix::io::retry_on_intr(call)
-}
-
-fn temporary_name() -> Result<String, Error> {
-    let mut random = [0; 16];
-    let mut filled = 0;
-    while filled < random.len() {
-        let got =
-            retry(|| rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty()));
-        filled += got.map_err(|why| Error::Internal(format!("no random numbers: {why}")))?;
-    }
-    Ok(format!("{TEMPORARY}{:032x}", u128::from_ne_bytes(random)))
 }
 
 #[cfg(test)]

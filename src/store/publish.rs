@@ -97,9 +97,7 @@ impl WriteAccess {
 
     /// Gives a partial file a name that nobody knows.
     fn link_once_more(&self, partial: &Partial) -> Result<String, Error> {
-        let (name, placeholder) = self.state.create_temporary(Access::All)?;
-        drop(placeholder);
-        self.state.remove(&name)?;
+        let name = Dir::temporary_name()?;
         self.state.link(partial.file(), &name).map_err(Error::io("publish", partial.path()))?;
         Ok(name)
     }
@@ -158,11 +156,13 @@ impl WriteAccess {
     /// A link, second name or copy of a blob, under a name that nobody knows.
     fn point_temporarily(&self, link: &str, wanted: &WantedFile) -> Result<String, Error> {
         let io = || Error::io("link", self.store.target_path(wanted));
-        let (name, mut copy) = self.state.create_temporary(Access::All)?;
-        self.state.remove(&name)?;
+        let name = Dir::temporary_name()?;
         if self.state.symlink(link, &name).is_ok() {
             return Ok(name);
         }
+        // Without room for a file there is none for what takes the place of a link.
+        let (name, mut copy) = self.state.create_temporary(Access::All)?;
+        self.state.remove(&name)?;
         let mut blob = self.store.open(wanted)?.ok_or_else(|| io()(std::io::ErrorKind::NotFound.into()))?;
         if self.state.link(&blob, &name).is_ok() {
             return Ok(name);
