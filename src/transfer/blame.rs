@@ -65,9 +65,9 @@ impl Suspects {
         for (_, (_, ranges)) in by_trust {
             let mut part = RangeSet::default();
             for range in ranges.iter() {
-                named.gaps(range.start..range.end.min(size)).iter().for_each(|gap| part.insert(gap.clone()));
+                part.insert_all(&named.gaps(range.start..range.end.min(size)));
             }
-            part.iter().for_each(|range| named.insert(range.clone()));
+            named.insert_all(&part);
             parts.push(part);
         }
         let length = (size / PARTS).max(PART_MIN).next_multiple_of(PART_MIN);
