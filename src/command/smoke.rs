@@ -17,7 +17,7 @@ use crate::request::{Limits, NetworkUse, Request};
 use crate::retry::{Budget, Retry, Setback};
 use crate::source::{self, Provenance, Source, Trouble};
 use crate::store::Store;
-use crate::words::{Bytes, count};
+use crate::words::{Bytes, count, free_space};
 
 /// Bytes asked for at the middle and the end of a file.
 const SAMPLE: u64 = 64 << 10;
@@ -100,10 +100,9 @@ async fn smoke_unstopped(
 
     let plan = store.plan(&resolution.origin(), &resolution.files, request.recheck)?;
     plan.check_space()?;
-    let free = plan.bytes_free.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)));
     checks.pass(
         format!("room in {}", store.root().display()),
-        format!("{} needed, {}", Bytes(plan.bytes_needed), free),
+        format!("{} needed, {}", Bytes(plan.bytes_needed), free_space(plan.bytes_free)),
     );
     store.probe()?;
     checks

@@ -6,7 +6,7 @@ use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
 use crate::report::Outcome;
-use crate::words::{Bytes, one_line};
+use crate::words::{Bytes, free_space, one_line};
 
 /// The published paths, one per line, for scripts.
 pub fn fetched(outcome: &Outcome) -> String {
@@ -46,13 +46,8 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         Bytes(plan.bytes_total),
         Bytes(plan.bytes_to_fetch),
         Bytes(plan.bytes_needed),
-        free(plan)
+        free_space(plan.bytes_free)
     )
-}
-
-/// How much space is free, as far as is known.
-pub(super) fn free(plan: &Plan) -> String {
-    plan.bytes_free.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)))
 }
 
 fn verb(action: &Action) -> &'static str {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::rate::per_second;
-use super::results::free;
 use crate::plan::{Action, Plan};
 use crate::report::{Done, Event, FileOutcome};
-use crate::words::{Bytes, Span, chain, count, one_line};
+use crate::words::{Bytes, Span, chain, count, free_space, one_line};
 
 /// What happened, in one line. `None` for what only a reporter with a memory can word.
 /// A sentence about a file begins with its path.
@@ -57,7 +56,7 @@ fn planned(plan: &Plan) -> String {
         "{waiting} of {} to do, {} to fetch; {} in `{dir}`",
         count(files, "file"),
         Bytes(plan.bytes_to_fetch),
-        free(plan)
+        free_space(plan.bytes_free)
     )
 }
 

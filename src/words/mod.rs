@@ -28,6 +28,11 @@ pub fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
+/// Free disk space, where it is known.
+pub fn free_space(bytes: Option<u64>) -> String {
+    bytes.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)))
+}
+
 /// Only what [`is_printable`]: text from servers ends up in messages.
 pub fn one_line(text: &str) -> String {
     let parts = text.split(|c: char| !is_printable(c)).map(str::trim).filter(|part| !part.is_empty());
