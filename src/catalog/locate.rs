@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
-use super::Hub;
+use super::{Hub, Resolution};
 use crate::error::{Error, Failure};
 use crate::plan::WantedFile;
 use crate::request::{RepoId, RepoPath};
@@ -18,14 +18,19 @@ use crate::source::http::{HttpSource, Locate, Located};
 #[derive(Clone)]
 pub struct Snapshot {
     /// Who is asked.
-    pub hub: Arc<Hub>,
+    hub: Arc<Hub>,
     /// The repository.
-    pub repo: RepoId,
+    repo: RepoId,
     /// The commit; a branch or tag where it is not known.
-    pub revision: String,
+    revision: String,
 }
 
 impl Snapshot {
+    /// What a reference was found to stand for.
+    pub fn new(hub: Arc<Hub>, resolution: &Resolution) -> Self {
+        Self { hub, repo: resolution.repo.clone(), revision: resolution.commit_or_revision() }
+    }
+
     /// The bytes of one of its files. `url` saves the first question to the Hub.
     pub fn source(&self, file: &WantedFile, url: Option<Url>, stall_timeout: Duration) -> Arc<dyn Source> {
         let locate = HubFile { snapshot: self.clone(), path: file.path.clone() };

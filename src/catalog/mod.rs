@@ -116,6 +116,11 @@ impl Resolution {
         Origin { repo: self.repo.clone(), revision: self.revision.clone(), commit: self.commit }
     }
 
+    /// The commit, or, where it is not known, what was asked for.
+    pub fn commit_or_revision(&self) -> String {
+        self.commit.map_or_else(|| self.revision.to_string(), |commit| commit.to_string())
+    }
+
     /// The listing of the commit as it lies on disk, where it was needed.
     pub fn listing_json(&self) -> Result<Option<Vec<u8>>, Error> {
         self.listing.as_deref().map(|listing| listing::to_json(listing)).transpose()

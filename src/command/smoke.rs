@@ -76,7 +76,7 @@ async fn smoke_unstopped(
     let mut checks = Checks { passed, list: Vec::new() };
 
     let resolution = catalog::resolve(&hub, request, None).await?;
-    let commit = resolution.commit.map_or_else(|| request.revision.to_string(), |commit| commit.to_string());
+    let commit = resolution.commit_or_revision();
     let bytes = resolution.files.iter().map(WantedFile::size).sum();
     let files = resolution.files.len();
     checks.pass(
@@ -91,7 +91,7 @@ async fn smoke_unstopped(
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
-    let snapshot = Snapshot { hub, repo: request.repo.clone(), revision: commit };
+    let snapshot = Snapshot::new(hub, &resolution);
     let probe = Probe { snapshot, context, limits, fetched: AtomicU64::new(0) };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
         let url = resolution.urls.get(&file.path).cloned();

@@ -67,8 +67,7 @@ async fn all_files(
     halt: &stop::StopSender,
 ) -> Result<Vec<FileOutcome>, Error> {
     let plan = work.plan;
-    let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
-    let snapshot = Snapshot { hub: Arc::clone(hub), repo: plan.repo.clone(), revision };
+    let snapshot = Snapshot::new(Arc::clone(hub), work.resolution);
     let mut tasks: JoinSet<Result<(usize, FileOutcome), Error>> = JoinSet::new();
     let mut outcomes = Outcomes::new(plan.items.len());
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action != Action::Copy) {
