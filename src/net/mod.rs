@@ -15,7 +15,6 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{ClientBuilder, Response, Url};
 
 use crate::error::{Error, Failure};
-use crate::request::Token;
 use crate::words::{chain, host};
 
 pub(crate) use redirect::Redirects;
@@ -113,12 +112,12 @@ pub(crate) async fn bad_status(url: &Url, response: Response) -> Failure {
     }
 }
 
-/// The `Authorization` header, marked so that the HTTP stack does not print it either.
-pub(crate) fn authorization(token: &Token) -> HeaderValue {
-    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .expect("a token holds only visible ASCII");
+/// The `Authorization` header, marked so that the HTTP stack does not print it either; `None` for a token
+/// that no header can carry.
+pub(crate) fn authorization(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     header.set_sensitive(true);
-    header
+    Some(header)
 }
 
 /// Whether the same exchange would fail in the same way: a certificate does not become valid, and a name that

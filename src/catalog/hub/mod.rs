@@ -232,7 +232,8 @@ impl Hub {
     ) -> Result<Response, Failure> {
         let mut request = self.http.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some(token) = self.endpoints.token_for(url) {
-            request = request.header(AUTHORIZATION, net::authorization(token));
+            let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
+            request = request.header(AUTHORIZATION, header);
         }
         if let Some((first, last)) = range {
             request = request.header(RANGE, format!("bytes={first}-{last}"));

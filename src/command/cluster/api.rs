@@ -180,11 +180,8 @@ impl Api {
     fn authorization(&self) -> Result<HeaderValue, Error> {
         let token =
             fs::read_to_string(&self.token).map_err(Error::io("read the pod's token from", &self.token))?;
-        let header = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-        let mut header =
-            header.map_err(|_| Error::invalid("pod token", "(not shown)", "no header can carry it"))?;
-        header.set_sensitive(true);
-        Ok(header)
+        net::authorization(token.trim())
+            .ok_or_else(|| Error::invalid("pod token", "(not shown)", "no header can carry it"))
     }
 }
 
