@@ -8,10 +8,12 @@ pub mod verify;
 use std::sync::Arc;
 
 use crate::catalog::Hub;
+use crate::error::Error;
 use crate::net;
 use crate::report::Reporter;
-use crate::request::{Endpoints, Limits};
+use crate::request::{Endpoints, Limits, Request};
 use crate::stop::Stop;
+use crate::store::Store;
 
 pub use fetch::{fetch, plan};
 pub use smoke::smoke;
@@ -26,6 +28,15 @@ pub struct Context {
     pub reporter: Arc<dyn Reporter>,
     /// The order to stop.
     pub stop: Stop,
+}
+
+/// The error for what would have to be fetched while the network may not be used.
+fn offline(request: &Request, store: &Store) -> Error {
+    Error::Offline {
+        repo: request.repo.clone(),
+        wanted: request.selection.describe(),
+        dir: store.root().into(),
+    }
 }
 
 impl Context {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
-use super::Context;
+use super::{Context, offline};
 use crate::catalog::{self, Snapshot};
 use crate::content::gguf;
 use crate::error::{Error, Failure};
@@ -66,9 +66,7 @@ async fn smoke_unstopped(
 ) -> Result<SmokeOutcome, Error> {
     let store = Store::new(&request.destination, &request.repo);
     if request.network == NetworkUse::Offline {
-        let (repo, wanted, dir) =
-            (request.repo.clone(), request.selection.describe(), store.root().to_owned());
-        return Err(Error::Offline { repo, wanted, dir });
+        return Err(offline(request, &store));
     }
     let mut limits = request.limits.clone();
     limits.give_up_after = limits.give_up_after.min(PATIENCE);

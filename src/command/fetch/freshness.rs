@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::Context;
 use crate::catalog::{self, Hub, Resolution, recall};
+use crate::command::offline;
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::Event;
@@ -55,13 +56,7 @@ pub(super) async fn look_up(
         Some(known) if is_certain && is_present => {
             return Ok(Known { resolution: known.into(), from_disk: true, stale: false });
         }
-        _ if is_offline => {
-            return Err(Error::Offline {
-                repo: request.repo.clone(),
-                wanted: request.selection.describe(),
-                dir: store.root().into(),
-            });
-        }
+        _ if is_offline => return Err(offline(request, store)),
         recalled => recalled,
     };
     let may_fall_back = is_present && request.network != NetworkUse::RequireFresh;
