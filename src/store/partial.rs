@@ -268,7 +268,6 @@ impl Partial {
         while state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none() {
             state = self.flushing.wait(state).expect("nothing panics while it holds the state");
         }
-        // Without a record nothing bounds what a power cut costs, and without a flusher what is dirty.
         state.failure.take().map_or(Ok(()), Err)
     }
 
@@ -297,10 +296,12 @@ impl Partial {
     }
 
     /// Notes that bytes were written, through the page cache or past it, and every now and then records it.
+    /// Fails if the flusher has failed: without it nothing bounds what a power cut costs, and what is dirty.
     fn note(&self, range: Range<u64>, is_buffered: bool) -> Result<(), Error> {
         let is_due = {
             let mut state = self.lock();
             self.check(&state)?;
+            state.failure.take().map_or(Ok(()), Err)?;
             let bytes = range.end - range.start;
             if is_buffered {
                 state.dirty += bytes;
@@ -586,6 +587,15 @@ mod tests {
         assert_eq!(hashable(&partial), 128 * MIB);
         partial.note(128 * MIB..192 * MIB, false).expect("noted");
         assert_eq!(hashable(&partial), 192 * MIB);
+    }
+
+    #[test]
+    fn when_what_was_flushed_cannot_be_recorded_no_more_is_written_past_the_page_cache() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), UNRECORDED_MAX);
+        std::fs::remove_dir_all(dir.path()).expect("removed");
+        partial.flush_behind();
+        assert!(matches!(partial.note(0..MIB, false), Err(Error::Io { action: "write to directory", .. })));
     }
 
     #[test]
