@@ -19,6 +19,8 @@ FILE = "sub/model.gguf"
 SECONDS = 20
 """However a file is planted, a run over 256 KiB ends within this time."""
 RESIDENT_MAX = 64 * MIB
+LEFTOVER = "tmp-" + "0123456789abcdef" * 2
+"""Called like a temporary file that a killed run left."""
 
 
 def as_user(uid, gid=None):
@@ -74,11 +76,9 @@ class Shared(Target):
         }
         if self.cache:
             files["tag"] = self.root / "CACHEDIR.TAG"
-        temporary = {f"temporary {name}": path.with_name(path.name + ".tmp") for name, path in files.items()}
-        files |= {"partial": partial / self.sha256, "lock": self.state / "lock"}
-        if self.cache:
             files["blob"] = self.repo / "blobs" / self.sha256
-        return files | temporary
+        files |= {"lock": self.state / "lock", "leftover": self.state / LEFTOVER}
+        return files | {"partial": partial / self.sha256}
 
     def folders(self):
         """The same for folders."""
@@ -139,7 +139,7 @@ class Victim:
         self.file = self.folder / "diary.txt"
         self.absent = self.folder / "authorized_keys"
         size = min(target.wanted.files[FILE][0], MIB)
-        names = ["diary.txt", "a.tmp", "model.gguf", target.sha256, f"{target.sha256}.json"]
+        names = ["diary.txt", LEFTOVER, "model.gguf", target.sha256, f"{target.sha256}.json"]
         for folder in self.folder, self.folder / "partial", self.folder / "sub":
             folder.mkdir()
             for name in names:

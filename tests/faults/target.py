@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from system_calls import CHANGES, Ended, Process, Returns
 MIB = 1 << 20
 STATE = ".modelfetch"
 CONNECTIONS = 4
+TEMPORARY = re.compile(r"tmp-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,21 @@ class Wanted:
 
 
 class Target:
-    def __init__(self, place, wanted, cache=False, old=None, options=(), root=None, flock_lies=False):
+    def __init__(
+        self, place, wanted, cache=False, old=None, options=(), root=None, flock_lies=False, connections=CONNECTIONS
+    ):
         self.place, self.wanted, self.cache = Path(place), wanted, cache
         self.root = Path(root or self.place / "models")
         self.old = old
         """SHA256 of the good file that may be at a final name before."""
         self.options = tuple(options)
+        self.connections = connections
         self.flock_lies = flock_lies
         """Every process is told that it has the lock."""
 
     def command(self, *more):
         where = f"--cache={self.root}" if self.cache else f"--dir={self.root}"
-        count = f"--connections={CONNECTIONS}"
+        count = f"--connections={self.connections}"
         return [os.environ["MODELFETCH"], "fetch", self.wanted.repo, where, count, "--json", *self.options, *more]
 
     @property
@@ -125,15 +130,17 @@ class Target:
 
     def leftovers(self):
         """What is there besides the files, their receipts, and what was learnt about the repository."""
-        keeps = {self.state / "lock"}
-        state_of_runs = [path for path in self.state.rglob("*") if path.is_file() and path not in keeps]
+        paths = [path for path in self.root.rglob("*") if path.is_symlink() or path.is_file()]
         receipts, learnt = self.state / "receipts", self.state / "hub"
+        kept = {self.state / "lock"}
         left = [
             path
-            for path in state_of_runs
-            if path.suffix == ".tmp" or not (path.is_relative_to(receipts) or path.is_relative_to(learnt))
+            for path in paths
+            if TEMPORARY.fullmatch(path.name)
+            or path.is_relative_to(self.state)
+            and path not in kept
+            and not (path.is_relative_to(receipts) or path.is_relative_to(learnt))
         ]
-        left += [path for path in self.root.rglob("*.tmp") if path not in left]
         return sorted(str(path.relative_to(self.root)) for path in left)
 
     def clean_up(self):
@@ -142,7 +149,7 @@ class Target:
         left = self.leftovers()
         if not left:
             return False
-        size = sum((self.root / path).stat().st_size for path in left)
+        size = sum((self.root / path).lstat().st_size for path in left)
         assert size < 4096, f"{size} bytes left: {left}"
         self.assert_done(self.fetch("--verify", "full"))
         assert not self.leftovers(), f"left for ever: {self.leftovers()}"

@@ -112,7 +112,7 @@ def test_a_copy_for_which_there_is_no_room_leaves_nothing(wanted, place, note):
         target = Target(place, wanted, cache=True, root=root)
         ended = target.fetch()
         assert ended.status == 21, f"exit {ended.status}: {ended.stderr}"
-        assert not list(target.repo.rglob("snapshots/**/*.tmp"))
+        assert not [path for path in target.leftovers() if "/tmp-" in path], target.leftovers()
     note("exit 21, no copy left")
 
 

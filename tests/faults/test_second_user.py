@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from second_user import (
-    ATTACKER, COLLEAGUE, FETCHER, FILE, GROUP, RUNNERS, SECONDS, Shared, as_user, change_in_place, evil_twin,
+    ATTACKER, COLLEAGUE, FETCHER, FILE, GROUP, LEFTOVER, RUNNERS, SECONDS, Shared, as_user, change_in_place, evil_twin,
     exchange, folder, gives_name, huge, is_regular, link_to, made_by_attacker, names_of, owned_by_attacker, pipe,
-    swapping,
+    remove, swapping,
 )  # fmt: skip
 from sweep import killed_after, scratch
 from system_calls import CALLS
-from target import MIB, Target, Wanted, fetched, sha256_of
+from target import MIB, TEMPORARY, Target, Wanted, fetched, sha256_of
 from test_writers import together, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be several users")
@@ -101,15 +101,21 @@ def test_a_planted_link_for_a_folder_leads_nowhere(cache, name, uid, wanted, pla
 
 @each(uid=RUNNERS)
 @each(cache=LAYOUTS)
-def test_what_lies_among_the_partial_files_under_a_foreign_name_stays(cache, uid, wanted, place):
+def test_what_lies_in_the_state_folder_under_a_foreign_name_stays(cache, uid, wanted, place):
+    """And of what is called like a file of a run, a folder stays, and a link goes without what it leads to."""
     target = Shared(place, wanted, cache, uid)
-    partials = target.where("partials")
+    state, partials = target.where("state"), target.where("partials")
     made_by_attacker(partials)
-    (partials / "folder.tmp").mkdir()
-    os.symlink(target.victim.folder, partials / "link.tmp")
-    (partials / "notes.txt").write_text("mine")
-    target.assert_harmless(target.watch())
-    assert (partials / "notes.txt").read_text() == "mine"
+    for parent, name in (state, LEFTOVER), (partials, "a" * 64):
+        (parent / name).mkdir()
+        (parent / name / "notes.txt").write_text("mine")
+        (parent / "notes.txt").write_text("mine")
+    for parent, name in (state, LEFTOVER[:-1] + "e"), (partials, "b" * 64):
+        os.symlink(target.victim.folder, parent / name)
+    target.assert_done(target.watch())
+    target.victim.assert_untouched()
+    for parent, name in (state, LEFTOVER), (partials, "a" * 64):
+        assert [path.read_text() for path in (parent / "notes.txt", parent / name / "notes.txt")] == ["mine", "mine"]
 
 
 @each(uid=RUNNERS)
@@ -240,6 +246,48 @@ def test_a_file_exchanged_when_it_gets_its_name_is_not_taken_for_the_verified_on
         f"exit {ended.status} with the wrong file: {ended.stderr}"
     )
     target.assert_not_trusted()
+
+
+SWAPS = KINDS | {"pipe": lambda victim: pipe, "folder": lambda victim: folder, "huge": lambda victim: huge}
+
+
+@each(uid=RUNNERS)
+@each(kind=SWAPS)
+@each(cache=LAYOUTS)
+def test_a_temporary_file_exchanged_as_soon_as_it_is_there_leads_nowhere(cache, kind, uid, wanted, place, full, note):
+    """Nobody can know its name before, so nothing can be planted there; but everyone can list the folder."""
+
+    def attacked(directory, number):
+        target = Shared(directory, wanted, cache, uid)
+        metrics = target.root / "metrics.prom"
+        seen = []
+
+        def decide(call):
+            for folder in target.root, target.state:
+                for path in folder.glob("tmp-*"):
+                    if TEMPORARY.fullmatch(path.name) and path not in seen:
+                        seen.append(path)
+                        if len(seen) == number:
+                            remove(path)
+                            kind(target.victim)(path)
+            return "continue"
+
+        # The metrics are the last of all, and written beside the others.
+        ended = target.start(decide, CALLS, more=[f"--metrics-file={metrics}"]).finish()
+        target.victim.assert_untouched()
+        assert ended.status in (0, 20, 22, 23), f"temporary file {number}: exit {ended.status}: {ended.stderr}"
+        if number and len(seen) >= number:
+            target.assert_not_trusted()
+        return len(seen)
+
+    with scratch(place) as directory:
+        count = attacked(directory, 0)
+    assert count > 5, f"only {count} temporary files were seen"
+    numbers = range(1, count + 1) if full else [zlib.crc32(f"{cache} {uid}".encode()) % count + 1]
+    for number in numbers:
+        with scratch(place) as directory:
+            attacked(directory, number)
+    note(f"{len(numbers)} of {count} temporary files")
 
 
 # What belongs to somebody else.
