@@ -24,6 +24,7 @@ CALLS = {
     "write": (1, FD, 0),
     "open": (2, PATH, 0),
     "close": (3, FD, 0),
+    "fstat": (5, FD, 0),
     "pread64": (17, FD, 0),
     "pwrite64": (18, FD, 0),
     "writev": (20, FD, 0),
@@ -44,10 +45,12 @@ CALLS = {
     "getdents64": (217, FD, 0),
     "openat": (257, AT, 0),
     "mkdirat": (258, AT, 0),
+    "newfstatat": (262, AT, 0),
     "unlinkat": (263, AT, 0),
     "renameat": (264, AT, 2),
     "linkat": (265, AT, 2),
     "symlinkat": (266, AT, 1),
+    "readlinkat": (267, AT, 0),
     "sync_file_range": (277, FD, 0),
     "fallocate": (285, FD, 0),
     "pwritev": (296, FD, 0),
@@ -57,7 +60,9 @@ CALLS = {
     "pwritev2": (328, FD, 0),
 }
 NAMES = {number: name for name, (number, _, _) in CALLS.items()}
-LOOKS = {"read", "pread64", "statfs", "fstatfs", "getdents64", "statx", "close"}
+LOOKS = {
+    "read", "pread64", "statfs", "fstatfs", "getdents64", "fstat", "newfstatat", "statx", "readlinkat", "close",
+}  # fmt: skip
 """Those that leave the disk as it is."""
 CHANGES = set(CALLS) - LOOKS
 
