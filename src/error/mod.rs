@@ -370,6 +370,19 @@ impl Error {
         }
     }
 
+    /// The same failure of the disk, for somebody else who is to hear of it.
+    pub(crate) fn repeated(&self) -> Self {
+        let again = |cause: &io::Error| match cause.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => cause.kind().into(),
+        };
+        match self {
+            Self::Io { action, path, cause } => Self::Io { action, path: path.clone(), cause: again(cause) },
+            Self::DiskFull { path, cause } => Self::DiskFull { path: path.clone(), cause: again(cause) },
+            other => Self::Internal(other.to_string()),
+        }
+    }
+
     /// How the process ends.
     pub fn exit(&self) -> Exit {
         match self {

@@ -133,6 +133,12 @@ impl State {
         is_next_from_disk || written == size
     }
 
+    /// Fails if writing or flushing is over, for everybody who asks: whoever went on would wait for a flusher that
+    /// is gone.
+    fn failed(&self) -> Result<(), Error> {
+        self.failure.as_ref().map_or(Ok(()), |failure| Err(failure.repeated()))
+    }
+
     fn flush_is_due(&self) -> bool {
         self.dirty >= FLUSH_AT || self.unrecorded >= UNRECORDED_MAX
     }
@@ -268,7 +274,7 @@ impl Partial {
         while state.dirty >= DIRTY_MAX && !state.closed && state.failure.is_none() && state.lost.is_none() {
             state = self.flushing.wait(state).expect("nothing panics while it holds the state");
         }
-        state.failure.take().map_or(Ok(()), Err)
+        state.failed()
     }
 
     /// Writes a block at its place, past the page cache if that is possible.
@@ -301,7 +307,7 @@ impl Partial {
         let is_due = {
             let mut state = self.lock();
             self.check(&state)?;
-            state.failure.take().map_or(Ok(()), Err)?;
+            state.failed()?;
             let bytes = range.end - range.start;
             if is_buffered {
                 state.dirty += bytes;
@@ -453,7 +459,7 @@ impl Partial {
         state.closed = true;
         self.hashable.notify_all();
         self.flushing.notify_all();
-        state.failure.take().map_or(Ok(()), Err)
+        state.failed()
     }
 
     /// Records what is there, for the next run, and gives back the disk space of what is not: it would
@@ -595,7 +601,14 @@ mod tests {
         let partial = resumed(dir.path(), UNRECORDED_MAX);
         std::fs::remove_dir_all(dir.path()).expect("removed");
         partial.flush_behind();
-        assert!(matches!(partial.note(0..MIB, false), Err(Error::Io { action: "write to directory", .. })));
+        // Each of the threads that write hears of it.
+        for _ in 0..2 {
+            assert!(matches!(
+                partial.note(0..MIB, false),
+                Err(Error::Io { action: "write to directory", .. })
+            ));
+        }
+        assert!(partial.close().is_err());
     }
 
     #[test]
