@@ -15,8 +15,9 @@ from target import MIB, Target, Wanted, fetched, written
 
 SAMPLE = 12
 NO_SPACE, IO = 21, 22
-FLUSH_COSTS_MAX = 20 * MIB
-"""Bytes that a single failed flush may cost: 16 MiB are dirty when it begins, and some arrive until it fails."""
+FLUSH_COSTS_MAX = 24 * MIB
+"""Bytes that a single failed flush may cost: 16 MiB are dirty when it is due, and some arrive
+until it fails: the more, the busier the machine is."""
 
 FULL, BROKEN, AGAIN = (errno.ENOSPC, errno.EDQUOT), (errno.EIO, errno.EROFS), (errno.EINTR,)
 OPENING = FULL + BROKEN + AGAIN + (errno.EMFILE, errno.ENFILE)
@@ -252,9 +253,11 @@ def test_a_run_ends_when_what_was_flushed_cannot_be_recorded(past_the_page_cache
     target = Target(place, wanted, connections=1)
     ended = failing_once(target, RECORDED, errno.EIO)
     assert ended.status == IO and "flushed.json" in ended.stderr, f"exit {ended.status}: {ended.stderr}"
-    done = written(ended.calls)
-    note(f"ended after {done / MIB:.0f} of {wanted.bytes / MIB:.0f} MiB")
-    assert done < (300 if past_the_page_cache else 48) * MIB, f"{done} bytes later"
+    failed = next(n for n, call in enumerate(ended.calls) if (call.name, role(call, target.root)) == RECORDED)
+    done, later = written(ended.calls), written(ended.calls[failed:])
+    note(f"ended after {done / MIB:.0f} of {wanted.bytes / MIB:.0f} MiB, {later / MIB:.1f} of them later")
+    # A block for each thread that writes, and some more while the failed one is removed.
+    assert later < 16 * MIB, f"{later} bytes later"
     again = target.fetch()
     target.assert_done(again)
     assert fetched(again) < wanted.bytes
