@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::crew::Crew;
 use super::hashing::{self, Unverified, Verified};
 use super::partial::Partial;
 use super::tuning::{JOIN_PATIENCE, QUEUE};
@@ -22,6 +23,7 @@ use crate::stop::Stop;
 /// The session of one content being filled.
 #[derive(Debug)]
 pub struct Filling {
+    crew: Crew,
     partial: Arc<Partial>,
     payloads: Option<mpsc::Sender<Payload>>,
     /// The same, for as long as somebody else has a sink.
@@ -45,10 +47,11 @@ pub struct Filled {
 }
 
 impl Filling {
-    /// Starts the threads.
-    pub fn begin(partial: &Arc<Partial>) -> Result<Self, Error> {
+    /// Gives the threads of `crew` their work.
+    pub fn begin(crew: &Crew, partial: &Arc<Partial>) -> Result<Self, Error> {
         let (payloads, received) = mpsc::channel(QUEUE);
         let mut filling = Self {
+            crew: crew.clone(),
             partial: Arc::clone(partial),
             wake: payloads.downgrade(),
             payloads: Some(payloads),
@@ -62,13 +65,13 @@ impl Filling {
         // Should one thread not start, dropping the filling ends those before it.
         let abandoned = Arc::clone(&filling.abandoned);
         let work = move |partial: Arc<Partial>| writer::write(&partial, received, &abandoned);
-        filling.writer = Some(Worker::start("write", partial, work)?);
+        filling.writer = Some(Worker::start(crew, partial, work)?);
         let hashed = Arc::clone(&filling.hashed);
         let work = move |partial: Arc<Partial>| hashing::follow(partial, &hashed);
-        filling.hash = Some(Worker::start("hash", partial, work)?);
+        filling.hash = Some(Worker::start(crew, partial, work)?);
         if partial.is_flushed_meanwhile() {
             let work = |partial: Arc<Partial>| partial.flush_behind();
-            filling.flusher = Some(Worker::start("flush behind", partial, work)?);
+            filling.flusher = Some(Worker::start(crew, partial, work)?);
         }
         Ok(filling)
     }
@@ -113,7 +116,7 @@ impl Filling {
         // The flush needs no digest and the hash no disk: where both take time they run side by side.
         if self.partial.is_flushed_meanwhile() {
             let work = |partial: Arc<Partial>| partial.flush();
-            self.last_flush = Some(Worker::start("flush", &self.partial, work)?);
+            self.last_flush = Some(Worker::start(&self.crew, &self.partial, work)?);
         }
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let verdict = loop {
@@ -142,6 +145,13 @@ impl Filling {
         }
         closed
     }
+
+    fn is_at_work(&mut self) -> bool {
+        is_at_work(&mut self.writer)
+            || is_at_work(&mut self.hash)
+            || is_at_work(&mut self.flusher)
+            || is_at_work(&mut self.last_flush)
+    }
 }
 
 impl Drop for Filling {
@@ -154,21 +164,9 @@ impl Drop for Filling {
         }
         // The error of a flush is of no use to who did not wait for it.
         let _ = self.close();
-        let threads = [
-            self.writer.take().map(|writer| writer.thread),
-            self.hash.take().map(|hash| hash.thread),
-            self.flusher.take().map(|flusher| flusher.thread),
-            self.last_flush.take().map(|flush| flush.thread),
-        ];
         let patience = Instant::now() + JOIN_PATIENCE;
-        for thread in threads.into_iter().flatten() {
-            while !thread.is_finished() && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if thread.is_finished() {
-                // What it panicked with was shown already.
-                let _ = thread.join();
-            }
+        while self.is_at_work() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -179,26 +177,26 @@ impl From<Error> for Unverified {
     }
 }
 
-/// A thread of its own: it may take as long as the whole download, and the runtime's are few.
+/// A thread at work. It is none of the runtime's: those are few, and this may take as long as the whole download.
 #[derive(Debug)]
 struct Worker<T> {
-    thread: JoinHandle<()>,
     result: oneshot::Receiver<T>,
 }
 
 impl<T: Send + 'static> Worker<T> {
     fn start(
-        name: &str,
+        crew: &Crew,
         partial: &Arc<Partial>,
         work: impl FnOnce(Arc<Partial>) -> T + Send + 'static,
     ) -> Result<Self, Error> {
         let (sender, result) = oneshot::channel();
         let of = Arc::clone(partial);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let started = crew.employ(move || {
             // Nobody may be left to hear of it.
             let _ = sender.send(work(of));
         });
-        Ok(Self { thread: thread.map_err(Error::io("start a thread for", partial.path()))?, result })
+        started.map_err(Error::io("start a thread for", partial.path()))?;
+        Ok(Self { result })
     }
 }
 
@@ -209,6 +207,10 @@ async fn outcome<T>(worker: &mut Option<Worker<T>>) -> Result<Option<T>, Error> 
     let result = (&mut waited_for.result).await;
     *worker = None;
     result.map(Some).map_err(|_| Error::Internal("a thread ended without a word".into()))
+}
+
+fn is_at_work<T>(worker: &mut Option<Worker<T>>) -> bool {
+    worker.as_mut().is_some_and(|worker| matches!(worker.result.try_recv(), Err(TryRecvError::Empty)))
 }
 
 #[cfg(test)]
@@ -244,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_be_dirty_is_written_through_any_filling() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut filling = Filling::begin(&partial(dir.path(), 96 << 20)).expect("begun");
+        let mut filling = Filling::begin(&Crew::default(), &partial(dir.path(), 96 << 20)).expect("begun");
         let admission = Arc::default();
         for n in 0..96 {
             send(&filling, &admission, n << 20, 1 << 20).await;
@@ -260,7 +262,7 @@ mod tests {
     async fn a_filling_that_is_dropped_leaves_no_thread_behind() {
         let dir = tempfile::tempdir().expect("a directory");
         let partial = partial(dir.path(), 96 << 20);
-        let filling = Filling::begin(&partial).expect("begun");
+        let filling = Filling::begin(&Crew::default(), &partial).expect("begun");
         send(&filling, &Arc::default(), 5, 1000).await;
         // A connection that does not know yet.
         let sink = filling.sink();

@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod block;
+pub mod crew;
 pub mod filling;
 pub mod hashing;
 pub mod journal;

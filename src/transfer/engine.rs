@@ -22,6 +22,7 @@ use crate::source::{Provenance, Source};
 use crate::stop::Stop;
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
+use crate::store::crew::Crew;
 use crate::store::filling::{Filled, Filling};
 use crate::store::hashing::{Unverified, Verified};
 use crate::store::partial::Partial;
@@ -90,6 +91,7 @@ pub struct Engine {
     pub(super) tuner: Tuner,
     pub(super) throttle: Option<Throttle>,
     pub(super) admission: Arc<Admission>,
+    crew: Crew,
     stop: Stop,
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
@@ -111,6 +113,7 @@ impl Engine {
             limits,
             reporter,
             admission: Arc::default(),
+            crew: Crew::default(),
             stop,
             files: Mutex::default(),
             work: Notify::new(),
@@ -170,7 +173,7 @@ impl Engine {
         demand: &Demand,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
-        let mut filling = Filling::begin(&partial)?;
+        let mut filling = Filling::begin(&self.crew, &partial)?;
         let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
         let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
         let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink()));
