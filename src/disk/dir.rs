@@ -240,15 +240,16 @@ impl Dir {
 
     /// Opens a regular file to read it; `None` if nothing is there, or something else.
     pub fn file(&self, name: &str) -> Result<Option<File>, Error> {
-        self.regular(name, OFlags::RDONLY)
+        Ok(self.regular(name, OFlags::RDONLY)?.map(|(file, _)| file))
     }
 
     /// Opens a regular file to read and write it; `None` if nothing is there, or something else.
     pub fn file_to_write(&self, name: &str) -> Result<Option<File>, Error> {
-        self.regular(name, OFlags::RDWR)
+        Ok(self.regular(name, OFlags::RDWR)?.map(|(file, _)| file))
     }
 
-    fn regular(&self, name: &str, access: OFlags) -> Result<Option<File>, Error> {
+    /// Opens a regular file, and tells its length in bytes.
+    fn regular(&self, name: &str, access: OFlags) -> Result<Option<(File, u64)>, Error> {
         let opened = retry(|| rustix::fs::openat(self, name, access | SAFELY, Mode::empty()));
         let file = match opened {
             Ok(handle) => File::from(handle),
@@ -257,7 +258,7 @@ impl Dir {
             Err(why) => return Err(self.error("open", name, why)),
         };
         let stat = Stat::of(&file).map_err(Error::io("look at", self.join(name)))?;
-        Ok((stat.kind == Kind::File).then_some(file))
+        Ok((stat.kind == Kind::File).then_some((file, stat.identity.size)))
     }
 
     /// Opens `same`, the file called `name`, once more to write it past the page cache; `None` where the file
@@ -270,13 +271,13 @@ impl Dir {
 
     /// Reads a small file; `None` if nothing is there, or something that is no file of at most `max` bytes.
     pub fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let Some(file) = self.file(name)? else { return Ok(None) };
-        let io = || Error::io("read", self.join(name));
-        if file.metadata().map_err(io())?.len() > max {
+        let Some((file, length)) = self.regular(name, OFlags::RDONLY)?.filter(|(_, length)| *length <= max)
+        else {
             return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        let read = file.take(max + 1).read_to_end(&mut bytes).map_err(io())?;
+        };
+        // Room for one byte more: its end is seen without asking for larger room.
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+        let read = file.take(max + 1).read_to_end(&mut bytes).map_err(Error::io("read", self.join(name)))?;
         Ok((read as u64 <= max).then_some(bytes))
     }
 

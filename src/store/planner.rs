@@ -2,19 +2,21 @@
 //! is room. Reads the disk, changes nothing.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use tracing::debug;
 
 use super::hashing::meddled;
 use super::journal::{Journal, Survey};
 use super::layout::{Layout, Place};
+use super::publish::link_to_blob;
 use super::receipt::{self, Receipt};
 use super::{Proof, Store};
 use crate::content::Content;
-use crate::disk::{Dir, Identity};
+use crate::disk::{Dir, Identity, Kind};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
-use crate::request::Recheck;
+use crate::request::{Commit, Recheck};
 
 /// Room for receipts, journals and directories.
 const OVERHEAD_BYTES: u64 = 1 << 20;
@@ -26,7 +28,7 @@ struct OnDisk {
     present: Option<Identity>,
     /// Its receipt, or that of a file that was there before.
     receipt: Option<Receipt>,
-    /// What there is of its partial file.
+    /// What there is of its partial file, unless it is there and proven.
     partial: Survey,
 }
 
@@ -91,6 +93,35 @@ impl Store {
         changed.map_or(Ok(()), |changed| Err(meddled(&self.target_path(changed))))
     }
 
+    /// Whether every file is there and verified, and nothing is left to be written down about them: their receipts
+    /// are of this revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
+    pub fn is_recorded(
+        &self,
+        files: &[WantedFile],
+        origin: &Origin,
+        needs_listing: bool,
+    ) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files {
+            let is_current = lookout
+                .look(wanted)?
+                .proven(&wanted.content)
+                .is_some_and(|receipt| receipt.origin == *origin);
+            if !is_current || !lookout.is_visible(wanted, origin.commit.as_ref())? {
+                return Ok(false);
+            }
+        }
+        if let Some(commit) = origin.commit.filter(|_| needs_listing) {
+            let listing = self.find(&self.layout.listing(&commit))?;
+            let is_there = listing.map(|(folder, name)| folder.stat(&name)).transpose()?.flatten();
+            if is_there.is_none() {
+                return Ok(false);
+            }
+        }
+        let known = self.commit_of(&origin.revision)?;
+        Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
+    }
+
     fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
         self.first_unlike(files, Recheck::Receipt, |action| action == Action::Skip)
     }
@@ -111,15 +142,23 @@ impl Store {
     }
 }
 
+impl OnDisk {
+    /// The receipt, if it proves that the file is `wanted`.
+    fn proven(&self, wanted: &Content) -> Option<&Receipt> {
+        let receipt = self.receipt.as_ref()?;
+        let proof = Proof::of_receipt(receipt, self.present.as_ref()?)?;
+        proof.content().proves(wanted).then_some(receipt)
+    }
+}
+
 /// Decides about one file.
 fn decide(on_disk: &OnDisk, wanted: &Content, recheck: Recheck) -> Action {
+    if on_disk.proven(wanted).is_some() {
+        return if recheck == Recheck::Full { Action::Adopt } else { Action::Skip };
+    }
     if let Some(present) = &on_disk.present {
         match &on_disk.receipt {
             Some(receipt) if receipt.identity() == present => {
-                let proof = Proof::of_receipt(receipt, present);
-                if proof.is_some_and(|proof| proof.content().proves(wanted)) {
-                    return if recheck == Recheck::Full { Action::Adopt } else { Action::Skip };
-                }
                 // Proven to be something else, unless what is wanted has a digest that nobody computed.
                 if present.size == wanted.size()
                     && receipt.content().is_some_and(|known| known.may_be(wanted))
@@ -144,6 +183,7 @@ struct Lookout<'a> {
     base: Option<Dir>,
     targets: Entered,
     receipts: Entered,
+    pointers: Entered,
     partials: Option<Dir>,
 }
 
@@ -167,7 +207,8 @@ impl<'a> Lookout<'a> {
             Some(base) => base.descend(&Layout::partials())?,
             None => None,
         };
-        Ok(Self { store, base, targets: Entered::default(), receipts: Entered::default(), partials })
+        let [targets, receipts, pointers] = Default::default();
+        Ok(Self { store, base, targets, receipts, pointers, partials })
     }
 
     fn look(&mut self, wanted: &WantedFile) -> Result<OnDisk, Error> {
@@ -185,9 +226,28 @@ impl<'a> Lookout<'a> {
             let bytes = folder.read(&place.name, receipt::BYTES_MAX)?;
             on_disk.receipt = bytes.and_then(|bytes| Receipt::parse(&bytes));
         }
-        if let Some(partials) = &self.partials {
+        if let Some(partials) = &self.partials
+            && on_disk.proven(&wanted.content).is_none()
+        {
             on_disk.partial = Journal::survey(partials, &wanted.content)?;
         }
         Ok(on_disk)
+    }
+
+    /// Whether readers of a cache find a file that is there: by the link that leads to it, or, where there are no
+    /// links, as a file of the same length.
+    fn is_visible(&mut self, wanted: &WantedFile, commit: Option<&Commit>) -> Result<bool, Error> {
+        let Some(commit) = commit.filter(|_| self.store.is_cache()) else { return Ok(true) };
+        let pointer = Layout::pointer(&wanted.path, commit);
+        let Some(base) = &self.base else { return Ok(false) };
+        let Some(folder) = self.pointers.enter(base, &pointer)? else { return Ok(false) };
+        let stat = folder.stat(&pointer.name)?.filter(|stat| stat.kind != Kind::Dir);
+        Ok(match stat {
+            Some(stat) if stat.kind == Kind::File => stat.identity.size == wanted.size(),
+            Some(_) => {
+                folder.read_link(&pointer.name).is_some_and(|link| link == Path::new(&link_to_blob(wanted)))
+            }
+            None => false,
+        })
     }
 }

@@ -11,10 +11,10 @@ use super::partial::Partial;
 use super::receipt::Receipt;
 use super::{REFERENCE_BYTES_MAX, Store};
 use crate::content::Content;
-use crate::disk::{Access, Dir, Durability, Kind, Stat};
+use crate::disk::{Access, Dir, Durability, Stat};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
-use crate::request::{Commit, RepoId};
+use crate::request::RepoId;
 
 /// How often a name is put right that somebody keeps exchanging.
 const EXCHANGES_MAX: u32 = 8;
@@ -217,49 +217,7 @@ impl WriteAccess {
     }
 }
 
-impl Store {
-    /// Whether nothing is left to be written down about files that are all there: their receipts are of this
-    /// revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
-    pub fn is_recorded<'a>(
-        &self,
-        files: impl IntoIterator<Item = &'a WantedFile>,
-        origin: &Origin,
-        needs_listing: bool,
-    ) -> Result<bool, Error> {
-        for wanted in files {
-            let is_current = self.proof(wanted)?.is_some_and(|(receipt, _)| receipt.origin == *origin);
-            if !is_current || !self.is_visible(wanted, origin.commit.as_ref())? {
-                return Ok(false);
-            }
-        }
-        if let Some(commit) = origin.commit.filter(|_| needs_listing) {
-            let listing = self.find(&self.layout.listing(&commit))?;
-            let is_there = listing.map(|(folder, name)| folder.stat(&name)).transpose()?.flatten();
-            if is_there.is_none() {
-                return Ok(false);
-            }
-        }
-        let known = self.commit_of(&origin.revision)?;
-        Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
-    }
-
-    /// Whether readers of a cache find a file that is there: by the link that leads to it, or, where there are no
-    /// links, as a file of the same length.
-    fn is_visible(&self, wanted: &WantedFile, commit: Option<&Commit>) -> Result<bool, Error> {
-        let Some(commit) = commit.filter(|_| self.is_cache()) else { return Ok(true) };
-        let Some((folder, name)) = self.find(&Layout::pointer(&wanted.path, commit))? else {
-            return Ok(false);
-        };
-        let stat = folder.stat(&name)?.filter(|stat| stat.kind != Kind::Dir);
-        Ok(match stat {
-            Some(stat) if stat.kind == Kind::File => stat.identity.size == wanted.size(),
-            Some(_) => folder.read_link(&name).is_some_and(|link| link == Path::new(&link_to_blob(wanted))),
-            None => false,
-        })
-    }
-}
-
 /// Where the link of a snapshot leads.
-fn link_to_blob(wanted: &WantedFile) -> String {
+pub(super) fn link_to_blob(wanted: &WantedFile) -> String {
     format!("{}../../blobs/{}", "../".repeat(wanted.path.depth()), wanted.content.key())
 }

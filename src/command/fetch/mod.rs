@@ -69,8 +69,11 @@ async fn nothing_to_do(
     let (store, resolution, from_disk) = (store.clone(), Arc::clone(&known.resolution), known.from_disk);
     let look = move || {
         let (origin, files) = (resolution.origin(), &resolution.files);
-        let is_done = store.is_verified(files)?
-            && (from_disk || store.is_recorded(files, &origin, resolution.listing.is_some())?);
+        let is_done = if from_disk {
+            store.is_verified(files)?
+        } else {
+            store.is_recorded(files, &origin, resolution.listing.is_some())?
+        };
         is_done.then(|| store.plan(&origin, files, recheck)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
