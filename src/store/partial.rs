@@ -174,27 +174,17 @@ impl Partial {
         let path = partials.dir.join(&name);
         let io = |action| Error::io(action, path.clone());
         let size = wanted.size();
-        let (file, journal) = if let Some(file) = reusable(partials, &name)? {
-            let length = file.metadata().map_err(io("look at"))?.len();
-            let journal = Journal::read(&partials.dir, &wanted.content, length)?;
-            (file, journal.filter(|_| length <= size))
-        } else {
-            partials.discard(&wanted.content)?;
-            (partials.dir.create_file(&name)?, None)
+        let Opened { file, journal, buffered } = match reopen(partials, wanted)? {
+            Some(opened) => opened,
+            None => {
+                partials.discard(&wanted.content)?;
+                let file = partials.dir.create_file(&name)?;
+                Opened { file, journal: Journal::new(wanted, repo), buffered: RangeSet::default() }
+            }
         };
-        if journal.is_none() {
-            file.set_len(0).map_err(io("truncate"))?;
-        }
         allocate(&file, size).map_err(io("take disk space for"))?;
         let direct = (size >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
             .then(|| partials.dir.file_past_page_cache(&name, &file));
-        let journal = journal.unwrap_or_else(|| Journal::new(wanted, repo));
-        let mut buffered = journal.written.clone();
-        if !buffered.is_empty()
-            && let Some(flushed) = Journal::read_record(&partials.dir, &name, Record::Flushed)?
-        {
-            buffered.remove_all(&flushed.written);
-        }
         let state = State {
             journal,
             to_hash: VecDeque::new(),
@@ -491,6 +481,35 @@ impl Partial {
     }
 }
 
+/// A partial file with what is known about it.
+struct Opened {
+    file: File,
+    journal: Journal,
+    /// What was written, and is not known to be flushed.
+    buffered: RangeSet,
+}
+
+/// What an earlier run left, if there is something to go on with.
+fn reopen(partials: &Partials, wanted: &WantedFile) -> Result<Option<Opened>, Error> {
+    let name = wanted.content.key().to_string();
+    let Some(file) = reusable(partials, &name)? else { return Ok(None) };
+    let length = file.metadata().map_err(Error::io("look at", partials.dir.join(&name)))?.len();
+    let journal = Journal::read(&partials.dir, &wanted.content, length)?;
+    let Some(journal) = journal.filter(|_| length <= wanted.size()) else { return Ok(None) };
+    let mut buffered = journal.written.clone();
+    if let Some(mut flushed) = Journal::read_record(&partials.dir, &name, Record::Flushed)? {
+        buffered.remove_all(&flushed.written);
+        // Bytes that were doubted, or not worth keeping: others will be in their place, which no flush has covered.
+        let mut gone = flushed.written.clone();
+        gone.remove_all(&journal.written);
+        if !gone.is_empty() {
+            flushed.written.remove_all(&gone);
+            flushed.write(partials, &wanted.content, Record::Flushed)?;
+        }
+    }
+    Ok(Some(Opened { file, journal, buffered }))
+}
+
 /// What is there under `name`, if it can be gone on with. A file that somebody else may still write to is
 /// not: one with a second name, and one of another user in a folder that everybody may write to. In one
 /// that a group shares its members trust each other.
@@ -564,6 +583,11 @@ mod tests {
         partial
     }
 
+    /// The same file, as the next run finds it.
+    fn reopened(partial: &Partial) -> Partial {
+        Partial::open(&partial.partials, &partial.wanted, &partial.lock().journal.repo).expect("opened")
+    }
+
     fn block(pool: &Arc<Pool>, offset: u64) -> Arc<Block> {
         let mut block = pool.try_block(offset).expect("a free block");
         block.append(&vec![7; BLOCK as usize]);
@@ -609,6 +633,35 @@ mod tests {
             ));
         }
         assert!(partial.close().is_err());
+    }
+
+    #[test]
+    fn a_flush_that_fails_takes_back_what_came_in_the_place_of_doubted_bytes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), 128 * MIB);
+        let flushed = partial.lock().journal.clone();
+        let partials = Partials::alone(dir.path());
+        flushed.write(&partials, &partial.wanted.content, Record::Flushed).expect("written");
+        let mut doubtful = RangeSet::default();
+        doubtful.insert(MIB..2 * MIB);
+        partial.doubt(&doubtful).expect("doubted");
+        // The next run fetches them again and is killed, the one after it goes on.
+        let again = reopened(&partial);
+        again.write(MIB, &vec![7; MIB as usize]).expect("written");
+        again.record().expect("recorded");
+        let last = reopened(&again);
+        assert_eq!(last.lock().journal.written.bytes(), 128 * MIB);
+        assert_eq!(last.lock().buffered, doubtful);
+    }
+
+    #[test]
+    fn records_without_a_usable_file_do_not_count_for_the_next_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let partial = resumed(dir.path(), 128 * MIB);
+        partial.record().expect("recorded");
+        partial.file.set_len(300 * MIB).expect("lengthened");
+        assert_eq!(reopened(&partial).written(), 0);
+        assert_eq!(reopened(&partial).written(), 0, "of a file that was killed before its first record");
     }
 
     #[test]
