@@ -39,10 +39,11 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         let Some(content) = receipt.content() else { return Ok(None) };
         let (origin, pin) = (&receipt.origin, request.pins.for_file(path, paths.len()));
         let is_of_repo = origin.repo == request.repo;
+        let is_of_commit = origin.commit.is_some() && origin.commit == request.revision.commit();
         let is_known = if pin.is_some() {
             content.sha256() == pin
         } else {
-            is_of_repo && (origin.revision == request.revision || origin.commit == request.revision.commit())
+            is_of_repo && (origin.revision == request.revision || is_of_commit)
         };
         if !is_known {
             return Ok(None);

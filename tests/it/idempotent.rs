@@ -279,6 +279,18 @@ fn a_full_check_offline_finds_damage_and_makes_no_request() {
 }
 
 #[test]
+fn what_a_pin_alone_vouched_for_is_no_answer_for_another_revision() {
+    let payload = model(1, 2);
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    // The pin says what the file is, not which commit of this repository has it.
+    let offline = || dir.fetch(&hub, ["other/name", FILE, "--offline"]);
+    offline().args(["--sha256", payload.sha256(), "--verify", "full"]).run().succeeds();
+    offline().args(["--revision", "other"]).run().exits(32);
+}
+
+#[test]
 fn a_file_that_was_touched_is_hashed_and_not_fetched() {
     let payload = model(1, 2);
     let hub = hub(&payload);
