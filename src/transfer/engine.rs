@@ -12,7 +12,7 @@ use super::blame::{Origins, Suspects};
 use super::connection;
 use super::schedule::Segment;
 use super::tuner::{Estimate, Throttle, Tuner};
-use super::tuning::{HELP_EVERY, SEGMENT_MIN};
+use super::tuning::{FILES_MAX, HELP_EVERY, SEGMENT_MIN};
 use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
@@ -136,8 +136,8 @@ impl Engine {
         job.await
     }
 
-    /// Waits until the files begun so far leave a connection without work, and announces another
-    /// file of `bytes` to fetch.
+    /// Waits until the files begun so far leave a connection without work, and are not too many, and announces
+    /// another file of `bytes` to fetch.
     pub async fn admit(&self, bytes: u64) -> Demand {
         loop {
             let satisfied = self.satisfied.notified();
@@ -156,7 +156,7 @@ impl Engine {
         demands.retain(|demand| demand.strong_count() > 0);
         let wanted: u64 =
             demands.iter().filter_map(Weak::upgrade).map(|demand| demand.load(Ordering::Relaxed)).sum();
-        (wanted < u64::from(self.tuner.allowed())).then(|| {
+        (demands.len() < FILES_MAX && wanted < u64::from(self.tuner.allowed())).then(|| {
             let demand = Demand(Arc::new(AtomicU64::new(0)));
             demand.set(bytes);
             demands.push(Arc::downgrade(&demand.0));

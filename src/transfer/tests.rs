@@ -146,6 +146,19 @@ fn assert_holds(filled: Verdict, content: &Bytes) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_that_wait_for_the_disk_keep_further_ones_from_beginning() {
+    let bench = Bench::new(Connections::Auto);
+    let begin = || tokio::time::timeout(Duration::from_mins(1), bench.engine.admit(0));
+    let mut at_work = Vec::new();
+    while let Ok(demand) = begin().await {
+        at_work.push(demand);
+        assert!(at_work.len() < 1000, "as many as there are");
+    }
+    at_work.pop();
+    begin().await.expect("there is room for one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_healthy_source_is_asked_for_every_byte_once() {
     let content = content(24 * MIB + 5);
     let source = scripted(&content, |_| Reply::default());

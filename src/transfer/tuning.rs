@@ -19,6 +19,12 @@ pub(super) const RUIN: f64 = 0.3;
 pub(super) const REST: Duration = Duration::from_secs(20);
 pub(super) const REST_MAX: Duration = Duration::from_mins(10);
 
+// The number of files: engine.
+
+/// Files at work. Where the disk is slower than the network, files whose bytes are all there wait for their hash and
+/// flush, each with two threads and a buffer.
+pub(super) const FILES_MAX: usize = 64;
+
 // The length of ranges: tuner, schedule.
 
 /// Shorter ranges lose too much to the latency of their requests.
