@@ -36,13 +36,12 @@ pub enum Durability {
     Power,
 }
 
-/// Who may open a new file, as far as the umask lets them; the group of a folder that it may write to, also
-/// against the umask.
+/// Who may open a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Owner and group.
-    Group,
-    /// Owner and group, and all others to read it.
+    /// Who may write to its folder: the owner, and the group where that may.
+    Writers,
+    /// Those to read and write it, and as far as the umask lets them all others to read it.
     All,
 }
 
@@ -289,7 +288,7 @@ impl Dir {
     fn try_create(&self, name: &str, access: Access) -> Result<File, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFELY;
         let mode = match access {
-            Access::Group => 0o660,
+            Access::Writers => 0o600,
             Access::All => 0o664,
         };
         let file = retry(|| rustix::fs::openat(self, name, flags, Mode::from_raw_mode(mode)))?;

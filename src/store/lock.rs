@@ -273,17 +273,18 @@ fn read_record(state: &Dir, name: &str) -> Result<Option<Owner>, Error> {
     Ok(state.read(name, RECORD_BYTES_MAX)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Opens the file to lock. Only its owner and group can open it: a reader who locked it would hold up every
-/// run. One that others can open, of an earlier version or planted, is replaced.
+/// Opens the file to lock. Only who may write to the folder can open it: a reader who locked it would hold up
+/// every run. One that others can open, of an earlier version or planted, is replaced.
 fn open_lock(state: &Dir) -> Result<File, Error> {
     if let Some(file) = state.file_to_write(LOCK)? {
-        let stat = Stat::of(&file).map_err(Error::io("look at", state.join(LOCK)))?;
-        let for_others = stat.mode & 0o007;
-        if for_others == 0 {
+        let look = || Ok((Stat::of(&file)?, Stat::of(state)?));
+        let (stat, folder) = look().map_err(Error::io("look at", state.join(LOCK)))?;
+        let readers = if folder.mode & 0o020 == 0 { 0o077 } else { 0o007 };
+        if stat.mode & readers == 0 {
             return Ok(file);
         }
     }
-    let (name, file) = state.create_temporary(Access::Group)?;
+    let (name, file) = state.create_temporary(Access::Writers)?;
     state.rename(&name, state, LOCK)?;
     Ok(file)
 }

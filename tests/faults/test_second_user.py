@@ -490,16 +490,18 @@ def test_users_of_one_group_go_on_with_each_others_work(cache, serve, place, not
 
 
 @each(left_by=["this version", "an earlier one"])
+@each(reader={"of its group": GROUP, "anybody": ATTACKER})
 @each(cache=LAYOUTS)
-def test_a_reader_cannot_keep_the_lock(left_by, cache, wanted, place):
+def test_a_reader_cannot_keep_the_lock(left_by, reader, cache, wanted, place):
     """Or whoever waits is told which process has it."""
     target = Shared(place, wanted, cache)
-    target.root.chmod(0o755)
+    os.chown(target.root, -1, GROUP)
+    target.root.chmod(0o2755)
     target.assert_done(target.watch())
     if left_by == "an earlier one":
         for path in target.state, *target.state.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-    command = [*as_user(ATTACKER), "flock", "--nonblock", "--no-fork", target.where("lock")]
+            path.chmod(0o2755 if path.is_dir() else 0o644)
+    command = [*as_user(ATTACKER, reader), "flock", "--nonblock", "--no-fork", target.where("lock")]
     with subprocess.Popen([*command, "sh", "-c", "echo held; read _"], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:  # fmt: skip
         holder.stdout.readline()
