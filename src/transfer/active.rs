@@ -78,7 +78,7 @@ impl Active {
     pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();
-        if self.is_over() {
+        if !self.is_taking() {
             return None;
         }
         if self.whole.load(Ordering::Relaxed) {
@@ -134,6 +134,12 @@ impl Active {
     /// Where to pass bytes; `None` once the file is over.
     pub(super) fn payloads(&self) -> Option<mpsc::Sender<Payload>> {
         self.payloads.lock().expect("nothing panics while it holds the channel").clone()
+    }
+
+    /// Whether somebody takes its bytes: a writer that has failed may be waited for before the file is over.
+    fn is_taking(&self) -> bool {
+        let payloads = self.payloads.lock().expect("nothing panics while it holds the channel");
+        payloads.as_ref().is_some_and(|payloads| !payloads.is_closed())
     }
 
     /// Ends the work on this file.
