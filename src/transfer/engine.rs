@@ -26,6 +26,7 @@ use crate::store::crew::Crew;
 use crate::store::filling::{Filled, Filling};
 use crate::store::hashing::{Unverified, Verified};
 use crate::store::partial::Partial;
+use crate::words::chain;
 
 /// Why a file was not filled.
 #[derive(Debug)]
@@ -195,9 +196,17 @@ impl Engine {
             self.trust(&counts.origins);
         } else {
             let saved = spawn_blocking(move || partial.save()).await?;
-            // The first failure is the one to tell; a full disk often makes saving fail too.
-            if result.as_ref().is_err_and(|unfinished| !matches!(unfinished, Unfinished::Failed(_))) {
-                saved?;
+            match (&result, saved) {
+                // The first failure is the one to fail with; a full disk often makes saving fail too.
+                (Err(Unfinished::Failed(_)), Err(error)) => {
+                    let text = format!(
+                        "what has arrived of `{}` could not be recorded, and may have to be fetched again: {}",
+                        active.path,
+                        chain(&error)
+                    );
+                    self.reporter.report(&Event::Warning(&text));
+                }
+                (_, saved) => saved?,
             }
         }
         result

@@ -50,6 +50,7 @@ impl Reporter for Seen {
             Event::Retrying { cause, .. } => format!("retrying: {cause}"),
             Event::Recovered { .. } => "recovered".into(),
             Event::Renewed { host, .. } => format!("renewed: {host}"),
+            Event::Warning(text) => format!("warning: {text}"),
             _ => return,
         };
         self.0.lock().expect("the events").push(name);
@@ -182,6 +183,20 @@ async fn connections_grow_while_each_brings_more() {
     assert_holds(filled, &content);
     assert!(source.most_open() >= 10, "{} connections", source.most_open());
     assert!(time < Duration::from_secs(8), "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_could_not_be_recorded_are_told_beside_the_failure() {
+    let content = content(MIB);
+    let source = scripted(&content, |question| {
+        Reply::default().then(if question.number == 0 { Then::Cut(200_000) } else { Then::Final })
+    });
+    let bench = Bench::new(Connections::Fixed(1));
+    let partial = bench.partial(&content);
+    std::fs::remove_dir_all(bench.dir.path()).expect("removed");
+    let filled = bench.run(bench.fill(&partial, source, &mut Counts::default())).await;
+    assert!(matches!(filled, Err(Unfinished::Failed(_))), "{filled:?}");
+    assert_eq!(bench.saw("`m.bin` could not be recorded"), 1);
 }
 
 #[tokio::test(start_paused = true)]
