@@ -174,14 +174,8 @@ impl Partial {
         let path = partials.dir.join(&name);
         let io = |action| Error::io(action, path.clone());
         let size = wanted.size();
-        let Opened { file, journal, buffered } = match reopen(partials, wanted)? {
-            Some(opened) => opened,
-            None => {
-                partials.discard(&wanted.content)?;
-                let file = partials.dir.create_file(&name)?;
-                Opened { file, journal: Journal::new(wanted, repo), buffered: RangeSet::default() }
-            }
-        };
+        let opened = reopen(partials, wanted)?.map_or_else(|| create(partials, wanted, repo), Ok)?;
+        let Opened { file, journal, buffered } = opened;
         allocate(&file, size).map_err(io("take disk space for"))?;
         let direct = (size >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
             .then(|| partials.dir.file_past_page_cache(&name, &file));
@@ -487,6 +481,13 @@ struct Opened {
     journal: Journal,
     /// What was written, and is not known to be flushed.
     buffered: RangeSet,
+}
+
+/// A partial file with nothing in it, in the place of what an earlier run left.
+fn create(partials: &Partials, wanted: &WantedFile, repo: &RepoId) -> Result<Opened, Error> {
+    partials.discard(&wanted.content)?;
+    let file = partials.dir.create_file(&wanted.content.key().to_string())?;
+    Ok(Opened { file, journal: Journal::new(wanted, repo), buffered: RangeSet::default() })
 }
 
 /// What an earlier run left, if there is something to go on with.

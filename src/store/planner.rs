@@ -149,27 +149,31 @@ impl OnDisk {
         let proof = Proof::of_receipt(receipt, self.present.as_ref()?)?;
         proof.content().proves(wanted).then_some(receipt)
     }
+
+    /// Whether hashing it could prove that it is `wanted`.
+    fn may_be(&self, wanted: &Content) -> bool {
+        let Some(present) = self.present.filter(|present| present.size == wanted.size()) else {
+            return false;
+        };
+        match &self.receipt {
+            // Proven to be something else, unless what is wanted has a digest that nobody computed.
+            Some(receipt) if *receipt.identity() == present => {
+                receipt.content().is_some_and(|known| known.may_be(wanted))
+            }
+            // Without a receipt for what is there now it may be anything: a download by another tool, new
+            // rights, damage.
+            _ => true,
+        }
+    }
 }
 
 /// Decides about one file.
 fn decide(on_disk: &OnDisk, wanted: &Content, recheck: Recheck) -> Action {
-    if on_disk.proven(wanted).is_some() {
-        return if recheck == Recheck::Full { Action::Adopt } else { Action::Skip };
+    if recheck == Recheck::Receipt && on_disk.proven(wanted).is_some() {
+        return Action::Skip;
     }
-    if let Some(present) = &on_disk.present {
-        match &on_disk.receipt {
-            Some(receipt) if receipt.identity() == present => {
-                // Proven to be something else, unless what is wanted has a digest that nobody computed.
-                if present.size == wanted.size()
-                    && receipt.content().is_some_and(|known| known.may_be(wanted))
-                {
-                    return Action::Adopt;
-                }
-            }
-            // Without a receipt for what is there now it may be anything: a download by another tool, new rights, damage.
-            _ if present.size == wanted.size() => return Action::Adopt,
-            _ => {}
-        }
+    if on_disk.may_be(wanted) {
+        return Action::Adopt;
     }
     match on_disk.partial.usable {
         0 => Action::Fetch,

@@ -160,10 +160,6 @@ impl Active {
         self.payloads.lock().expect("nothing panics while it holds the channel").take();
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.ending.borrow().is_some()
-    }
-
     /// Waits for the end.
     pub(super) async fn over(&self) {
         // The sender lives as long as `self`.
