@@ -48,11 +48,9 @@ struct RawLine<'a> {
     xet_hash: Option<Text<'a>>,
 }
 
-/// As the content of a listing file: one text per set of entries, whatever their order.
+/// As the content of a listing file, in the order of the list: what a quantization picks depends on it.
 pub fn to_json(entries: &[Entry]) -> Result<Vec<u8>, Error> {
-    let mut sorted: Vec<_> = entries.iter().collect();
-    sorted.sort_by(|a, b| a.file.path.cmp(&b.file.path));
-    serde_json::to_vec(&Listing { format_version: FORMAT_VERSION, files: Sorted(&sorted) })
+    serde_json::to_vec(&Listing { format_version: FORMAT_VERSION, files: Files(entries) })
         .map_err(|why| Error::Internal(format!("listing: {why}")))
 }
 
@@ -63,9 +61,9 @@ pub fn parse(bytes: &[u8]) -> Option<Vec<Entry>> {
     (listing.format_version == FORMAT_VERSION && tree::check_names(&entries).is_ok()).then_some(entries)
 }
 
-struct Sorted<'a>(&'a [&'a Entry]);
+struct Files<'a>(&'a [Entry]);
 
-impl Serialize for Sorted<'_> {
+impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|entry| (&entry.file.path, Line::of(entry))))
     }
@@ -88,9 +86,9 @@ struct Entries(Vec<Entry>);
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Files;
+        struct OfPaths;
 
-        impl<'de> Visitor<'de> for Files {
+        impl<'de> Visitor<'de> for OfPaths {
             type Value = Entries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +106,7 @@ impl<'de> Deserialize<'de> for Entries {
             }
         }
 
-        deserializer.deserialize_map(Files)
+        deserializer.deserialize_map(OfPaths)
     }
 }
 
@@ -133,14 +131,12 @@ mod tests {
             r#"[{{"type":"file","path":"m.gguf","size":134,"oid":"{oid}","lfs":{{"oid":"{sha}","size":12}},"xetHash":"{sha}"}},
                 {{"type":"file","path":"a \"b\".json","size":3,"oid":"{oid}"}}]"#
         );
-        let mut entries = tree::parse_page(page.as_bytes()).expect("a page");
+        let entries = tree::parse_page(page.as_bytes()).expect("a page");
         let json = to_json(&entries).expect("JSON");
-        entries.reverse();
-        assert_eq!(to_json(&entries).expect("JSON"), json, "the order does not matter");
-        assert_eq!(parse(&json), Some(entries));
+        assert_eq!(parse(&json), Some(entries), "in the order of the list");
         let text = String::from_utf8(json).expect("text");
         assert!(
-            text.starts_with(r#"{"format_version":1,"files":{"a \"b\".json":{"size":3,"blob_id":"cdcd"#),
+            text.starts_with(r#"{"format_version":1,"files":{"m.gguf":{"size":12,"blob_id":"cdcd"#),
             "{text}"
         );
         assert_eq!(parse(text.replace("\"format_version\":1", "\"format_version\":2").as_bytes()), None);

@@ -19,7 +19,9 @@ pub use tree::Entry;
 use crate::content::{Content, Digest};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
-use crate::request::{Commit, RepoId, RepoPath, Request, Revision, Selection, quants};
+use crate::request::{
+    Choice, Commit, Gap, Names, Patterns, RepoId, RepoPath, Request, Revision, Selection, Unmet, quants,
+};
 use crate::trust;
 
 /// Questions about named files under way at once.
@@ -40,17 +42,39 @@ pub struct Resolution {
     pub urls: HashMap<RepoPath, Url>,
     /// The whole listing of the commit, where it was needed.
     pub listing: Option<Arc<Vec<Entry>>>,
+    /// Sets of shards that are taken although some of them are missing.
+    pub gaps: Vec<Gap>,
 }
 
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
 /// question is enough.
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
-        Selection::Named(paths) => named(hub, request, paths, known).await?,
-        Selection::Matching(_) => matching(hub, request, known).await?,
+        Selection::Named(names) => named_or_listed(hub, request, names, known).await?,
+        Selection::Matching(patterns) => matching(hub, request, patterns, known).await?,
     };
     trust::share_pins(&mut resolution.files)?;
     Ok(resolution)
+}
+
+/// Asks for each name. The list is asked where a set of shards is not called as it was guessed.
+async fn named_or_listed(
+    hub: &Hub,
+    request: &Request,
+    names: &Names,
+    known: Option<&Resolution>,
+) -> Result<Resolution, Error> {
+    let Some(patterns) = names.by_list() else { return named(hub, request, names.paths(), known).await };
+    let was_listed = known.is_some_and(|known| known.listing.is_some());
+    if was_listed || request.pins.check_used(names.paths().iter()).is_err() {
+        return matching(hub, request, patterns, known).await;
+    }
+    match named(hub, request, names.paths(), known).await {
+        Err(Error::FileNotFound { path, .. }) if names.has_set_of(&path) => {
+            matching(hub, request, patterns, None).await
+        }
+        resolved => resolved,
+    }
 }
 
 async fn named(
@@ -64,7 +88,7 @@ async fn named(
     let head = hub.head(&request.repo, request.revision.as_str(), first).await?;
     let commit = head.commit;
     let mut resolution = Resolution::empty(request, Some(commit));
-    resolution.add(request, first, head)?;
+    resolution.add(request, first, paths.len(), head)?;
     if let Some(known) = known
         && known.commit == Some(commit)
         && let Some((first, head)) = known.files.first().zip(resolution.files.first())
@@ -80,12 +104,17 @@ async fn named(
         .try_collect()
         .await?;
     for (path, head) in rest.iter().zip(heads) {
-        resolution.add(request, path, head)?;
+        resolution.add(request, path, paths.len(), head)?;
     }
     Ok(resolution)
 }
 
-async fn matching(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
+async fn matching(
+    hub: &Hub,
+    request: &Request,
+    patterns: &Patterns,
+    known: Option<&Resolution>,
+) -> Result<Resolution, Error> {
     let commit = match request.revision.commit() {
         Some(commit) => commit,
         None => hub.commit(&request.repo, request.revision.as_str()).await?,
@@ -96,7 +125,7 @@ async fn matching(hub: &Hub, request: &Request, known: Option<&Resolution>) -> R
         return Ok(known.clone());
     }
     let listing = hub.tree(&request.repo, &commit).await?;
-    Resolution::from_listing(request, commit, listing)
+    Resolution::from_listing(request, patterns, commit, listing)
 }
 
 impl Resolution {
@@ -108,6 +137,7 @@ impl Resolution {
             files: Vec::new(),
             urls: HashMap::new(),
             listing: None,
+            gaps: Vec::new(),
         }
     }
 
@@ -131,21 +161,25 @@ impl Resolution {
         Self { files, ..Self::empty(request, commit) }
     }
 
-    /// Picks the files of a commit's listing that match the request's patterns.
-    pub fn from_listing(request: &Request, commit: Commit, listing: Vec<Entry>) -> Result<Self, Error> {
-        let Selection::Matching(patterns) = &request.selection else {
-            return Err(Error::Internal("named files are asked for one by one".into()));
-        };
-        let picked: Vec<_> =
-            listing.iter().map(|entry| &entry.file).filter(|file| patterns.pick(&file.path)).collect();
+    /// Picks the files of a commit's listing that match the patterns.
+    pub fn from_listing(
+        request: &Request,
+        patterns: &Patterns,
+        commit: Commit,
+        listing: Vec<Entry>,
+    ) -> Result<Self, Error> {
+        let names: Vec<_> = listing.iter().map(|entry| entry.file.path.as_str()).collect();
+        let Choice { picked, gaps } = patterns.choose(&names).map_err(|unmet| not_there(request, unmet))?;
         if picked.is_empty() {
             return Err(Error::NothingMatches {
                 repo: request.repo.clone(),
                 revision: request.revision.clone(),
                 wanted: request.selection.describe(),
-                quants: quants(listing.iter().map(|entry| &entry.file.path)),
+                quants: quants(names),
             });
         }
+        check_whole(request, &gaps)?;
+        let picked: Vec<_> = picked.into_iter().map(|at| &listing[at].file).collect();
         request.pins.check_used(picked.iter().map(|file| &file.path))?;
         let vouched = picked.iter().map(|file| {
             let content =
@@ -153,15 +187,12 @@ impl Resolution {
             Ok(WantedFile { path: file.path.clone(), content })
         });
         let files = vouched.collect::<Result<_, Error>>()?;
-        Ok(Self { files, listing: Some(Arc::new(listing)), ..Self::empty(request, Some(commit)) })
+        Ok(Self { files, listing: Some(Arc::new(listing)), gaps, ..Self::empty(request, Some(commit)) })
     }
 
-    fn add(&mut self, request: &Request, path: &RepoPath, head: Head) -> Result<(), Error> {
-        let Selection::Named(paths) = &request.selection else {
-            return Err(Error::Internal("only named files are asked for one by one".into()));
-        };
+    fn add(&mut self, request: &Request, path: &RepoPath, selected: usize, head: Head) -> Result<(), Error> {
         let host = crate::words::host(&head.url);
-        let pin = request.pins.for_file(path, paths.len());
+        let pin = request.pins.for_file(path, selected);
         let announced = head.digest.or(pin.map(Digest::Sha256)).ok_or_else(|| {
             let why = format!("it announces no digest for `{path}`; pin one with --sha256");
             Error::NotAHub { host, why }
@@ -170,5 +201,25 @@ impl Resolution {
         self.files.push(WantedFile { path: path.clone(), content });
         self.urls.insert(path.clone(), head.url);
         Ok(())
+    }
+}
+
+fn not_there(request: &Request, unmet: Unmet) -> Error {
+    let (repo, revision) = (request.repo.clone(), request.revision.clone());
+    match unmet {
+        Unmet::Missing(path) => Error::FileNotFound { repo, revision, path },
+        Unmet::Malformed(invalid) => invalid.into(),
+    }
+}
+
+/// Whoever names one shard wants the set: a part of it is of no use.
+fn check_whole(request: &Request, gaps: &[Gap]) -> Result<(), Error> {
+    match gaps.iter().find(|gap| gap.is_named) {
+        Some(gap) => Err(Error::ShardNotFound {
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            gap: gap.clone(),
+        }),
+        None => Ok(()),
     }
 }

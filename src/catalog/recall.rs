@@ -4,7 +4,7 @@ use super::{Resolution, listing};
 use crate::content::{Content, Digest};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{Commit, NetworkUse, RepoPath, Request, Selection};
+use crate::request::{Commit, NetworkUse, Patterns, RepoPath, Request, Selection};
 use crate::store::Store;
 use crate::trust;
 
@@ -12,9 +12,11 @@ use crate::trust;
 /// Nothing in it is trusted further than its receipts: the plan looks at the files.
 pub fn recall(request: &Request, store: &Store) -> Result<Option<Resolution>, Error> {
     let mut recalled = match &request.selection {
-        Selection::Named(paths) if store.is_cache() => from_snapshot(request, store, paths)?,
-        Selection::Named(paths) => from_receipts(request, store, paths)?,
-        Selection::Matching(_) => from_listing(request, store)?,
+        Selection::Named(names) => match (from_names(request, store, names.paths())?, names.by_list()) {
+            (None, Some(patterns)) => from_listing(request, store, patterns)?,
+            (recalled, _) => recalled,
+        },
+        Selection::Matching(patterns) => from_listing(request, store, patterns)?,
     };
     if let Some(known) = &mut recalled {
         trust::share_pins(&mut known.files)?;
@@ -29,6 +31,10 @@ pub fn is_certain(request: &Request, known: &Resolution) -> bool {
     matches!(request.network, NetworkUse::Offline | NetworkUse::PreferOffline)
         || request.revision.commit().is_some()
         || known.files.iter().all(pinned)
+}
+
+fn from_names(request: &Request, store: &Store, paths: &[RepoPath]) -> Result<Option<Resolution>, Error> {
+    if store.is_cache() { from_snapshot(request, store, paths) } else { from_receipts(request, store, paths) }
 }
 
 fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result<Option<Resolution>, Error> {
@@ -70,11 +76,11 @@ fn from_snapshot(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
     Ok(Some(Resolution::from_files(request, Some(commit), files)))
 }
 
-fn from_listing(request: &Request, store: &Store) -> Result<Option<Resolution>, Error> {
+fn from_listing(request: &Request, store: &Store, patterns: &Patterns) -> Result<Option<Resolution>, Error> {
     let Some(commit) = known_commit(request, store)? else { return Ok(None) };
     let Some(bytes) = store.listing(&commit)? else { return Ok(None) };
     let Some(listing) = listing::parse(&bytes) else { return Ok(None) };
-    Resolution::from_listing(request, commit, listing).map(Some)
+    Resolution::from_listing(request, patterns, commit, listing).map(Some)
 }
 
 fn known_commit(request: &Request, store: &Store) -> Result<Option<Commit>, Error> {

@@ -179,11 +179,12 @@ pub(super) struct SelectionArgs {
 
     /// Files, by name or glob; one shard stands for its whole set [default: all files]
     ///
-    /// A glob's `*` matches folders too, as in huggingface_hub: quote it from the shell.
+    /// A glob's `*` matches folders too, as in huggingface_hub: quote it from the shell. Where a file is
+    /// called exactly as a glob is written, that file is meant.
     #[arg(value_name = "FILE", env = "MODELFETCH_FILES", value_delimiter = '\n', help_heading = None)]
     pub(super) files: Vec<String>,
 
-    /// Take files that match this glob (repeatable)
+    /// Take files that match this glob, or have this name: of shards this one alone (repeatable)
     #[arg(long, value_name = "GLOB", env = "MODELFETCH_INCLUDE", value_delimiter = '\n')]
     pub(super) include: Vec<String>,
 
@@ -191,7 +192,10 @@ pub(super) struct SelectionArgs {
     #[arg(long, value_name = "GLOB", env = "MODELFETCH_EXCLUDE", value_delimiter = '\n')]
     pub(super) exclude: Vec<String>,
 
-    /// Take the GGUF files of this quantization, such as Q4_K_M
+    /// Take one GGUF model of this quantization, such as Q4_K_M, as llama.cpp's -hf chooses it
+    ///
+    /// All its shards and the projector that suits it best; `latest` is Q4_K_M, else Q8_0, else the
+    /// first model. --exclude 'mmproj*' leaves out the projector.
     #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
     pub(super) quant: Option<String>,
 

@@ -102,6 +102,7 @@ fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<S
     if let Some(blank) = include.iter().chain(&exclude).find(|glob| glob.trim().is_empty()) {
         return Err(Error::invalid("glob", blank, "it is empty"));
     }
+    let quant = quant.map(|name| name.parse()).transpose()?;
     Ok(Selection::new(&files, &include, &exclude, quant)?)
 }
 

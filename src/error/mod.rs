@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::content::{Computed, Digest, Sha256};
-use crate::request::{BadToken, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource};
+use crate::request::{BadToken, Gap, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource};
 use crate::words::{Bytes, Invalid, Span};
 
 pub use exits::{Advice, EXITS, Exit};
@@ -90,6 +90,17 @@ pub enum Error {
         revision: Revision,
         /// The file.
         path: RepoPath,
+    },
+
+    /// Of a set of shards that was asked for there is only a part.
+    #[error("file `{}` not found in `{repo}` at revision `{revision}`, which has {} of the {} shards of its set", gap.missing, gap.present, gap.total)]
+    ShardNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+        /// What is missing.
+        gap: Gap,
     },
 
     /// Patterns or a quantization that match nothing.
@@ -397,6 +408,7 @@ impl Error {
             Self::RepoNotFound { .. }
             | Self::RevisionNotFound { .. }
             | Self::FileNotFound { .. }
+            | Self::ShardNotFound { .. }
             | Self::NothingMatches { .. }
             | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
             Self::PinMismatch { .. } => exits::PIN_MISMATCH,
@@ -452,6 +464,7 @@ impl Error {
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
+            Self::ShardNotFound { .. } => "nothing was fetched; `--include NAME` takes one shard alone, and a glob those that are there".into(),
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
             Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),

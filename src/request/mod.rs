@@ -3,8 +3,10 @@
 
 mod endpoint;
 mod pins;
+mod quant;
 mod repo;
 mod selection;
+mod shard;
 mod token;
 
 use std::path::PathBuf;
@@ -12,8 +14,10 @@ use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
 pub use pins::Pins;
+pub use quant::{Quant, quants};
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
-pub use selection::{Selection, quants, shard_set};
+pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet};
+pub use shard::Shard;
 pub use token::{BadToken, Token, TokenSource};
 
 use crate::words::Invalid;

@@ -301,7 +301,7 @@ pub struct RepoRef {
     pub repo: RepoId,
     /// `@revision`, or the revision of a pasted URL.
     pub revision: Option<Revision>,
-    /// `:QUANT`, as in llama.cpp's `-hf owner/name:Q4_K_M`.
+    /// `:QUANT`, as in llama.cpp's `-hf owner/name:Q4_K_M`; empty for its usual one.
     pub quant: Option<String>,
     /// The file of an `hf://…/path` or of a pasted URL.
     pub file: Option<RepoPath>,
@@ -320,9 +320,7 @@ impl RepoRef {
             return Self::parse_url(text, kind);
         }
         let (text, quant) = match text.rsplit_once(':') {
-            Some((text, quant)) if !quant.is_empty() && !quant.contains('/') => {
-                (text, Some(quant.to_owned()))
-            }
+            Some((text, quant)) if !quant.contains('/') => (text, Some(quant.to_owned())),
             _ => (text, None),
         };
         let (name, revision) = split_revision(text)?;

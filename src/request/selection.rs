@@ -1,77 +1,144 @@
-//! Which files of a repository are wanted: names, globs, a quantization, shards.
+//! Which files of a repository are wanted: names, globs, a quantization.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobMatcher};
 
-use super::RepoPath;
+use super::{Quant, RepoPath, Shard};
 use crate::words::Invalid;
+
+/// Larger sets of shards are taken from the list: to ask for each name costs more than its pages.
+const NAMED_MAX: u32 = 1000;
 
 /// The files a request asks for.
 #[derive(Debug, Clone)]
 pub enum Selection {
     /// Exact names: no listing of the repository is needed.
-    Named(Vec<RepoPath>),
+    Named(Names),
     /// Everything the patterns let through: needs the listing.
     Matching(Patterns),
 }
 
-/// Globs and a quantization, applied to a listing.
+/// Names of files, those of each set of shards guessed from one of them.
+#[derive(Debug, Clone)]
+pub struct Names {
+    given: Vec<RepoPath>,
+    paths: Vec<RepoPath>,
+    by_list: Option<Patterns>,
+}
+
+/// Names, globs and a quantization, applied to a listing.
 #[derive(Clone, Default)]
 pub struct Patterns {
-    /// As they were written, for messages and for names that look like patterns.
-    include: Vec<String>,
-    exclude: Vec<String>,
-    quant: Option<String>,
-    included: GlobSet,
-    excluded: GlobSet,
+    files: Vec<Wish>,
+    include: Vec<Wish>,
+    exclude: Vec<Wish>,
+    quant: Option<Quant>,
+}
+
+/// A name or a glob: which of the two, only a list can tell, for `a[1].gguf` may be either.
+#[derive(Clone)]
+struct Wish {
+    text: String,
+    /// `None` where it can only be a name, an error where it is no glob.
+    glob: Option<Result<GlobMatcher, String>>,
+}
+
+/// What the patterns pick from a list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Places in the list, in its order.
+    pub picked: Vec<usize>,
+    /// Sets of shards that are not whole.
+    pub gaps: Vec<Gap>,
+}
+
+/// A set of shards of which a list has a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// One of the shards that are not there.
+    pub missing: String,
+    /// How many are there.
+    pub present: u32,
+    /// How many there should be.
+    pub total: u32,
+    /// Whether the user named a shard, and so the set.
+    pub is_named: bool,
+}
+
+/// A wish that a list cannot fulfil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unmet {
+    /// No file has this name.
+    Missing(RepoPath),
+    /// No file has this name, and it is no glob either.
+    Malformed(Invalid),
 }
 
 impl Selection {
-    /// From `FILE…`, `--include`, `--exclude` and `--quant`. A name that is one shard of a set
-    /// stands for the whole set.
+    /// From `FILE…`, `--include`, `--exclude` and `--quant`. A FILE that is one shard of a set stands for the whole
+    /// set; an `--include` does not.
     pub fn new(
         files: &[String],
         include: &[String],
         exclude: &[String],
-        quant: Option<String>,
+        quant: Option<Quant>,
     ) -> Result<Self, Invalid> {
-        let is_glob = |name: &String| name.contains(['*', '?', '[', '{']);
-        if let Some(quant) = &quant
-            && !quant.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        {
-            return Err(Invalid::new("quantization", quant, "expected a name such as Q4_K_M"));
+        let wishes = |texts: &[String]| texts.iter().map(|text| Wish::new(text)).collect::<Vec<_>>();
+        let files = wishes(files);
+        // A name must be one that a file can have, whatever else is wanted.
+        let names = files.iter().filter(|file| file.glob.is_none()).map(|file| file.text.parse());
+        let given = names.collect::<Result<Vec<RepoPath>, _>>()?;
+        let needs_list =
+            given.len() < files.len() || !include.is_empty() || !exclude.is_empty() || quant.is_some();
+        let shards: Vec<_> = given.iter().filter_map(|path| Shard::parse(path.as_str())).collect();
+        let is_large = shards.iter().any(|shard| shard.total > NAMED_MAX);
+        let has_sets = shards.iter().any(|shard| shard.total > 1);
+        let patterns = Patterns { files, include: wishes(include), exclude: wishes(exclude), quant };
+        if given.is_empty() || needs_list || is_large {
+            return Ok(Self::Matching(patterns));
         }
-        if !files.is_empty()
-            && include.is_empty()
-            && exclude.is_empty()
-            && quant.is_none()
-            && !files.iter().any(is_glob)
-        {
-            let mut named = Vec::new();
-            let mut seen = HashSet::new();
-            for file in files {
-                let path: RepoPath = file.parse()?;
-                let paths = shard_set(&path)?.unwrap_or_else(|| vec![path]);
-                named.extend(paths.into_iter().filter(|path| seen.insert(path.clone())));
-            }
-            return Ok(Self::Named(named));
+        let mut paths = Vec::new();
+        let mut seen = HashSet::new();
+        for path in &given {
+            let set =
+                Shard::parse(path.as_str()).map(|shard| shard.set().map(|shard| shard.to_string().parse()));
+            let set =
+                set.map_or_else(|| Ok(vec![path.clone()]), Iterator::collect::<Result<Vec<RepoPath>, _>>)?;
+            paths.extend(set.into_iter().filter(|path| seen.insert(path.clone())));
         }
-        Patterns::new([files, include].concat(), exclude.to_vec(), quant).map(Self::Matching)
+        Ok(Self::Named(Names { given, paths, by_list: has_sets.then_some(patterns) }))
     }
 
     /// One file alone, even if it is a shard of a set.
     pub fn single(path: RepoPath) -> Self {
-        Self::Named(vec![path])
+        Self::Named(Names { given: vec![path.clone()], paths: vec![path], by_list: None })
     }
 
     /// What it asks for, in a few words, for messages.
     pub fn describe(&self) -> String {
         match self {
-            Self::Named(paths) => paths.iter().map(RepoPath::as_str).collect::<Vec<_>>().join(", "),
+            Self::Named(names) => names.given.iter().map(RepoPath::as_str).collect::<Vec<_>>().join(", "),
             Self::Matching(patterns) => patterns.describe(),
         }
+    }
+}
+
+impl Names {
+    /// Of all files, with the other shards of each set as they are called if their count begins where it seems to.
+    pub fn paths(&self) -> &[RepoPath] {
+        &self.paths
+    }
+
+    /// Where sets are among them: the same as a question to the list, which knows what there is.
+    pub fn by_list(&self) -> Option<&Patterns> {
+        self.by_list.as_ref()
+    }
+
+    /// Whether a name is one of a set: it was guessed, or others of its set were.
+    pub fn has_set_of(&self, path: &RepoPath) -> bool {
+        Shard::parse(path.as_str()).is_some_and(|shard| shard.total > 1)
     }
 }
 
@@ -82,154 +149,193 @@ impl fmt::Debug for Patterns {
 }
 
 impl Patterns {
-    fn new(include: Vec<String>, exclude: Vec<String>, quant: Option<String>) -> Result<Self, Invalid> {
-        let (included, excluded) = (glob_set(&include)?, glob_set(&exclude)?);
-        Ok(Self { include, exclude, quant, included, excluded })
+    /// Whether a file of this name may be picked: others can be forgotten while a list is read.
+    pub fn may_pick(&self, name: &str) -> bool {
+        let is_wished = |wish: &Wish| wish.text == name || wish.is_match(name) || wish.is_of_set_of(name);
+        (self.takes_all() || self.files.iter().chain(&self.include).any(is_wished))
+            && (self.quant.is_none() || Quant::may_take(name))
     }
 
-    /// Whether they pick this file of a listing.
-    pub fn pick(&self, path: &RepoPath) -> bool {
-        (self.include.is_empty() || self.included.is_match(path.as_str()) || self.names(path))
-            && !self.excluded.is_match(path.as_str())
-            && self.quant.as_ref().is_none_or(|quant| has_quant(path, quant))
+    /// Picks from the names of a list.
+    pub fn choose(&self, names: &[&str]) -> Result<Choice, Unmet> {
+        let listed: HashSet<&str> = names.iter().copied().collect();
+        let is_listed = |wish: &&Wish| listed.contains(wish.text.as_str());
+        for wish in
+            self.files.iter().chain(&self.include).chain(&self.exclude).filter(|wish| !is_listed(wish))
+        {
+            wish.check_glob()?;
+        }
+        if let Some(missing) = self.files.iter().find(|file| file.glob.is_none() && !is_listed(file)) {
+            return Err(missing.text.parse().map_or_else(Unmet::Malformed, Unmet::Missing));
+        }
+        let named: Vec<_> = self.files.iter().filter(is_listed).collect();
+        let takes = |wish: &Wish, name: &str| {
+            if listed.contains(wish.text.as_str()) { wish.text == name } else { wish.is_match(name) }
+        };
+        let is_wanted = |name: &str| {
+            let mut wishes = self.files.iter().chain(&self.include);
+            (self.takes_all()
+                || wishes.any(|wish| takes(wish, name))
+                || named.iter().any(|file| file.is_of_set_of(name)))
+                && !self.exclude.iter().any(|wish| takes(wish, name))
+        };
+        let mut picked: Vec<_> = (0..names.len()).filter(|at| is_wanted(names[*at])).collect();
+        if let Some(quant) = &self.quant {
+            let left: Vec<_> = picked.iter().map(|at| names[*at]).collect();
+            picked = quant.choose(&left).into_iter().map(|at| picked[at]).collect();
+        }
+        let gaps = self.gaps(&picked.iter().map(|at| names[*at]).collect::<Vec<_>>(), &listed);
+        Ok(Choice { picked, gaps })
     }
 
-    /// Whether a file is called exactly as a pattern is written: `a[1].gguf` is a name too.
-    fn names(&self, path: &RepoPath) -> bool {
-        self.include.iter().any(|pattern| pattern == path.as_str())
+    /// The sets that were asked for as such, and are not whole.
+    fn gaps(&self, picked: &[&str], listed: &HashSet<&str>) -> Vec<Gap> {
+        let mut sets: Vec<(Shard<'_>, bool)> = Vec::new();
+        for shard in self.files.iter().filter_map(|file| Shard::parse(&file.text)) {
+            if !sets.iter().any(|(other, _)| other.is_of_set_of(&shard)) {
+                sets.push((shard, true));
+            }
+        }
+        let of_model = self.quant.as_ref().and_then(|_| picked.iter().find_map(|name| Shard::parse(name)));
+        sets.extend(of_model.map(|shard| (shard, false)));
+        sets.into_iter().filter_map(|(shard, is_named)| Gap::of(shard, is_named, listed)).collect()
+    }
+
+    fn takes_all(&self) -> bool {
+        self.files.is_empty() && self.include.is_empty()
     }
 
     fn describe(&self) -> String {
-        let mut words = self.include.clone();
-        words.extend(self.exclude.iter().map(|glob| format!("not {glob}")));
-        words.extend(self.quant.iter().map(|quant| format!("quantization {quant}")));
+        let wished = self.files.iter().chain(&self.include).map(|wish| wish.text.clone());
+        let mut words: Vec<_> = wished.collect();
+        words.extend(self.exclude.iter().map(|wish| format!("not {}", wish.text)));
+        words.extend(self.quant.iter().map(ToString::to_string));
         if words.is_empty() { "all files".into() } else { words.join(", ") }
     }
 }
 
-fn glob_set(globs: &[String]) -> Result<GlobSet, Invalid> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        let invalid = |why: globset::Error| Invalid::new("glob", glob, why.kind().to_string());
-        // `huggingface_hub` matches with fnmatch, where `*` crosses folders; a folder means its files.
-        let pattern = if glob.ends_with('/') { format!("{glob}*") } else { glob.clone() };
-        set.add(GlobBuilder::new(&pattern).literal_separator(false).build().map_err(invalid)?);
+impl Wish {
+    fn new(text: &str) -> Self {
+        let is_glob = text.contains(['*', '?', '[', '{']) || text.ends_with('/');
+        Self { text: text.into(), glob: is_glob.then(|| glob(text)) }
     }
-    set.build().map_err(|why| Invalid::new("glob", &globs.join(" "), why.to_string()))
-}
 
-/// All names of the set a shard belongs to: `x-00002-of-00003.gguf` stands for three files
-/// (llama.cpp `llama_split_path`, hf `safetensors` shards). `None` if the name is no shard.
-pub fn shard_set(path: &RepoPath) -> Result<Option<Vec<RepoPath>>, Invalid> {
-    let text = path.as_str();
-    let Some((stem, extension)) = text.rsplit_once('.') else { return Ok(None) };
-    let Some((stem, total)) = stem.rsplit_once("-of-") else { return Ok(None) };
-    let Some((prefix, index)) = stem.rsplit_once('-') else { return Ok(None) };
-    let number = |digits: &str| {
-        (digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| digits.parse::<u32>().ok())
-            .flatten()
-    };
-    let (Some(index), Some(total)) = (number(index), number(total)) else { return Ok(None) };
-    if index == 0 || index > total {
-        return Err(Invalid::new("shard", text, format!("shard {index} of {total} cannot exist")));
+    fn is_match(&self, name: &str) -> bool {
+        matches!(&self.glob, Some(Ok(glob)) if glob.is_match(name))
     }
-    let names = (1..=total).map(|n| format!("{prefix}-{n:05}-of-{total:05}.{extension}").parse());
-    names.collect::<Result<_, _>>().map(Some)
+
+    /// Whether both are shards of one set.
+    fn is_of_set_of(&self, name: &str) -> bool {
+        Shard::parse(&self.text).zip(Shard::parse(name)).is_some_and(|(own, other)| own.is_of_set_of(&other))
+    }
+
+    /// Fails if it can only be a name.
+    fn check_glob(&self) -> Result<(), Unmet> {
+        let Some(Err(why)) = &self.glob else { return Ok(()) };
+        let why = format!(
+            "no file is called so, and as a glob it is wrong ({why}): there `[[]` and `[{{]` stand for the brackets"
+        );
+        Err(Unmet::Malformed(Invalid::new("glob", &self.text, why)))
+    }
 }
 
-/// Whether a GGUF file name carries this quantization, as llama.cpp's `-hf owner/name:TAG`
-/// looks for `TAG` followed by `.` or `-` (llama.cpp `common/download.cpp`).
-fn has_quant(path: &RepoPath, quant: &str) -> bool {
-    let text = path.as_str().to_ascii_lowercase();
-    let quant = quant.to_ascii_lowercase();
-    let is_gguf = text.ends_with(".gguf");
-    is_gguf
-        && text.match_indices(&quant).any(|(at, _)| {
-            let before = text[..at].chars().next_back();
-            let after = text[at + quant.len()..].chars().next();
-            before.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_')
-                && matches!(after, Some('.' | '-' | '/'))
-        })
+impl Gap {
+    fn of(shard: Shard<'_>, is_named: bool, listed: &HashSet<&str>) -> Option<Self> {
+        let is_listed = |shard: &Shard<'_>| listed.contains(shard.to_string().as_str());
+        let begin = (0..=1).map(|index| Shard { index, ..shard }).find(is_listed).unwrap_or(shard);
+        let missing = begin.set().find(|shard| !is_listed(shard))?.to_string();
+        let present = u32::try_from(begin.set().filter(is_listed).count()).unwrap_or(shard.total);
+        Some(Self { missing, present, total: shard.total, is_named })
+    }
 }
 
-/// The quantizations named by a listing's GGUF files, sorted.
-pub fn quants<'a>(listing: impl IntoIterator<Item = &'a RepoPath>) -> Vec<String> {
-    let mut found: Vec<_> = listing.into_iter().filter_map(|path| quant_of(path.file_name())).collect();
-    found.sort();
-    found.dedup();
-    found
-}
-
-fn quant_of(file_name: &str) -> Option<String> {
-    let stem = file_name.strip_suffix(".gguf")?;
-    stem.split(['-', '.']).rev().find(|word| is_quant(word)).map(str::to_owned)
-}
-
-fn is_quant(word: &str) -> bool {
-    let word = word.to_ascii_uppercase();
-    let numbered = |prefix: &str| {
-        word.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    matches!(word.as_str(), "F16" | "F32" | "BF16" | "MXFP4" | "FP16" | "FP8")
-        || ["Q", "IQ", "TQ", "MXFP", "NVFP"].into_iter().any(numbered)
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    // `huggingface_hub` matches with fnmatch, where `*` crosses folders; a folder means its files.
+    let pattern = if text.ends_with('/') { format!("{text}*") } else { text.to_owned() };
+    let glob = GlobBuilder::new(&pattern).literal_separator(false).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|why| why.kind().to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn paths(names: &[&str]) -> Vec<RepoPath> {
-        names.iter().map(|name| name.parse().expect("path")).collect()
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
     }
 
-    fn patterns(include: &[&str], exclude: &[&str], quant: Option<&str>) -> Patterns {
-        let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        Patterns::new(texts(include), texts(exclude), quant.map(str::to_owned)).expect("patterns")
+    fn selection(files: &[&str], include: &[&str], exclude: &[&str]) -> Selection {
+        Selection::new(&texts(files), &texts(include), &texts(exclude), None).expect("a selection")
     }
 
-    fn pick(patterns: &Patterns, listing: &[RepoPath]) -> Vec<RepoPath> {
-        listing.iter().filter(|path| patterns.pick(path)).cloned().collect()
+    fn choose(selection: &Selection, list: &[&str]) -> Result<(Vec<String>, Vec<Gap>), Unmet> {
+        let patterns = match selection {
+            Selection::Named(names) => names.by_list().expect("sets"),
+            Selection::Matching(patterns) => patterns,
+        };
+        let Choice { picked, gaps } = patterns.choose(list)?;
+        let picked: Vec<_> = picked.into_iter().map(|at| list[at].to_owned()).collect();
+        assert!(picked.iter().all(|name| patterns.may_pick(name)), "{picked:?}");
+        Ok((picked, gaps))
+    }
+
+    #[track_caller]
+    fn picks(selection: &Selection, list: &[&str], expected: &[&str]) {
+        assert_eq!(choose(selection, list), Ok((texts(expected), Vec::new())));
     }
 
     #[test]
     fn one_shard_stands_for_the_whole_set() {
-        let Selection::Named(named) =
-            Selection::new(&["d/m-00002-of-00003.gguf".into()], &[], &[], None).expect("selection")
-        else {
-            panic!("names need no listing")
-        };
-        assert_eq!(
-            named,
-            paths(&["d/m-00001-of-00003.gguf", "d/m-00002-of-00003.gguf", "d/m-00003-of-00003.gguf"])
-        );
-        assert!(Selection::new(&["m-00004-of-00003.gguf".into()], &[], &[], None).is_err());
+        let shards = selection(&["d/m-00002-of-00003.gguf"], &[], &[]);
+        let Selection::Named(names) = &shards else { panic!("names need no listing") };
+        let paths: Vec<_> = names.paths().iter().map(RepoPath::as_str).collect();
+        assert_eq!(paths, ["d/m-00001-of-00003.gguf", "d/m-00002-of-00003.gguf", "d/m-00003-of-00003.gguf"]);
+        let from_zero = ["d/m-00000-of-00003.gguf", "d/m-00001-of-00003.gguf", "d/m-00002-of-00003.gguf"];
+        picks(&shards, &from_zero, &from_zero);
+        picks(&selection(&["d/m-00002-of-00003.gguf", "*.md"], &[], &[]), &from_zero, &from_zero);
+        picks(&selection(&[], &["d/m-00002-of-00003.gguf"], &[]), &from_zero, &from_zero[2..]);
     }
 
     #[test]
-    fn a_quantization_picks_its_files_and_lists_the_others_when_unknown() {
-        let listing = paths(&[
-            "m-Q4_K_M.gguf",
-            "m-Q4_K_M-00001-of-00002.gguf",
-            "m-IQ4_K_M.gguf",
-            "Q8_0/m-Q8_0.gguf",
-            "README.md",
-        ]);
-        let found = |quant: &str| pick(&patterns(&[], &[], Some(quant)), &listing);
-        assert_eq!(found("q4_k_m"), paths(&["m-Q4_K_M.gguf", "m-Q4_K_M-00001-of-00002.gguf"]));
-        assert_eq!(found("Q2_K"), []);
-        assert_eq!(quants(&listing), ["IQ4_K_M", "Q4_K_M", "Q8_0"]);
+    fn a_set_with_gaps_is_told_only_where_it_was_meant() {
+        let list = ["m-00001-of-00003.gguf", "m-00003-of-00003.gguf"];
+        let gap = |is_named| Gap { missing: "m-00002-of-00003.gguf".into(), present: 2, total: 3, is_named };
+        assert_eq!(choose(&selection(&[list[0]], &[], &[]), &list), Ok((texts(&list), vec![gap(true)])));
+        picks(&selection(&["m-*"], &[], &[]), &list, &list);
+        picks(&selection(&[], &[list[1]], &[]), &list, &list[1..]);
+        let by_quant = Selection::new(&[], &[], &[], Some("".parse().expect("a quantization")));
+        assert_eq!(choose(&by_quant.expect("a selection"), &list), Ok((texts(&list), vec![gap(false)])));
     }
 
     #[test]
-    fn a_file_whose_name_looks_like_a_glob_can_be_named() {
-        let listing = paths(&["a[1].gguf", "a1.gguf"]);
-        assert_eq!(pick(&patterns(&["a[1].gguf"], &[], None), &listing), listing);
+    fn a_name_comes_before_a_glob_that_is_written_like_it() {
+        for name in ["a[1].gguf", "a{b.gguf", "a[b.gguf", "a?.gguf", "{a,b}"] {
+            let list = [name, "a1.gguf", "a", "b"];
+            picks(&selection(&[name], &[], &[]), &list, &[name]);
+            picks(&selection(&[], &[name], &[]), &list, &[name]);
+            picks(&selection(&[], &[], &[name]), &list, &list[1..]);
+        }
+        picks(&selection(&["a[1].gguf"], &[], &[]), &["a1.gguf", "b"], &["a1.gguf"]);
+        picks(&selection(&[], &[], &["{a,b}"]), &["a", "b", "c"], &["c"]);
+        for selection in [
+            selection(&["a{b"], &[], &[]),
+            selection(&[], &["a[b", "x"], &[]),
+            selection(&[], &[], &["*.{a,b"]),
+        ] {
+            assert!(matches!(choose(&selection, &["x"]), Err(Unmet::Malformed(_))), "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_named_beside_a_glob_must_be_there() {
+        let missing = choose(&selection(&["a.gguf", "*.json"], &[], &[]), &["b.gguf", "x.json"]);
+        assert_eq!(missing, Err(Unmet::Missing("a.gguf".parse().expect("a path"))));
     }
 
     #[test]
     fn globs_cross_folders_and_excludes_win() {
-        let listing = paths(&["a.gguf", "d/b.gguf", "d/c.bin"]);
-        assert_eq!(pick(&patterns(&["*.gguf"], &["d/"], None), &listing), paths(&["a.gguf"]));
+        let list = ["a.gguf", "d/b.gguf", "d/c.bin"];
+        picks(&selection(&[], &["*.gguf"], &["d/"]), &list, &list[..1]);
+        picks(&selection(&["d/"], &[], &[]), &list, &list[1..]);
     }
 }

@@ -18,7 +18,7 @@ use crate::disk::{Identity, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
-use crate::request::{RepoPath, shard_set};
+use crate::request::{RepoPath, Shard};
 use crate::stop::Stop;
 
 /// Small enough for the CPU's cache, large enough that system calls do not count.
@@ -309,7 +309,7 @@ fn check_header(file: &File, at: PathBuf, path: &RepoPath) -> Result<(), Error> 
         return Ok(());
     }
     let mut start = Start { file, position: 0, failure: None };
-    let shards = shard_set(path).ok().flatten().map(|set| set.len() as u64);
+    let shards = Shard::parse(path.as_str()).map(|shard| shard.total.into());
     let checked = gguf::check(shards, std::io::BufReader::new(&mut start));
     match start.failure {
         // A disk that cannot be read says nothing about the file.

@@ -4,7 +4,7 @@
 use modelfetch::catalog::{Head, next_page, tree};
 use modelfetch::content::{Digest, gguf};
 use modelfetch::net;
-use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, quants, shard_set};
+use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, Shard, quants};
 use modelfetch::source::http::parse_content_range;
 use modelfetch::store::journal::Journal;
 use modelfetch::store::receipt::Receipt;
@@ -99,10 +99,12 @@ pub(crate) fn names(data: &[u8]) {
         let below = std::path::Path::new("/d").join(path.as_str());
         let is_normal = |part| matches!(part, std::path::Component::Normal(_));
         assert!(below.strip_prefix("/d").expect("below").components().all(is_normal), "{text:?}");
-        if let Ok(Some(set)) = shard_set(&path) {
-            assert!(set.contains(&path) && set.len() < 100_000);
+        if let Some(shard) = Shard::parse(path.as_str()) {
+            let set: Vec<_> = shard.set().map(|shard| shard.to_string()).collect();
+            assert!(set.iter().any(|name| name == text) && set.len() < 100_000);
+            assert!(set.iter().all(|name| name.parse::<RepoPath>().is_ok()));
         }
-        let _ = quants(&[path]);
+        let _ = quants([path.as_str()]);
     }
     if let Ok(revision) = text.parse::<Revision>() {
         assert!(!revision.as_str().split('/').any(|part| part == ".."), "{text:?}");

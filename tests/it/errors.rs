@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use modelfetch::content::{Computed, Digest, Sha256};
 use modelfetch::error::{Advice, EXITS, Error, Failure, Signal};
-use modelfetch::request::{BadToken, Endpoint, RepoId, RepoKind, TokenInTheClear, TokenSource};
+use modelfetch::request::{BadToken, Endpoint, Gap, RepoId, RepoKind, TokenInTheClear, TokenSource};
 
 /// The promised number of every variant. The match is exhaustive: a new variant does not compile
 /// before its number is written down here, and then the tests want an example of it.
@@ -34,6 +34,7 @@ promise! {
     RepoNotFound => 11,
     RevisionNotFound => 11,
     FileNotFound => 11,
+    ShardNotFound => 11,
     NothingMatches => 11,
     ObjectNotFound => 11,
     PinMismatch => 12,
@@ -76,6 +77,11 @@ fn examples() -> Vec<Error> {
         Error::RepoNotFound { host: host(), repo: repo(), token: token() },
         Error::RevisionNotFound { repo: repo(), revision: "v9".parse().expect("revision") },
         Error::FileNotFound { repo: repo(), revision: "v9".parse().expect("revision"), path: path() },
+        Error::ShardNotFound {
+            repo: repo(),
+            revision: "main".parse().expect("revision"),
+            gap: Gap { missing: "m-00002-of-00003.gguf".into(), present: 2, total: 3, is_named: true },
+        },
         Error::NothingMatches {
             repo: repo(),
             revision: "v9".parse().expect("revision"),

@@ -167,6 +167,53 @@ fn a_shard_that_is_missing_fails_before_a_byte_is_fetched() {
 }
 
 #[test]
+fn shards_that_are_counted_from_zero_come_together_whichever_is_named() {
+    let name = |n: u64| format!("data/train-{n:05}-of-00003.parquet");
+    let rows = |n: u64| Payload::random(n, 5000 + n);
+    let repo = (0..3).fold(Repo::dataset(REPO), |repo, n| repo.lfs(&name(n), rows(n)));
+    let hub = built(FakeHub::builder().repo(repo));
+    for named in (0..3).map(name) {
+        let dir = TestDir::new();
+        for network in ["--require-fresh", "--offline"] {
+            let run = dir.fetch(&hub, ["hf://datasets/owner/name", &named, network]).run().succeeds();
+            assert_eq!(run.stdout.lines().count(), 3, "{named}, {network}");
+        }
+        (0..3).for_each(|n| dir.assert_done(&name(n), &rows(n)));
+    }
+}
+
+#[test]
+fn one_shard_alone_is_taken_by_include() {
+    let repo =
+        Repo::model(REPO).lfs("m-00001-of-00002.gguf", model(1, 1)).lfs("m-00002-of-00002.gguf", model(2, 1));
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, "--include", "m-00002-of-00002.gguf"]).run().succeeds();
+    dir.assert_done("m-00002-of-00002.gguf", &model(2, 1));
+    dir.assert_absent("m-00001-of-00002.gguf");
+}
+
+#[test]
+fn a_name_that_looks_like_a_glob_is_a_name_first() {
+    let names = ["a{b.gguf", "a[b.gguf", "a[1].gguf", "a1.gguf"];
+    let repo = names.iter().zip(1..).fold(Repo::model(REPO), |repo, (name, n)| repo.lfs(name, model(n, 1)));
+    let hub = built(FakeHub::builder().repo(repo));
+    for (name, n) in names.iter().zip(1..) {
+        for arguments in [&[REPO, name][..], &[REPO, "--include", name]] {
+            let dir = TestDir::new();
+            let run = dir.fetch(&hub, arguments.iter().copied()).run().succeeds();
+            assert_eq!(run.stdout.lines().count(), 1, "{name}: {}", run.stdout);
+            dir.assert_done(name, &model(n, 1));
+        }
+    }
+    let dir = TestDir::new();
+    for glob in ["--include=*.{a,b", "--exclude=x[", "*["] {
+        dir.fetch(&hub, [REPO, glob]).run().exits(2).says("no file is called so").says("[[]");
+    }
+    assert!(dir.all_files().is_empty());
+}
+
+#[test]
 fn a_listing_of_many_pages_is_read_to_its_end() {
     let hub = built(FakeHub::builder().repo(repo_of_many_files()).page_size(3));
     let dir = TestDir::new();

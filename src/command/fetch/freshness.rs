@@ -97,4 +97,11 @@ fn tell(request: &Request, resolution: &Resolution, context: &Context) {
             bytes: resolution.files.iter().map(WantedFile::size).sum(),
         });
     }
+    for gap in &resolution.gaps {
+        let text = format!(
+            "`{}` is missing: the repository has {} of {} shards, and a model is of no use without all of them",
+            gap.missing, gap.present, gap.total
+        );
+        context.reporter.report(&Event::Warning(&text));
+    }
 }
