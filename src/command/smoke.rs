@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{Context, offline};
 use crate::catalog::{self, Snapshot};
-use crate::content::gguf;
+use crate::content::{gguf, kind};
 use crate::error::{Error, Failure};
 use crate::plan::{Plan, WantedFile};
 use crate::request::{Limits, NetworkUse, Request};
@@ -144,6 +144,10 @@ impl Probe<'_> {
             let name = format!("range at the {place} of {}", file.path);
             let (bytes, origin) = self.read(&*source, file, &range).await?;
             checks.pass(name, format!("bytes {}-{} from {origin}", range.start, range.end - 1));
+            if range.start == 0 && !is_gguf {
+                kind::check(file.path.file_name(), &bytes)
+                    .map_err(|why| Error::WrongKind { path: file.path.clone(), why })?;
+            }
             if range.start == 0 && is_gguf {
                 let header =
                     gguf::parse(&bytes[..]).map_err(|why| Error::NotGguf { path: file.path.clone(), why })?;

@@ -192,10 +192,12 @@ impl Subject {
             Place::At(path) => open_at(&path),
         };
         let (reporter, stop) = (&*context.reporter, &context.stop);
-        let Some(hashed) = hashes.hash(open, self.path(), &self.wanted, reporter, stop).await? else {
-            return Ok(Some("it is missing, or no regular file".into()));
-        };
-        Ok(hashed.err().map(|unlike| unlike.to_string()))
+        match hashes.hash(open, self.path(), &self.wanted, reporter, stop).await {
+            Ok(None) => Ok(Some("it is missing, or no regular file".into())),
+            Ok(Some(hashed)) => Ok(hashed.err().map(|unlike| unlike.to_string())),
+            Err(Error::WrongKind { why, .. }) => Ok(Some(why)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Fetches the file as its receipt describes it.

@@ -1,9 +1,10 @@
 //! What a file holds, whatever it is called: its length and the digests of its bytes, sets of byte ranges,
-//! GGUF headers. Reads bytes that it is given; opens nothing.
+//! GGUF headers, what a name promises. Reads bytes that it is given; opens nothing.
 
 mod digest;
 pub mod gguf;
 mod hasher;
+pub mod kind;
 mod ranges;
 
 use std::fmt;

@@ -151,6 +151,15 @@ pub enum Error {
         why: String,
     },
 
+    /// A pointer or a page under the name of weights or data: its digest is right, or a smoke test has seen its start.
+    #[error("`{path}` is not what its name says: {why}")]
+    WrongKind {
+        /// The file.
+        path: RepoPath,
+        /// What it is.
+        why: String,
+    },
+
     /// `verify` found files that are not what they should be.
     #[error("{wrong} of {checked} files failed verification")]
     VerifyFailed {
@@ -412,9 +421,10 @@ impl Error {
             | Self::NothingMatches { .. }
             | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
             Self::PinMismatch { .. } => exits::PIN_MISMATCH,
-            Self::DigestMismatch { .. } | Self::NotGguf { .. } | Self::VerifyFailed { .. } => {
-                exits::DIGEST_MISMATCH
-            }
+            Self::DigestMismatch { .. }
+            | Self::NotGguf { .. }
+            | Self::WrongKind { .. }
+            | Self::VerifyFailed { .. } => exits::DIGEST_MISMATCH,
             Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
             Self::Io { .. } => exits::IO,
             Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
@@ -471,6 +481,7 @@ impl Error {
             Self::DigestMismatch { computed: Computed::Collision, .. } => "nothing was published; do not trust this file, and tell the repository's owner and the Hub".into(),
             Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after each part was asked for again; look for a proxy or mirror that changes content".into(),
             Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
+            Self::WrongKind { .. } => "nothing was published; the repository or mirror holds it so: tell its owner, try another --endpoint, or leave the file out with --exclude".into(),
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
             Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
             Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::partial::{Partial, Piece};
 use super::receipt::Receipt;
-use crate::content::{Content, Hasher, Mismatch, gguf};
+use crate::content::{Content, Hasher, Mismatch, gguf, kind};
 use crate::disk::{Identity, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -189,7 +190,7 @@ pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verifi
     if !partial.wait_until_written() {
         return Err(Unverified::Incomplete);
     }
-    check_header(partial.file(), partial.path(), &wanted.path).map_err(Unverified::Failed)?;
+    check_kind(partial.file(), &partial.path(), &wanted.path).map_err(Unverified::Failed)?;
     // Flushed first: some network file systems set the time of the last change when they do that.
     partial.flush().map_err(Unverified::Failed)?;
     let identity = identity(partial.file(), &partial.path()).map_err(Unverified::Failed)?;
@@ -225,8 +226,8 @@ impl HashQueue {
         reporter.report(&Event::Started { path: &wanted.path, size, resumed: 0, hash_only: true });
         let hashed = Arc::new(AtomicU64::new(0));
         let work = stop.or_blocking("hashing files", {
-            let (content, hashed, stop) = (wanted.content, Arc::clone(&hashed), stop.clone());
-            move || hash(file, &path, &content, &hashed, &stop)
+            let (wanted, hashed, stop) = (wanted.clone(), Arc::clone(&hashed), stop.clone());
+            move || hash(file, &path, &wanted, &hashed, &stop)
         });
         let mut work = std::pin::pin!(work);
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
@@ -249,10 +250,11 @@ impl HashQueue {
 fn hash(
     file: File,
     path: &Path,
-    content: &Content,
+    wanted: &WantedFile,
     hashed: &AtomicU64,
     stop: &Stop,
 ) -> Result<Result<Proven, Unlike>, Error> {
+    let content = &wanted.content;
     let before = identity(&file, path)?;
     if before.size != content.size() {
         return Ok(Err(Unlike::Length { found: before.size, wanted: content.size() }));
@@ -274,6 +276,8 @@ fn hash(
     if let Err(mismatch) = hasher.finish() {
         return Ok(Err(Unlike::Digest(mismatch)));
     }
+    // Of a model that somebody else put here only what is certain: it may be newer than this program.
+    check_start(&file, path, &wanted.path)?;
     // What was read first may be something else by now.
     if identity(&file, path)? != before {
         return Err(meddled(path));
@@ -304,18 +308,28 @@ fn read_ahead(file: &File, ahead: &SyncSender<std::io::Result<Vec<u8>>>) {
 }
 
 /// The digest was right; now the name must not promise another kind of file.
-fn check_header(file: &File, at: PathBuf, path: &RepoPath) -> Result<(), Error> {
+fn check_kind(file: &File, at: &Path, path: &RepoPath) -> Result<(), Error> {
     if !gguf::is_named(path.file_name()) {
-        return Ok(());
+        return check_start(file, at, path);
     }
-    let mut start = Start { file, position: 0, failure: None };
     let shards = Shard::parse(path.as_str()).map(|shard| shard.total.into());
-    let checked = gguf::check(shards, std::io::BufReader::new(&mut start));
-    match start.failure {
-        // A disk that cannot be read says nothing about the file.
-        Some(cause) => Err(Error::io("read", at)(cause)),
-        None => checked.map_err(|why| Error::NotGguf { path: path.clone(), why }),
-    }
+    let checked = read_start(file, at, |input| gguf::check(shards, std::io::BufReader::new(input)))?;
+    checked.map_err(|why| Error::NotGguf { path: path.clone(), why })
+}
+
+/// Fails if a file is a pointer or a page under the name of something else.
+fn check_start(file: &File, at: &Path, path: &RepoPath) -> Result<(), Error> {
+    let mut start = Vec::new();
+    let read = read_start(file, at, |input| input.take(kind::START as u64).read_to_end(&mut start))?;
+    read.map_err(Error::io("read", at))?;
+    kind::check(path.file_name(), &start).map_err(|why| Error::WrongKind { path: path.clone(), why })
+}
+
+/// Lets somebody read a file from its start. A disk that cannot be read says nothing about the file.
+fn read_start<T>(file: &File, at: &Path, read: impl FnOnce(&mut Start<'_>) -> T) -> Result<T, Error> {
+    let mut start = Start { file, position: 0, failure: None };
+    let result = read(&mut start);
+    start.failure.map_or(Ok(result), |cause| Err(Error::io("read", at)(cause)))
 }
 
 /// Reads a file from its start without moving the position it shares with others.

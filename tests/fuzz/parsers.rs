@@ -2,7 +2,7 @@
 //! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
 
 use modelfetch::catalog::{Head, next_page, tree};
-use modelfetch::content::{Digest, gguf};
+use modelfetch::content::{Digest, gguf, kind};
 use modelfetch::net;
 use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, Shard, quants};
 use modelfetch::source::http::parse_content_range;
@@ -54,6 +54,7 @@ pub(crate) fn gguf_header(data: &[u8]) {
         assert!(texts.into_iter().flatten().all(|text| text.len() <= 3 * data.len()));
     }
     assert!(header.is_ok() || gguf::check(Some(3), data).is_err());
+    assert!(header.is_err() || kind::check("m.gguf", data).is_ok(), "a model is neither pointer nor page");
 }
 
 /// The headers of an answer, one per line: those of metadata, of rate limits, of redirects and pages.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fake_hub::{FakeHub, Fault, Gguf, Payload, Repo, Rule, Server};
 
+use crate::support::command::Run;
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
 
 #[test]
@@ -242,6 +243,35 @@ fn what_is_no_gguf_gets_no_such_name() {
     dir.assert_absent(FILE);
     dir.assert_no_leftovers();
     dir.fetch(&hub, [REPO, "notes.txt"]).run().succeeds();
+}
+
+/// What a repository holds whose LFS content was never uploaded, and what a mirror sends with the digest of that.
+#[test]
+fn a_pointer_or_a_page_under_the_name_of_weights_is_no_success() {
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 7\n", "0".repeat(64));
+    let page = "<!DOCTYPE html><html><body>Sign in</body></html>".to_owned();
+    for content in [pointer, page] {
+        for name in
+            ["model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "data/train.parquet", "a.GGUF"]
+        {
+            let payload = Payload::bytes(content.clone());
+            let repo =
+                Repo::model(REPO).small(name, payload.clone()).small("other/notes.txt", payload.clone());
+            let hub = built(FakeHub::builder().repo(repo));
+            let refused = |run: Run| assert!(run.exits(20).stderr.contains(&format!("`{name}` is not ")));
+            let dir = TestDir::new();
+            refused(dir.fetch(&hub, [REPO, name]).run());
+            refused(dir.job("smoke", &hub, [REPO, name]).run());
+            dir.assert_absent(name);
+            dir.assert_no_leftovers();
+            let path = dir.put(name, &payload.to_vec());
+            refused(dir.fetch(&hub, [REPO, name]).run());
+            let path = path.to_str().expect("UTF-8");
+            dir.command(["verify", path, "--sha256", payload.sha256()]).run().exits(20);
+            dir.fetch(&hub, [REPO, "other/notes.txt"]).run().succeeds();
+        }
+    }
 }
 
 #[test]

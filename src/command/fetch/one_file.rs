@@ -154,7 +154,7 @@ impl FileWork {
                 Err(unfinished) => unfinished,
             };
             let (why, doubtful) = match unfinished {
-                Unfinished::Failed(error @ Error::NotGguf { .. }) => {
+                Unfinished::Failed(error @ (Error::NotGguf { .. } | Error::WrongKind { .. })) => {
                     self.drop_partial(wanted).await?;
                     return Err(error);
                 }
