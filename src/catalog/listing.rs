@@ -4,15 +4,12 @@
 
 use std::fmt;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Entry;
-use super::tree::{self, Text};
-use crate::content::{Content, Digest, GitSha1, Sha256, XetHash};
+use super::tree::{self, Entry, Facts, Listed, Text};
+use crate::content::{GitSha1, Sha256, XetHash};
 use crate::error::Error;
-use crate::plan::WantedFile;
-use crate::request::RepoPath;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -40,83 +37,89 @@ struct Line {
 /// What is read of a file, perhaps written by `huggingface_hub`.
 #[derive(Deserialize)]
 struct RawLine<'a> {
-    size: u64,
-    blob_id: Option<GitSha1>,
-    lfs_sha256: Option<Sha256>,
+    size: Option<u64>,
+    #[serde(borrow)]
+    blob_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    lfs_sha256: Option<Text<'a>>,
     lfs_size: Option<u64>,
     #[serde(borrow)]
     xet_hash: Option<Text<'a>>,
 }
 
-/// As the content of a listing file, in the order of the list: what a quantization picks depends on it.
-pub fn to_json(entries: &[Entry]) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(&Listing { format_version: FORMAT_VERSION, files: Files(entries) })
+/// As the content of a listing file, in the order of the list: what a quantization picks depends on it. Other readers
+/// take it for whole, so what cannot be had is in it too.
+pub fn to_json(listed: &Listed) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&Listing { format_version: FORMAT_VERSION, files: Files(listed) })
         .map_err(|why| Error::Internal(format!("listing: {why}")))
 }
 
 /// Understands the content of a listing file; `None` if it is damaged or of another version.
-pub fn parse(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let listing: Listing<Entries> = serde_json::from_slice(bytes).ok()?;
-    let Entries(entries) = listing.files;
-    (listing.format_version == FORMAT_VERSION && tree::check_names(&entries).is_ok()).then_some(entries)
+pub fn parse(bytes: &[u8]) -> Option<Listed> {
+    let listing: Listing<OfPaths> = serde_json::from_slice(bytes).ok()?;
+    let OfPaths(listed) = listing.files;
+    (listing.format_version == FORMAT_VERSION && tree::check_names(&listed.entries).is_ok()).then_some(listed)
 }
 
-struct Files<'a>(&'a [Entry]);
+struct Files<'a>(&'a Listed);
 
 impl Serialize for Files<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|entry| (&entry.file.path, Line::of(entry))))
+        let Listed { entries, refused } = self.0;
+        let entries = entries.iter().map(|entry| (entry.file.path.as_str(), Line::from(Facts::of(entry))));
+        let refused = refused.iter().map(|refused| (&*refused.name, Line::from(refused.facts)));
+        serializer.collect_map(entries.chain(refused))
     }
 }
 
-impl Line {
+impl Facts {
     fn of(entry: &Entry) -> Self {
-        let sha256 = entry.file.content.sha256();
+        let Entry { file, blob, xet_hash } = entry;
+        Self { size: Some(file.size()), blob: *blob, sha256: file.content.sha256(), xet_hash: *xet_hash }
+    }
+}
+
+impl From<Facts> for Line {
+    fn from(Facts { size, blob, sha256, xet_hash }: Facts) -> Self {
+        let size = size.unwrap_or_default();
+        Self { size, blob_id: blob, lfs_sha256: sha256, lfs_size: sha256.map(|_| size), xet_hash }
+    }
+}
+
+impl From<RawLine<'_>> for Facts {
+    fn from(raw: RawLine<'_>) -> Self {
         Self {
-            size: entry.file.size(),
-            blob_id: entry.blob,
-            lfs_sha256: sha256,
-            lfs_size: sha256.map(|_| entry.file.size()),
-            xet_hash: entry.xet_hash,
+            size: raw.lfs_size.or(raw.size),
+            blob: raw.blob_id.as_ref().and_then(Text::parsed),
+            sha256: raw.lfs_sha256.as_ref().and_then(Text::parsed),
+            xet_hash: raw.xet_hash.as_ref().and_then(Text::parsed),
         }
     }
 }
 
-struct Entries(Vec<Entry>);
+struct OfPaths(Listed);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de> Deserialize<'de> for OfPaths {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfPaths;
+        struct Reader;
 
-        impl<'de> Visitor<'de> for OfPaths {
-            type Value = Entries;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = OfPaths;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("files by their paths")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut files: M) -> Result<Entries, M::Error> {
-                let mut entries = Vec::new();
-                while let Some((path, line)) = files.next_entry::<RepoPath, RawLine<'de>>()? {
-                    let entry =
-                        line.entry(path).ok_or_else(|| M::Error::custom("a file without a digest"))?;
-                    entries.push(entry);
+            fn visit_map<M: MapAccess<'de>>(self, mut files: M) -> Result<OfPaths, M::Error> {
+                let mut listed = Listed::default();
+                while let Some((name, line)) = files.next_entry::<Text<'de>, RawLine<'de>>()? {
+                    listed.add(&name.0, line.into());
                 }
-                Ok(Entries(entries))
+                Ok(OfPaths(listed))
             }
         }
 
-        deserializer.deserialize_map(OfPaths)
-    }
-}
-
-impl RawLine<'_> {
-    fn entry(self, path: RepoPath) -> Option<Entry> {
-        let digest = self.lfs_sha256.map(Digest::Sha256).or(self.blob_id.map(Digest::GitSha1))?;
-        let size = self.lfs_size.unwrap_or(self.size);
-        let file = WantedFile { path, content: Content::new(size, digest) };
-        let xet_hash = self.xet_hash.and_then(|text| text.0.parse().ok());
-        Some(Entry { file, blob: self.blob_id, xet_hash })
+        deserializer.deserialize_map(Reader)
     }
 }
 
@@ -129,11 +132,14 @@ mod tests {
         let (sha, oid) = ("ab".repeat(32), "cd".repeat(20));
         let page = format!(
             r#"[{{"type":"file","path":"m.gguf","size":134,"oid":"{oid}","lfs":{{"oid":"{sha}","size":12}},"xetHash":"{sha}"}},
-                {{"type":"file","path":"a \"b\".json","size":3,"oid":"{oid}"}}]"#
+                {{"type":"file","path":"a \"b\".json","size":3,"oid":"{oid}"}},
+                {{"type":"file","path":"../x","size":3,"oid":"{oid}"}},
+                {{"type":"file","path":"n","size":3}}]"#
         );
-        let entries = tree::parse_page(page.as_bytes()).expect("a page");
-        let json = to_json(&entries).expect("JSON");
-        assert_eq!(parse(&json), Some(entries), "in the order of the list");
+        let listed = tree::parse_page(page.as_bytes()).expect("a page");
+        let json = to_json(&listed).expect("JSON");
+        assert_eq!((listed.entries.len(), listed.refused.len()), (2, 2));
+        assert_eq!(parse(&json), Some(listed), "in the order of the list");
         let text = String::from_utf8(json).expect("text");
         assert!(
             text.starts_with(r#"{"format_version":1,"files":{"m.gguf":{"size":12,"blob_id":"cdcd"#),

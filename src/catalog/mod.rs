@@ -14,7 +14,7 @@ use url::Url;
 
 pub use hub::{Head, Hub, next_page};
 pub use locate::Snapshot;
-pub use tree::Entry;
+pub use tree::{Entry, Listed};
 
 use crate::content::{Content, Digest};
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub struct Resolution {
     /// Locations that came with the answers.
     pub urls: HashMap<RepoPath, Url>,
     /// The whole listing of the commit, where it was needed.
-    pub listing: Option<Arc<Vec<Entry>>>,
+    pub listing: Option<Arc<Listed>>,
     /// Sets of shards that are taken although some of them are missing.
     pub gaps: Vec<Gap>,
 }
@@ -124,8 +124,10 @@ async fn matching(
     {
         return Ok(known.clone());
     }
-    let listing = hub.tree(&request.repo, &commit).await?;
-    Resolution::from_listing(request, patterns, commit, listing)
+    let (listed, is_whole) = hub.tree(&request.repo, &commit, patterns).await?;
+    let mut resolution = Resolution::from_listing(request, patterns, commit, listed)?;
+    resolution.listing.take_if(|_| !is_whole);
+    Ok(resolution)
 }
 
 impl Resolution {
@@ -153,7 +155,7 @@ impl Resolution {
 
     /// The listing of the commit as it lies on disk, where it was needed.
     pub fn listing_json(&self) -> Result<Option<Vec<u8>>, Error> {
-        self.listing.as_deref().map(|listing| listing::to_json(listing)).transpose()
+        self.listing.as_deref().map(listing::to_json).transpose()
     }
 
     /// Named files whose size and digest are known already.
@@ -166,9 +168,9 @@ impl Resolution {
         request: &Request,
         patterns: &Patterns,
         commit: Commit,
-        listing: Vec<Entry>,
+        listed: Listed,
     ) -> Result<Self, Error> {
-        let names: Vec<_> = listing.iter().map(|entry| entry.file.path.as_str()).collect();
+        let names = listed.names();
         let Choice { picked, gaps } = patterns.choose(&names).map_err(|unmet| not_there(request, unmet))?;
         if picked.is_empty() {
             return Err(Error::NothingMatches {
@@ -179,7 +181,12 @@ impl Resolution {
             });
         }
         check_whole(request, &gaps)?;
-        let picked: Vec<_> = picked.into_iter().map(|at| &listing[at].file).collect();
+        let count = listed.entries.len();
+        if let Some(refused) = picked.iter().find_map(|at| listed.refused.get(at.checked_sub(count)?)) {
+            let (name, why) = (refused.name.to_string(), refused.why.to_string());
+            return Err(Error::NameRefused { repo: request.repo.clone(), name, why });
+        }
+        let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
         request.pins.check_used(picked.iter().map(|file| &file.path))?;
         let vouched = picked.iter().map(|file| {
             let content =
@@ -187,7 +194,7 @@ impl Resolution {
             Ok(WantedFile { path: file.path.clone(), content })
         });
         let files = vouched.collect::<Result<_, Error>>()?;
-        Ok(Self { files, listing: Some(Arc::new(listing)), gaps, ..Self::empty(request, Some(commit)) })
+        Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 
     fn add(&mut self, request: &Request, path: &RepoPath, selected: usize, head: Head) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::content::{Computed, Digest, Sha256};
-use crate::request::{BadToken, Gap, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource};
+use crate::request::{BadToken, Gap, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource, glob_of};
 use crate::words::{Bytes, Invalid, Span};
 
 pub use exits::{Advice, EXITS, Exit};
@@ -101,6 +101,17 @@ pub enum Error {
         revision: Revision,
         /// What is missing.
         gap: Gap,
+    },
+
+    /// A file is wanted that cannot be had under its name, or not be verified.
+    #[error("the list of files of `{repo}` holds a name that is refused: {why}")]
+    NameRefused {
+        /// The repository.
+        repo: RepoId,
+        /// What the list calls the file.
+        name: String,
+        /// Why it cannot be had.
+        why: String,
     },
 
     /// Patterns or a quantization that match nothing.
@@ -410,6 +421,7 @@ impl Error {
             Self::Invalid(_)
             | Self::BadToken(_)
             | Self::TokenInTheClear(_)
+            | Self::NameRefused { .. }
             | Self::ClusterRejected { .. } => exits::USAGE,
             Self::Gated { .. } | Self::Unauthorised { .. } | Self::ClusterForbidden { .. } => {
                 exits::UNAUTHORISED
@@ -474,6 +486,7 @@ impl Error {
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
+            Self::NameRefused { name, .. } => format!("nothing was fetched; leave it out with --exclude '{}'", glob_of(name)),
             Self::ShardNotFound { .. } => "nothing was fetched; `--include NAME` takes one shard alone, and a glob those that are there".into(),
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),

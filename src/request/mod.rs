@@ -16,7 +16,7 @@ pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
 pub use pins::Pins;
 pub use quant::{Quant, quants};
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
-pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet};
+pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet, glob_of};
 pub use shard::Shard;
 pub use token::{BadToken, Token, TokenSource};
 

@@ -249,6 +249,25 @@ impl Gap {
     }
 }
 
+/// A glob that matches a name, of few characters that a shell and a terminal take as they are.
+pub fn glob_of(name: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let is_plain = |c: char| c.is_alphanumeric() || " /.-_+=,@%:~".contains(c);
+    let mut glob = String::new();
+    for (position, c) in name.chars().enumerate() {
+        match c {
+            _ if position == SHOWN_MAX => break,
+            c if is_plain(c) => glob.push(c),
+            _ if !glob.ends_with('*') => glob.push('*'),
+            _ => {}
+        }
+    }
+    if name.chars().count() > SHOWN_MAX && !glob.ends_with('*') {
+        glob.push('*');
+    }
+    glob
+}
+
 fn glob(text: &str) -> Result<GlobMatcher, String> {
     // `huggingface_hub` matches with fnmatch, where `*` crosses folders; a folder means its files.
     let pattern = if text.ends_with('/') { format!("{text}*") } else { text.to_owned() };
@@ -330,6 +349,17 @@ mod tests {
     fn a_file_that_is_named_beside_a_glob_must_be_there() {
         let missing = choose(&selection(&["a.gguf", "*.json"], &[], &[]), &["b.gguf", "x.json"]);
         assert_eq!(missing, Err(Unmet::Missing("a.gguf".parse().expect("a path"))));
+    }
+
+    #[test]
+    fn every_name_can_be_left_out() {
+        for name in ["a\\b", "a\tb\n", "C:/x", "a'b", "a[1]{2}*?", "\u{202e}x", "ü\u{85}", &"é".repeat(200)]
+        {
+            let glob = glob_of(name);
+            assert!(!glob.contains(|c: char| c.is_control() || "'\\".contains(c)), "{glob:?}");
+            picks(&selection(&[], &[], &[&glob]), &[name, "other.bin"], &["other.bin"]);
+            picks(&selection(&[], &[], &[name]), &[name, "other.bin"], &["other.bin"]);
+        }
     }
 
     #[test]

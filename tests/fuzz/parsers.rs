@@ -1,7 +1,7 @@
 //! Every parser of foreign input, and what must hold whatever it is given. Used by the fuzz targets
 //! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
 
-use modelfetch::catalog::{Head, next_page, tree};
+use modelfetch::catalog::{Head, listing, next_page, tree};
 use modelfetch::content::{Digest, gguf, kind};
 use modelfetch::net;
 use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, Shard, quants};
@@ -123,10 +123,13 @@ pub(crate) fn receipt(data: &[u8]) {
 /// A page of the list of files, and the answer about a revision.
 pub(crate) fn tree_page(data: &[u8]) {
     let _ = tree::parse_commit(data);
-    for entry in tree::parse_page(data).unwrap_or_default() {
+    let Ok(listed) = tree::parse_page(data) else { return };
+    for entry in &listed.entries {
         assert!(i64::try_from(entry.file.size()).is_ok());
         assert!(!entry.file.path.as_str().split('/').any(|part| part == ".."));
     }
+    let json = listing::to_json(&listed).expect("a listing is JSON");
+    assert!(listing::parse(&json).is_none_or(|again| again.names() == listed.names()));
 }
 
 /// Repositories as pasted URLs, and endpoints.

@@ -25,6 +25,7 @@ macro_rules! promise {
 promise! {
     Internal => 1,
     Invalid => 2,
+    NameRefused => 2,
     BadToken => 2,
     TokenInTheClear => 2,
     ClusterRejected => 2,
@@ -78,6 +79,7 @@ fn examples() -> Vec<Error> {
         Error::RepoNotFound { host: host(), repo: repo(), token: token() },
         Error::RevisionNotFound { repo: repo(), revision: "v9".parse().expect("revision") },
         Error::FileNotFound { repo: repo(), revision: "v9".parse().expect("revision"), path: path() },
+        Error::NameRefused { repo: repo(), name: "a\\b".into(), why: "no `\\`".into() },
         Error::ShardNotFound {
             repo: repo(),
             revision: "main".parse().expect("revision"),

@@ -72,3 +72,23 @@ fn many_files_that_are_there_are_checked_a_few_at_a_time() {
     assert_eq!(run.stdout.lines().filter(|line| line.starts_with("ok ")).count(), names.len());
     is_modest(&run);
 }
+
+/// Longer than what is held as a whole: 44 MB of JSON.
+#[test]
+fn one_file_of_a_very_long_list_is_had_in_little_memory() {
+    let folder = "f".repeat(200);
+    let folder = [folder.as_str(); 5].join("/");
+    let names = (0..40_000).map(|n| format!("{folder}/shard-{n:06}.bin"));
+    let repo = names.fold(Repo::model(REPO), |repo, name| repo.small(&name, "x"));
+    let model = model(1, 2);
+    let hub = built(FakeHub::builder().repo(repo.lfs("model.gguf", model.clone())));
+    let dir = TestDir::new();
+    for selection in [&["*.gguf"][..], &["--quant", "latest"], &["model.gguf", "--exclude", "*.md"]] {
+        let arguments = [REPO].iter().chain(selection).copied();
+        let run = dir.fetch(&hub, arguments).start().finish_within(PATIENCE).succeeds();
+        run.says("the list of files is very long");
+    }
+    let run = dir.fetch(&hub, [REPO, "*.gguf"]).start().finish_within(PATIENCE).succeeds();
+    assert!(run.peak_kib < MEMORY_KIB, "{} KiB resident", run.peak_kib);
+    dir.assert_done("model.gguf", &model);
+}

@@ -271,7 +271,7 @@ fn a_login_page_instead_of_a_hub_is_told_apart() {
 fn json_that_is_wrong_ends_in_a_clear_error() {
     let hub = hub(&model(1, 1));
     let dir = TestDir::new();
-    for json in ["", "null", "[]garbage", r#"{"files":[]}"#, r#"[{"type":"file","path":"x"}]"#, "[[[[[["] {
+    for json in ["", "null", "[]garbage", r#"{"files":[]}"#, r#"[{"type":"file"}]"#, "[[[[[["] {
         hub.clear_faults();
         let reply = fake_hub::Reply::new(200).header("Content-Type", "application/json").body(json);
         let hits = hub.fault(Rule::tree().always().then(Fault::Reply(reply)));
@@ -362,7 +362,61 @@ fn names_from_the_hub_cannot_leave_the_directory() {
             Rule::tree().always().then(Fault::Reply(fake_hub::Reply::new(200).body(json.into_bytes()))),
         );
         let dir = TestDir::new();
-        dir.fetch(&hub, [REPO, "*"]).run().exits(30).says("a name that is refused");
+        dir.fetch(&hub, [REPO, "*"]).run().exits(2).says("a name that is refused");
         assert!(dir.all_files().is_empty(), "{name}: {:?}", dir.all_files());
     }
+}
+
+/// What a page of the list says, before what the Hub itself would list.
+fn list_also(hub: &FakeHub, entries: &[String]) {
+    let known = ["model.gguf", "good.bin"]
+        .map(|name| format!(r#"{{"type":"file","path":"{name}","size":4,"oid":"{}"}}"#, "ab".repeat(20)));
+    let page = [entries, &known].concat().join(",");
+    let reply = fake_hub::Reply::new(200).body(format!("[{page}]").into_bytes());
+    hub.clear_faults();
+    hub.fault(Rule::tree().always().then(Fault::Reply(reply)));
+}
+
+#[test]
+fn a_name_that_cannot_be_had_is_in_the_way_of_nobody_who_does_not_want_it() {
+    let hub = hub(&model(1, 1));
+    let oid = "cd".repeat(20);
+    let named = |name: &str| format!(r#"{{"type":"file","path":"{name}","size":1,"oid":"{oid}"}}"#);
+    for entry in [
+        named("a\\\\b.bin"),
+        named("a\\tb.bin"),
+        named("C:/b.bin"),
+        named(&format!("{}.bin", "x".repeat(256))),
+        named(".modelfetch/b.bin"),
+        r#"{"type":"file","path":"b.bin","size":1}"#.to_owned(),
+        format!(r#"{{"type":"file","path":"b.bin","size":-1,"oid":"{oid}"}}"#),
+    ] {
+        list_also(&hub, &[entry]);
+        let dir = TestDir::new();
+        let plan = |arguments: &[&str]| dir.job("plan", &hub, [&[REPO], arguments].concat()).run();
+        assert_eq!(plan(&["*.gguf"]).succeeds().stdout.matches("model.gguf").count(), 1);
+        let refused = plan(&[]).exits(2).says("a name that is refused");
+        let (_, hint) = refused.stderr.rsplit_once("--exclude '").expect("a way out");
+        let exclude = hint.split('\'').next().expect("a glob");
+        plan(&["--exclude", exclude]).succeeds();
+        plan(&["*.bin"]).exits(2);
+        assert_eq!(
+            hub.requests().iter().filter(|r| r.request.path().contains("/tree/")).count(),
+            4,
+            "none is retried"
+        );
+        hub.clear();
+    }
+}
+
+#[test]
+fn a_list_with_a_name_that_cannot_be_had_serves_later_runs_too() {
+    let payload = Payload::bytes("weights");
+    let repo = Repo::model(REPO).small("good.bin", payload.clone()).small("C:x.bin", "other");
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, "g*"]).run().succeeds();
+    dir.fetch(&hub, [REPO, "g*", "--offline"]).run().succeeds();
+    dir.fetch(&hub, [REPO, "--offline"]).run().exits(2).says("--exclude 'C:x.bin'");
+    dir.assert_done("good.bin", &payload);
 }

@@ -16,11 +16,11 @@ use head::Facts;
 pub use head::Head;
 pub use pages::next_page;
 
-use super::tree::{self, Entry};
+use super::tree::{self, Listed};
 use crate::error::{Error, Failure};
 use crate::net::{self, Redirects, Watchdog, check_encoding};
 use crate::report::{Event, Reporter};
-use crate::request::{Commit, Endpoint, Endpoints, Limits, RepoId, RepoPath};
+use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
 use crate::words::{Bytes, chain, host};
 
@@ -96,14 +96,21 @@ impl Hub {
         self.ask(0, &what, |endpoint| self.commit_at(endpoint, &place, &subject)).await
     }
 
-    /// All files of a commit.
-    pub async fn tree(&self, repo: &RepoId, commit: &Commit) -> Result<Vec<Entry>, Error> {
+    /// The files of a commit, and whether all of them: of a very long list only those are kept that the patterns
+    /// may pick.
+    pub async fn tree(
+        &self,
+        repo: &RepoId,
+        commit: &Commit,
+        patterns: &Patterns,
+    ) -> Result<(Listed, bool), Error> {
         let revision = commit.to_string();
         let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
         let subject =
             refusal::Subject { repo, revision: &revision, path: None, token: self.endpoints.token() };
-        let what = "the list of files";
-        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject)).await
+        let (what, patterns) = ("the list of files", Arc::new(patterns.clone()));
+        let (subject, patterns) = (&subject, &patterns);
+        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, subject, patterns)).await
     }
 
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
@@ -153,7 +160,7 @@ impl Hub {
         place: &str,
         subject: &refusal::Subject<'_>,
     ) -> Result<Commit, Setback> {
-        let (body, _) = self.page(&parse_url(&endpoint.join(place))?, subject).await?;
+        let (body, _) = self.page(&parse_url(&endpoint.join(place))?, subject, Excess::Cut).await?;
         tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
     }
 
@@ -193,7 +200,12 @@ impl Hub {
     }
 
     /// Gets one JSON body of bounded size.
-    async fn page(&self, url: &Url, subject: &refusal::Subject<'_>) -> Result<(Vec<u8>, HeaderMap), Setback> {
+    async fn page(
+        &self,
+        url: &Url,
+        subject: &refusal::Subject<'_>,
+        excess: Excess,
+    ) -> Result<(Vec<u8>, HeaderMap), Setback> {
         let mut url = url.clone();
         let mut redirects = Redirects::default();
         loop {
@@ -214,7 +226,7 @@ impl Hub {
             check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
             let watchdog = Watchdog::new(self.stall_timeout);
-            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))
+            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog, excess))
                 .await
                 .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
             return Ok((body, headers));
@@ -278,11 +290,28 @@ async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) ->
     refusal::explain(subject, url, failure).map_or_else(Setback::Failed, Setback::Final)
 }
 
-async fn bounded_body(url: &Url, mut response: Response, mut watchdog: Watchdog) -> Result<Vec<u8>, Failure> {
+/// What becomes of a body that is too long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    /// It is no answer.
+    Refuse,
+    /// Its beginning will do.
+    Cut,
+}
+
+async fn bounded_body(
+    url: &Url,
+    mut response: Response,
+    mut watchdog: Watchdog,
+    excess: Excess,
+) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(announced.min(PAGE_BYTES_MAX));
     while let Some(chunk) = watchdog.chunk(url, &mut response).await? {
         if body.len() + chunk.len() > PAGE_BYTES_MAX {
+            if excess == Excess::Cut {
+                break;
+            }
             let most = Bytes(PAGE_BYTES_MAX as u64);
             return Err(net::misconfigured(url, format!("a JSON body of more than {most}")));
         }

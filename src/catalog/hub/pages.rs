@@ -1,21 +1,22 @@
 //! The list of files of a commit, which comes in pages.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, LINK};
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use super::{HUB_ORIGINS, Hub, not_a_hub, parse_url, refusal};
-use crate::catalog::tree::{self, Entry};
+use super::{Excess, HUB_ORIGINS, Hub, not_a_hub, parse_url, refusal};
+use crate::catalog::tree::{Listed, Pages};
 use crate::error::Error;
-use crate::request::Endpoint;
+use crate::report::Event;
+use crate::request::{Endpoint, Patterns};
 use crate::retry::Setback;
-use crate::words::{Bytes, host};
+use crate::words::host;
 
-/// Pages and bytes of one list. The Hub puts 1,000 files into a page.
-const PAGES_MAX: usize = 1000;
-const LISTING_BYTES_MAX: usize = 32 << 20;
+/// Pages of one list. The Hub puts 1,000 files into each.
+const PAGES_MAX: usize = 10_000;
 
 impl Hub {
     pub(super) async fn tree_at(
@@ -23,25 +24,20 @@ impl Hub {
         endpoint: &Endpoint,
         place: &str,
         subject: &refusal::Subject<'_>,
-    ) -> Result<Vec<Entry>, Setback> {
+        patterns: &Arc<Patterns>,
+    ) -> Result<(Listed, bool), Setback> {
         let wrong = |why: String| not_a_hub(endpoint, why);
-        let mut entries = Vec::new();
+        let mut pages = Pages::new(Arc::clone(patterns));
         let mut seen = HashSet::new();
         let mut next = Some(parse_url(&endpoint.join(place))?);
-        let mut bytes = 0;
         while let Some(url) = next {
             if seen.len() == PAGES_MAX {
                 return Err(wrong(format!("the list of files has more than {PAGES_MAX} pages")));
             }
-            let (body, headers) = self.page(&url, subject).await?;
-            bytes += body.len();
-            if bytes > LISTING_BYTES_MAX {
-                let most = Bytes(LISTING_BYTES_MAX as u64);
-                return Err(wrong(format!("the list of files has more than {most}")));
-            }
-            entries = off_the_runtime(move || {
-                tree::append_page(&body, &mut entries)?;
-                Ok(entries)
+            let (body, headers) = self.page(&url, subject, Excess::Refuse).await?;
+            pages = off_the_runtime(move || {
+                pages.add(&body)?;
+                Ok(pages)
             })
             .await?
             .map_err(wrong)?;
@@ -51,12 +47,13 @@ impl Hub {
                 return Err(wrong("the list of files leads back to a page of its own".into()));
             }
         }
-        off_the_runtime(move || {
-            tree::check_names(&entries)?;
-            Ok(entries)
-        })
-        .await?
-        .map_err(wrong)
+        let is_whole = pages.is_whole();
+        if !is_whole {
+            let text = "the list of files is very long: only what is asked for is kept of it, so that a later run has to ask for it again";
+            self.reporter.report(&Event::Warning(text));
+        }
+        let listed = off_the_runtime(move || pages.finish()).await?.map_err(wrong)?;
+        Ok((listed, is_whole))
     }
 }
 
