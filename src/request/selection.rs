@@ -85,17 +85,18 @@ impl Selection {
         exclude: &[String],
         quant: Option<Quant>,
     ) -> Result<Self, Invalid> {
-        let wishes = |texts: &[String]| texts.iter().map(|text| Wish::new(text)).collect::<Vec<_>>();
-        let files = wishes(files);
+        let files: Vec<_> = files.iter().map(|text| Wish::new(text)).collect();
+        let (include, exclude) = (globs(include)?, globs(exclude)?);
         // A name must be one that a file can have, whatever else is wanted.
         let names = files.iter().filter(|file| file.glob.is_none()).map(|file| file.text.parse());
         let given = names.collect::<Result<Vec<RepoPath>, _>>()?;
+        given.iter().try_for_each(|path| Shard::check(path.as_str()))?;
         let needs_list =
             given.len() < files.len() || !include.is_empty() || !exclude.is_empty() || quant.is_some();
         let shards: Vec<_> = given.iter().filter_map(|path| Shard::parse(path.as_str())).collect();
         let is_large = shards.iter().any(|shard| shard.total > NAMED_MAX);
         let has_sets = shards.iter().any(|shard| shard.total > 1);
-        let patterns = Patterns { files, include: wishes(include), exclude: wishes(exclude), quant };
+        let patterns = Patterns { files, include, exclude, quant };
         if given.is_empty() || needs_list || is_large {
             return Ok(Self::Matching(patterns));
         }
@@ -160,13 +161,11 @@ impl Patterns {
     pub fn choose(&self, names: &[&str]) -> Result<Choice, Unmet> {
         let listed: HashSet<&str> = names.iter().copied().collect();
         let is_listed = |wish: &&Wish| listed.contains(wish.text.as_str());
-        for wish in
-            self.files.iter().chain(&self.include).chain(&self.exclude).filter(|wish| !is_listed(wish))
-        {
-            wish.check_glob()?;
-        }
-        if let Some(missing) = self.files.iter().find(|file| file.glob.is_none() && !is_listed(file)) {
-            return Err(missing.text.parse().map_or_else(Unmet::Malformed, Unmet::Missing));
+        for wish in self.files.iter().filter(|wish| !is_listed(wish)) {
+            wish.check_glob().map_err(Unmet::Malformed)?;
+            if wish.glob.is_none() {
+                return Err(wish.text.parse().map_or_else(Unmet::Malformed, Unmet::Missing));
+            }
         }
         let named: Vec<_> = self.files.iter().filter(is_listed).collect();
         let takes = |wish: &Wish, name: &str| {
@@ -216,7 +215,7 @@ impl Patterns {
 
 impl Wish {
     fn new(text: &str) -> Self {
-        let is_glob = text.contains(['*', '?', '[', '{']) || text.ends_with('/');
+        let is_glob = text.contains(['*', '?', '[', '{']);
         Self { text: text.into(), glob: is_glob.then(|| glob(text)) }
     }
 
@@ -230,12 +229,10 @@ impl Wish {
     }
 
     /// Fails if it can only be a name.
-    fn check_glob(&self) -> Result<(), Unmet> {
+    fn check_glob(&self) -> Result<(), Invalid> {
         let Some(Err(why)) = &self.glob else { return Ok(()) };
-        let why = format!(
-            "no file is called so, and as a glob it is wrong ({why}): there `[[]` and `[{{]` stand for the brackets"
-        );
-        Err(Unmet::Malformed(Invalid::new("glob", &self.text, why)))
+        let why = format!("as a glob it is wrong ({why}): there `[[]` and `[{{]` stand for the brackets");
+        Err(Invalid::new("glob", &self.text, why))
     }
 }
 
@@ -268,10 +265,21 @@ pub fn glob_of(name: &str) -> String {
     glob
 }
 
+/// What `--include` and `--exclude` say: a mistake in one is found before anybody is asked.
+fn globs(texts: &[String]) -> Result<Vec<Wish>, Invalid> {
+    let wishes = texts.iter().map(|text| {
+        // `huggingface_hub` takes a folder for its files.
+        let folder =
+            text.ends_with('/').then(|| Wish { text: text.clone(), glob: Some(glob(&format!("{text}*"))) });
+        let wish = folder.unwrap_or_else(|| Wish::new(text));
+        wish.check_glob().map(|()| wish)
+    });
+    wishes.collect()
+}
+
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    // `huggingface_hub` matches with fnmatch, where `*` crosses folders; a folder means its files.
-    let pattern = if text.ends_with('/') { format!("{text}*") } else { text.to_owned() };
-    let glob = GlobBuilder::new(&pattern).literal_separator(false).build();
+    // `huggingface_hub` matches with fnmatch, where `*` crosses folders.
+    let glob = GlobBuilder::new(text).literal_separator(false).build();
     glob.map(|glob| glob.compile_matcher()).map_err(|why| why.kind().to_string())
 }
 
@@ -331,17 +339,17 @@ mod tests {
         for name in ["a[1].gguf", "a{b.gguf", "a[b.gguf", "a?.gguf", "{a,b}"] {
             let list = [name, "a1.gguf", "a", "b"];
             picks(&selection(&[name], &[], &[]), &list, &[name]);
-            picks(&selection(&[], &[name], &[]), &list, &[name]);
-            picks(&selection(&[], &[], &[name]), &list, &list[1..]);
+            if Wish::new(name).check_glob().is_ok() {
+                picks(&selection(&[], &[name], &[]), &list, &[name]);
+                picks(&selection(&[], &[], &[name]), &list, &list[1..]);
+            }
         }
         picks(&selection(&["a[1].gguf"], &[], &[]), &["a1.gguf", "b"], &["a1.gguf"]);
         picks(&selection(&[], &[], &["{a,b}"]), &["a", "b", "c"], &["c"]);
-        for selection in [
-            selection(&["a{b"], &[], &[]),
-            selection(&[], &["a[b", "x"], &[]),
-            selection(&[], &[], &["*.{a,b"]),
-        ] {
-            assert!(matches!(choose(&selection, &["x"]), Err(Unmet::Malformed(_))), "{selection:?}");
+        let broken = selection(&["a{b"], &[], &[]);
+        assert!(matches!(choose(&broken, &["x"]), Err(Unmet::Malformed(_))));
+        for (include, exclude) in [(&["a[b", "x"][..], &[][..]), (&[], &["*.{a,b"])] {
+            assert!(Selection::new(&[], &texts(include), &texts(exclude), None).is_err());
         }
     }
 
@@ -366,6 +374,7 @@ mod tests {
     fn globs_cross_folders_and_excludes_win() {
         let list = ["a.gguf", "d/b.gguf", "d/c.bin"];
         picks(&selection(&[], &["*.gguf"], &["d/"]), &list, &list[..1]);
-        picks(&selection(&["d/"], &[], &[]), &list, &list[1..]);
+        picks(&selection(&[], &["d/"], &[]), &list, &list[1..]);
+        assert!(Selection::new(&texts(&["d/"]), &[], &[], None).is_err());
     }
 }

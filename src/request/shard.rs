@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::words::Invalid;
+
 /// Of each of the two numbers.
 const DIGITS: usize = 5;
 
@@ -23,12 +25,27 @@ impl<'a> Shard<'a> {
     /// Reads `PREFIX-00002-of-00003`, with any extension or none; `None` if the name has another form, or its set
     /// no such shard.
     pub fn parse(path: &'a str) -> Option<Self> {
+        Self::read(path).filter(Self::is_possible)
+    }
+
+    fn read(path: &'a str) -> Option<Self> {
         let (stem, rest) = path.rsplit_once("-of-")?;
         let (prefix, index) = stem.rsplit_once('-')?;
         let (total, extension) = rest.split_at_checked(DIGITS)?;
         let (index, total) = (number(index)?, number(total)?);
         let is_extension = extension.is_empty() || extension.starts_with('.') && !extension.contains('/');
-        (is_extension && total > 0 && index <= total).then_some(Self { prefix, index, total, extension })
+        is_extension.then_some(Self { prefix, index, total, extension })
+    }
+
+    /// Fails if a name has the form, but no set can have such a shard.
+    pub(super) fn check(path: &'a str) -> Result<(), Invalid> {
+        let impossible = Self::read(path).filter(|shard| !shard.is_possible());
+        let why = |Self { index, total, .. }| format!("shard {index} of {total} cannot exist");
+        impossible.map_or(Ok(()), |shard| Err(Invalid::new("shard", path, why(shard))))
+    }
+
+    fn is_possible(&self) -> bool {
+        self.total > 0 && self.index <= self.total
     }
 
     /// Whether both are of one set.

@@ -136,6 +136,7 @@ fn bad_values_are_refused_with_the_reason() {
         ("fetch o/n --repo-type thing", "model, dataset, space"),
         ("fetch o/n --token-file /nonexistent/token", "token file"),
         ("fetch o/n --quant a/b", "Q4_K_M"),
+        ("fetch o/n --include [", "glob"),
         ("fetch o/n --tokn x", "--token-file"),
         ("fetch", "<REPO>"),
         ("fetsh o/n", "fetch"),
