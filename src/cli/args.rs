@@ -172,8 +172,9 @@ pub(super) struct VerifyArgs {
 pub(super) struct SelectionArgs {
     /// The repository: owner/name
     ///
-    /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf,
-    /// hf://owner/name[@revision][/path], and a URL copied from the browser.
+    /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
+    /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
+    /// is written %2F where a path follows.
     #[arg(env = "MODELFETCH_REPO", help_heading = None)]
     pub(super) repo: String,
 
@@ -199,7 +200,7 @@ pub(super) struct SelectionArgs {
     #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
     pub(super) quant: Option<String>,
 
-    /// Branch, tag, refs/pr/N or commit [default: main]
+    /// Branch, tag, refs/pr/N, ~parquet or commit [default: main]
     ///
     /// A full commit hash never moves: once its files are there, no request is made any more.
     #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]

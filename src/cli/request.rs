@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use globset::escape;
+
 use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
 use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
@@ -75,9 +77,11 @@ pub(super) fn verify_request(
 fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
     let mut files = given.lines("files", args.files);
     let mut quant = args.quant;
+    let folder = reference.folder.map(|folder| format!("{}/*", escape(folder.as_str())));
+    let in_reference = reference.file.map(|file| file.to_string()).or(folder);
     let in_repo = |label, set| Side { id: "repo", label, set };
     let (repo_file, own_files) = given.at_most_one(
-        &in_repo("a file in REPO", reference.file.is_some()),
+        &in_repo("a file in REPO", in_reference.is_some()),
         &Side { id: "files", label: "FILE", set: !files.is_empty() },
     )?;
     let (repo_quant, _) = given.at_most_one(
@@ -88,8 +92,8 @@ fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<S
         &in_repo(":QUANT in REPO", repo_quant),
         &Side { id: "quant", label: "--quant", set: quant.is_some() },
     )?;
-    if let Some(file) = reference.file.filter(|_| repo_file) {
-        files = vec![file.as_str().to_owned()];
+    if let Some(file) = in_reference.filter(|_| repo_file) {
+        files = vec![file];
     }
     if repo_quant {
         files.clear();

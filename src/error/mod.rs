@@ -484,7 +484,7 @@ impl Error {
             }
             Self::Unauthorised { token, .. } => token_hint(token),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
-            Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
+            Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists; in an address, a `/` in its name is written %2F".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
             Self::NameRefused { name, .. } => format!("nothing was fetched; leave it out with --exclude '{}'", glob_of(name)),
             Self::ShardNotFound { .. } => "nothing was fetched; `--include NAME` takes one shard alone, and a glob those that are there".into(),

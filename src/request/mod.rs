@@ -4,6 +4,7 @@
 mod endpoint;
 mod pins;
 mod quant;
+mod reference;
 mod repo;
 mod selection;
 mod shard;
@@ -15,7 +16,8 @@ use std::time::Duration;
 pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
 pub use pins::Pins;
 pub use quant::{Quant, quants};
-pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
+pub use reference::RepoRef;
+pub use repo::{Commit, RepoId, RepoKind, RepoPath, Revision};
 pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet, glob_of};
 pub use shard::Shard;
 pub use token::{BadToken, Token, TokenSource};

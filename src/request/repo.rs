@@ -137,9 +137,15 @@ impl Default for Revision {
 impl FromStr for Revision {
     type Err = Invalid;
 
-    /// Follows git's rules for ref names as far as they keep a revision from leaving its folder.
+    /// Follows git's rules for ref names as far as they keep a revision from leaving its folder. It may be encoded as in
+    /// the addresses of the Hub (`feature%2Fx`), and `~parquet` is what it converts a data set to: `DuckDB`'s word for
+    /// `refs/convert/parquet`.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = |why: &str| Invalid::new("revision", text, why);
+        let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+        let decoded = decoded.map_err(|_| invalid("it is not UTF-8"))?;
+        let converted = decoded.strip_prefix('~').map(|format| format!("refs/convert/{format}"));
+        let text = converted.as_deref().unwrap_or(&decoded);
         if text.is_empty() || text.len() > 255 {
             return Err(invalid("expected 1 to 255 characters"));
         }
@@ -294,131 +300,9 @@ fn shows_nothing(c: char) -> bool {
         | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
 }
 
-/// A repository as people write it, with what else the text carried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoRef {
-    /// The repository.
-    pub repo: RepoId,
-    /// `@revision`, or the revision of a pasted URL.
-    pub revision: Option<Revision>,
-    /// `:QUANT`, as in llama.cpp's `-hf owner/name:Q4_K_M`; empty for its usual one.
-    pub quant: Option<String>,
-    /// The file of an `hf://…/path` or of a pasted URL.
-    pub file: Option<RepoPath>,
-    /// Scheme and host of a pasted URL, where it is not the usual Hub.
-    pub endpoint: Option<String>,
-}
-
-impl RepoRef {
-    /// Reads `owner/name[@revision]`, `owner/name:QUANT`, `hf://[datasets/]owner/name[@rev][/path]`
-    /// and `https://host/owner/name[/{resolve,blob,tree}/rev[/path]]`.
-    pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
-        if let Some(rest) = text.strip_prefix("hf://") {
-            return Self::parse_hf(rest, kind);
-        }
-        if text.starts_with("https://") || text.starts_with("http://") {
-            return Self::parse_url(text, kind);
-        }
-        let (text, quant) = match text.rsplit_once(':') {
-            Some((text, quant)) if !quant.contains('/') => (text, Some(quant.to_owned())),
-            _ => (text, None),
-        };
-        let (name, revision) = split_revision(text)?;
-        Ok(Self { repo: RepoId::new(kind, name)?, revision, quant, file: None, endpoint: None })
-    }
-
-    fn parse_hf(rest: &str, kind: RepoKind) -> Result<Self, Invalid> {
-        let (kind, rest) = split_kind(rest, kind);
-        let mut parts = rest.splitn(3, '/');
-        let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let joined = format!("{owner}/{name}");
-        let (name, revision) = split_revision(&joined)?;
-        Ok(Self {
-            repo: RepoId::new(kind, name)?,
-            revision,
-            quant: None,
-            file: parts.next().filter(|path| !path.is_empty()).map(str::parse).transpose()?,
-            endpoint: None,
-        })
-    }
-
-    fn parse_url(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid::new("repository URL", text, why);
-        let url = url::Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
-        let decode = |part: &str| {
-            percent_encoding::percent_decode_str(part)
-                .decode_utf8()
-                .map(std::borrow::Cow::into_owned)
-                .map_err(|_| invalid("not UTF-8"))
-        };
-        let (kind, path) = split_kind(url.path().trim_matches('/'), kind);
-        let parts: Vec<_> = path.split('/').map(decode).collect::<Result<_, _>>()?;
-        let [owner, name, rest @ ..] = parts.as_slice() else {
-            return Err(invalid("expected https://host/owner/name"));
-        };
-        let (revision, file) = match rest {
-            [] => (None, None),
-            [verb, revision, path @ ..] if matches!(verb.as_str(), "resolve" | "blob" | "tree" | "raw") => {
-                let is_file = verb != "tree" && !path.is_empty();
-                (Some(revision.parse()?), is_file.then(|| path.join("/").parse()).transpose()?)
-            }
-            _ => return Err(invalid("expected …/resolve/REVISION/FILE, …/blob/… or …/tree/…")),
-        };
-        let origin = url.origin().ascii_serialization();
-        Ok(Self {
-            repo: RepoId::new(kind, &format!("{owner}/{name}"))?,
-            revision,
-            quant: None,
-            file,
-            endpoint: Some(origin)
-                .filter(|origin| !matches!(origin.as_str(), "https://huggingface.co" | "https://hf.co")),
-        })
-    }
-}
-
-fn split_kind(text: &str, kind: RepoKind) -> (RepoKind, &str) {
-    for (prefix, kind) in
-        [("datasets/", RepoKind::Dataset), ("spaces/", RepoKind::Space), ("models/", RepoKind::Model)]
-    {
-        if let Some(rest) = text.strip_prefix(prefix) {
-            return (kind, rest);
-        }
-    }
-    (kind, text)
-}
-
-fn split_revision(text: &str) -> Result<(&str, Option<Revision>), Invalid> {
-    match text.split_once('@') {
-        Some((name, revision)) => Ok((name, Some(revision.parse()?))),
-        None => Ok((text, None)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> RepoRef {
-        RepoRef::parse(text, RepoKind::Model).unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
-
-    #[test]
-    fn every_form_of_a_repository_is_understood() {
-        assert_eq!(parse("ggml-org/gpt-oss-20b-GGUF").repo.to_string(), "ggml-org/gpt-oss-20b-GGUF");
-        assert_eq!(parse("o/n@refs/pr/1").revision.expect("revision").as_str(), "refs/pr/1");
-        assert_eq!(parse("o/n:Q4_K_M").quant.as_deref(), Some("Q4_K_M"));
-        assert_eq!(parse("o/n@v1:Q8_0").revision.expect("revision").as_str(), "v1");
-        let hf = parse("hf://datasets/o/n@v1/a/b.bin");
-        assert_eq!(
-            (hf.repo.to_string().as_str(), hf.file.expect("file").as_str()),
-            ("datasets/o/n", "a/b.bin")
-        );
-        let url = parse("https://huggingface.co/o/n/resolve/refs%2Fpr%2F1/a%20b.gguf?download=true");
-        assert_eq!(url.revision.expect("revision").as_str(), "refs/pr/1");
-        assert_eq!(url.file.expect("file").as_str(), "a b.gguf");
-        assert_eq!(url.endpoint, None);
-        assert_eq!(parse("http://127.0.0.1:9/o/n").endpoint.as_deref(), Some("http://127.0.0.1:9"));
-    }
 
     #[test]
     fn names_that_could_leave_the_directory_are_refused() {
@@ -498,10 +382,20 @@ mod tests {
     }
 
     #[test]
-    fn malformed_repositories_and_revisions_are_refused() {
-        for text in ["", "name", "a/b/c", "/b", "a/", "a/..", "a b/c", "a/b@", "a/b@../x", "a/b@x y", "a/b\n"]
+    fn a_revision_may_be_encoded_and_short() {
+        for (text, expected) in [
+            ("refs%2Fpr%2F1", "refs/pr/1"),
+            ("feature%2Fx", "feature/x"),
+            ("feature/x", "feature/x"),
+            ("~parquet", "refs/convert/parquet"),
+            ("refs%2fconvert%2fparquet", "refs/convert/parquet"),
+        ] {
+            assert_eq!(text.parse::<Revision>().expect(text).as_str(), expected);
+        }
+        for text in
+            ["", "..%2Fx", "a%2F%2Fb", "a%", "a%2", "a%zz", "a%00", "a%252Fb", "~", "~a~", "~../x", "a~1"]
         {
-            assert!(RepoRef::parse(text, RepoKind::Model).is_err(), "{text:?} was accepted");
+            assert!(text.parse::<Revision>().is_err(), "{text:?} was accepted");
         }
     }
 }

@@ -136,7 +136,10 @@ pub(crate) fn tree_page(data: &[u8]) {
 pub(crate) fn urls(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for text in [text.to_owned(), format!("hf://{text}"), format!("https://{text}")] {
-        let _ = RepoRef::parse(&text, RepoKind::Model);
+        if let Ok(reference) = RepoRef::parse(&text, RepoKind::Model) {
+            let again = RepoRef::parse(&format!("hf://{}", reference.repo), RepoKind::Model);
+            assert_eq!(again.map(|again| again.repo), Ok(reference.repo), "{text:?}");
+        }
         if let Ok(endpoint) = Endpoint::parse(&text) {
             assert!(!endpoint.host().contains('@'), "{text:?}");
             assert!(Endpoint::parse(&endpoint.to_string()).is_ok(), "{text:?}");

@@ -37,6 +37,38 @@ fn a_branch_a_tag_a_pull_request_and_a_commit_each_bring_their_own_file() {
 }
 
 #[test]
+fn a_pull_request_and_a_branch_with_a_slash_are_understood_in_every_address() {
+    let [main, dev, pull] = [1, 2, 3].map(|seed| model(seed, 1));
+    let repo = Repo::dataset(REPO)
+        .lfs("d/m.gguf", main)
+        .branch("feature/x", |tree| {
+            tree.lfs("d/m.gguf", dev.clone());
+        })
+        .pull_request(7, |tree| {
+            tree.lfs("d/m.gguf", pull.clone());
+        });
+    let hub = built(FakeHub::builder().repo(repo));
+    for (reference, payload) in [
+        ("hf://datasets/owner/name@refs/pr/7/d/m.gguf", &pull),
+        ("hf://datasets/owner/name@refs%2Fpr%2F7/d/m.gguf", &pull),
+        ("https://huggingface.co/datasets/owner/name/blob/refs%2Fpr%2F7/d/m.gguf", &pull),
+        ("https://huggingface.co/datasets/owner/name/resolve/refs/pr/7/d/m.gguf", &pull),
+        ("huggingface.co/datasets/owner/name/tree/refs%2Fpr%2F7/d", &pull),
+        ("datasets/owner/name@refs/pr/7", &pull),
+        ("hf://datasets/owner/name@feature%2Fx/d/m.gguf", &dev),
+        ("https://hf.co/datasets/owner/name/tree/feature%2Fx", &dev),
+        ("datasets/owner/name.git@feature/x", &dev),
+    ] {
+        let dir = TestDir::new();
+        dir.fetch(&hub, [reference]).run().succeeds();
+        dir.assert_done("d/m.gguf", payload);
+    }
+    let dir = TestDir::new();
+    let unencoded = "https://hf.co/datasets/owner/name/blob/feature/x/d/m.gguf";
+    dir.fetch(&hub, [unencoded]).run().exits(11).says("revision `feature` not found").says("%2F");
+}
+
+#[test]
 fn a_renamed_repository_is_found_under_its_old_name() {
     let model = model(1, 1);
     let hub = hub(&model);
@@ -199,16 +231,14 @@ fn a_name_that_looks_like_a_glob_is_a_name_first() {
     let repo = names.iter().zip(1..).fold(Repo::model(REPO), |repo, (name, n)| repo.lfs(name, model(n, 1)));
     let hub = built(FakeHub::builder().repo(repo));
     for (name, n) in names.iter().zip(1..) {
-        for arguments in [&[REPO, name][..], &[REPO, "--include", name]] {
-            let dir = TestDir::new();
-            let run = dir.fetch(&hub, arguments.iter().copied()).run().succeeds();
-            assert_eq!(run.stdout.lines().count(), 1, "{name}: {}", run.stdout);
-            dir.assert_done(name, &model(n, 1));
-        }
+        let dir = TestDir::new();
+        let run = dir.fetch(&hub, [REPO, name]).run().succeeds();
+        assert_eq!(run.stdout.lines().count(), 1, "{name}: {}", run.stdout);
+        dir.assert_done(name, &model(n, 1));
     }
     let dir = TestDir::new();
     for glob in ["--include=*.{a,b", "--exclude=x[", "*["] {
-        dir.fetch(&hub, [REPO, glob]).run().exits(2).says("no file is called so").says("[[]");
+        dir.fetch(&hub, [REPO, glob]).run().exits(2).says("as a glob it is wrong").says("[[]");
     }
     assert!(dir.all_files().is_empty());
 }
