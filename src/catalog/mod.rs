@@ -70,8 +70,14 @@ async fn named_or_listed(
         return matching(hub, request, patterns, known).await;
     }
     match named(hub, request, names.paths(), known).await {
-        Err(Error::FileNotFound { path, .. }) if names.has_set_of(&path) => {
-            matching(hub, request, patterns, None).await
+        Err(Error::FileNotFound { repo, revision, path }) if names.has_set_of(&path) => {
+            match matching(hub, request, patterns, None).await {
+                // A mirror may have no lists.
+                Err(Error::RepoNotFound { .. } | Error::RevisionNotFound { .. }) => {
+                    Err(Error::FileNotFound { repo, revision, path })
+                }
+                resolved => resolved,
+            }
         }
         resolved => resolved,
     }

@@ -12,12 +12,14 @@ use serde_json::Number;
 use crate::content::{Content, Digest, GitSha1, Sha256, XetHash};
 use crate::plan::WantedFile;
 use crate::request::{Commit, Patterns, RepoPath};
-use crate::words::Invalid;
+use crate::words::{Bytes, Invalid};
 
 /// So much JSON of a list is held as a whole, for the next run and for other readers of a cache.
 const HELD_WHOLE_BYTES_MAX: usize = 32 << 20;
-/// Files of a list that are held at most: some 200 MB.
-const HELD_MAX: usize = 1_000_000;
+/// A list of a million files; one without end stops here.
+const READ_BYTES_MAX: usize = 256 << 20;
+/// Files of a list that are held at most: some 100 MB.
+const HELD_MAX: usize = 500_000;
 
 /// A file of a listing. There may be 100,000 of them, so no part of it but the path is on the heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +184,10 @@ impl Pages {
     pub(super) fn add(&mut self, json: &[u8]) -> Result<(), String> {
         let was_whole = self.is_whole();
         self.bytes = self.bytes.saturating_add(json.len());
+        if self.bytes > READ_BYTES_MAX {
+            let most = Bytes(READ_BYTES_MAX as u64);
+            return Err(format!("its list of files has more than {most}"));
+        }
         let is_whole = self.is_whole();
         let Self { listed, patterns, .. } = self;
         if was_whole && !is_whole {
