@@ -167,16 +167,12 @@ impl Patterns {
                 return Err(wish.text.parse().map_or_else(Unmet::Malformed, Unmet::Missing));
             }
         }
-        let named: Vec<_> = self.files.iter().filter(is_listed).collect();
-        let takes = |wish: &Wish, name: &str| {
-            if listed.contains(wish.text.as_str()) { wish.text == name } else { wish.is_match(name) }
-        };
+        let files = Met::new(self.files.iter(), &listed);
+        let include = Met::new(self.include.iter(), &listed);
+        let exclude = Met::new(self.exclude.iter(), &listed);
         let is_wanted = |name: &str| {
-            let mut wishes = self.files.iter().chain(&self.include);
-            (self.takes_all()
-                || wishes.any(|wish| takes(wish, name))
-                || named.iter().any(|file| file.is_of_set_of(name)))
-                && !self.exclude.iter().any(|wish| takes(wish, name))
+            (self.takes_all() || files.takes(name) || files.takes_set_of(name) || include.takes(name))
+                && !exclude.takes(name)
         };
         let mut picked: Vec<_> = (0..names.len()).filter(|at| is_wanted(names[*at])).collect();
         if let Some(quant) = &self.quant {
@@ -189,12 +185,10 @@ impl Patterns {
 
     /// The sets that were asked for as such, and are not whole.
     fn gaps(&self, picked: &[&str], listed: &HashSet<&str>) -> Vec<Gap> {
-        let mut sets: Vec<(Shard<'_>, bool)> = Vec::new();
-        for shard in self.files.iter().filter_map(|file| Shard::parse(&file.text)) {
-            if !sets.iter().any(|(other, _)| other.is_of_set_of(&shard)) {
-                sets.push((shard, true));
-            }
-        }
+        let mut seen = HashSet::new();
+        let named = self.files.iter().filter_map(|file| Shard::parse(&file.text));
+        let named = named.filter(|shard| seen.insert(Shard { index: 0, ..*shard }));
+        let mut sets: Vec<_> = named.map(|shard| (shard, true)).collect();
         let of_model = self.quant.as_ref().and_then(|_| picked.iter().find_map(|name| Shard::parse(name)));
         sets.extend(of_model.map(|shard| (shard, false)));
         sets.into_iter().filter_map(|(shard, is_named)| Gap::of(shard, is_named, listed)).collect()
@@ -234,6 +228,41 @@ impl Wish {
         let why = format!("as a glob it is wrong ({why}): there `[[]` and `[{{]` stand for the brackets");
         Err(Invalid::new("glob", &self.text, why))
     }
+}
+
+/// What wishes mean to a list: of each it is known whether it is a name there or a glob.
+struct Met<'a> {
+    names: HashSet<&'a str>,
+    globs: Vec<&'a GlobMatcher>,
+    /// Each set that is named by one of its shards: the shard 0, whether there is such a file or not.
+    sets: HashSet<Shard<'a>>,
+}
+
+impl<'a> Met<'a> {
+    fn new(wishes: impl Iterator<Item = &'a Wish>, listed: &HashSet<&str>) -> Self {
+        let mut met = Self { names: HashSet::new(), globs: Vec::new(), sets: HashSet::new() };
+        for wish in wishes {
+            if listed.contains(wish.text.as_str()) {
+                met.names.insert(&wish.text);
+                met.sets.extend(first_of_set(&wish.text));
+            } else if let Some(Ok(glob)) = &wish.glob {
+                met.globs.push(glob);
+            }
+        }
+        met
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.names.contains(name) || self.globs.iter().any(|glob| glob.is_match(name))
+    }
+
+    fn takes_set_of(&self, name: &str) -> bool {
+        !self.sets.is_empty() && first_of_set(name).is_some_and(|first| self.sets.contains(&first))
+    }
+}
+
+fn first_of_set(name: &str) -> Option<Shard<'_>> {
+    Shard::parse(name).map(|shard| Shard { index: 0, ..shard })
 }
 
 impl Gap {

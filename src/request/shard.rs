@@ -9,7 +9,7 @@ const DIGITS: usize = 5;
 
 /// A name of the form that llama.cpp (`llama_split_path`), safetensors and `datasets` give to the parts of a set.
 /// The first two count from 1, the last from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shard<'a> {
     /// What stands before the numbers, with the folder.
     pub prefix: &'a str,
