@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::tree::{self, Entry, Facts, Listed, Text};
+use super::tree::{Entry, Facts, Listed, Text};
 use crate::content::{GitSha1, Sha256, XetHash};
 use crate::error::Error;
 
@@ -57,8 +57,9 @@ pub fn to_json(listed: &Listed) -> Result<Vec<u8>, Error> {
 /// Understands the content of a listing file; `None` if it is damaged or of another version.
 pub fn parse(bytes: &[u8]) -> Option<Listed> {
     let listing: Listing<OfPaths> = serde_json::from_slice(bytes).ok()?;
-    let OfPaths(listed) = listing.files;
-    (listing.format_version == FORMAT_VERSION && tree::check_names(&listed.entries).is_ok()).then_some(listed)
+    let OfPaths(mut listed) = listing.files;
+    listed.set_twins_aside();
+    (listing.format_version == FORMAT_VERSION).then_some(listed)
 }
 
 struct Files<'a>(&'a Listed);
@@ -73,7 +74,7 @@ impl Serialize for Files<'_> {
 }
 
 impl Facts {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         let Entry { file, blob, xet_hash } = entry;
         Self { size: Some(file.size()), blob: *blob, sha256: file.content.sha256(), xet_hash: *xet_hash }
     }
@@ -125,6 +126,7 @@ impl<'de> Deserialize<'de> for OfPaths {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree;
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! The Hub's JSON: untrusted input, read strictly where it decides what is written where.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -73,6 +74,36 @@ impl Listed {
             Ok(entry) => self.entries.push(entry),
             Err(why) => self.refused.push(Refused { name: name.into(), why: why.into(), facts }),
         }
+    }
+
+    /// Sets aside files that are named twice with different contents: which of the two would be meant? What is only
+    /// repeated, as by pages that overlap, is dropped.
+    pub(super) fn set_twins_aside(&mut self) {
+        // The Hub sends them in order, more or less.
+        let mut order: Vec<_> = (0..self.entries.len()).collect();
+        order.sort_by_key(|at| &self.entries[*at].file.path);
+        let is_twin = |pair: &&[usize]| self.entries[pair[0]].file.path == self.entries[pair[1]].file.path;
+        let twins: Vec<_> = order.windows(2).filter(is_twin).map(|pair| (pair[0], pair[1])).collect();
+        let unlike = twins.iter().filter(|(first, other)| self.entries[*first] != self.entries[*other]);
+        let doubtful: HashSet<_> = unlike.map(|(first, _)| self.entries[*first].file.path.clone()).collect();
+        let dropped: HashSet<_> = twins.iter().map(|(_, other)| *other).collect();
+        let mut position = 0;
+        let refused = &mut self.refused;
+        self.entries.retain(|entry| {
+            let is_dropped = dropped.contains(&position);
+            position += 1;
+            let path = &entry.file.path;
+            let is_doubtful = doubtful.contains(path);
+            if is_doubtful {
+                let why = format!("it is named twice, {:?}, with different contents", path.as_str());
+                refused.push(Refused {
+                    name: path.as_str().into(),
+                    why: why.into(),
+                    facts: Facts::of(entry),
+                });
+            }
+            !is_dropped && !is_doubtful
+        });
     }
 
     /// All names: first of those that can be had.
@@ -207,10 +238,10 @@ impl Pages {
         })
     }
 
-    /// What there is. Fails if it names a file twice: which of the two would be meant?
-    pub(super) fn finish(self) -> Result<Listed, String> {
-        check_names(&self.listed.entries)?;
-        Ok(self.listed)
+    /// What there is.
+    pub(super) fn finish(mut self) -> Listed {
+        self.listed.set_twins_aside();
+        self.listed
     }
 }
 
@@ -259,17 +290,6 @@ impl<'de> Visitor<'de> for Page<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Refuses a list that names a file twice.
-pub(super) fn check_names(entries: &[Entry]) -> Result<(), String> {
-    // The Hub sends them in order, more or less.
-    let mut paths: Vec<_> = entries.iter().map(|entry| &entry.file.path).collect();
-    paths.sort();
-    match paths.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("its list of files names `{}` twice", pair[0])),
-        None => Ok(()),
     }
 }
 
@@ -404,13 +424,20 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_names_a_file_twice_is_refused() {
-        let entry =
-            |path: &str| format!(r#"{{"type":"file","path":"{path}","size":1,"oid":"{}"}}"#, "cd".repeat(20));
-        let list = |paths: [&str; 3]| {
-            parse_page(format!("[{}]", paths.map(entry).join(",")).as_bytes()).expect("a list").entries
+    fn of_a_file_that_is_named_twice_nobody_knows_which_is_meant() {
+        let entry = |path: &str, digit: &str| {
+            format!(r#"{{"type":"file","path":"{path}","size":1,"oid":"{}"}}"#, digit.repeat(40))
         };
-        assert_eq!(check_names(&list(["b", "a", "b/c"])), Ok(()));
-        assert!(check_names(&list(["b", "a", "b"])).is_err_and(|why| why.contains("`b` twice")));
+        let list = |entries: &[String]| {
+            let mut listed = parse_page(format!("[{}]", entries.join(",")).as_bytes()).expect("a list");
+            listed.set_twins_aside();
+            let count = listed.entries.len();
+            (listed.names().join(" "), count)
+        };
+        let [a, b, c] = ["a", "b", "b/c"].map(|path| entry(path, "1"));
+        assert_eq!(list(&[b.clone(), a.clone(), c.clone()]), ("b a b/c".into(), 3));
+        assert_eq!(list(&[b.clone(), a.clone(), b.clone(), b.clone()]), ("b a".into(), 2), "only repeated");
+        assert_eq!(list(&[b.clone(), a.clone(), entry("b", "2")]), ("a b b".into(), 1));
+        assert_eq!(list(&[b.clone(), b, a, entry("b", "2")]), ("a b b b".into(), 1));
     }
 }

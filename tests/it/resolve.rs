@@ -420,6 +420,7 @@ fn a_name_that_cannot_be_had_is_in_the_way_of_nobody_who_does_not_want_it() {
         named(".modelfetch/b.bin"),
         r#"{"type":"file","path":"b.bin","size":1}"#.to_owned(),
         format!(r#"{{"type":"file","path":"b.bin","size":-1,"oid":"{oid}"}}"#),
+        [named("b.bin"), format!(r#"{{"type":"file","path":"b.bin","size":2,"oid":"{oid}"}}"#)].join(","),
     ] {
         list_also(&hub, &[entry]);
         let dir = TestDir::new();

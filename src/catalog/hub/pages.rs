@@ -52,7 +52,7 @@ impl Hub {
             let text = "the list of files is very long: only what is asked for is kept of it, so that a later run has to ask for it again";
             self.reporter.report(&Event::Warning(text));
         }
-        let listed = off_the_runtime(move || pages.finish()).await?.map_err(wrong)?;
+        let listed = off_the_runtime(move || Ok(pages.finish())).await?.map_err(wrong)?;
         Ok((listed, is_whole))
     }
 }
