@@ -38,7 +38,7 @@ fn a_branch_a_tag_a_pull_request_and_a_commit_each_bring_their_own_file() {
 
 #[test]
 fn a_pull_request_and_a_branch_with_a_slash_are_understood_in_every_address() {
-    let [main, dev, pull] = [1, 2, 3].map(|seed| model(seed, 1));
+    let [main, dev, pull, rows] = [1, 2, 3, 4].map(|seed| model(seed, 1));
     let repo = Repo::dataset(REPO)
         .lfs("d/m.gguf", main)
         .branch("feature/x", |tree| {
@@ -46,9 +46,16 @@ fn a_pull_request_and_a_branch_with_a_slash_are_understood_in_every_address() {
         })
         .pull_request(7, |tree| {
             tree.lfs("d/m.gguf", pull.clone());
+        })
+        .converted("parquet", |tree| {
+            tree.lfs("d/m.gguf", rows.clone());
         });
     let hub = built(FakeHub::builder().repo(repo));
     for (reference, payload) in [
+        ("hf://datasets/owner/name@~parquet/d/", &rows),
+        ("hf://datasets/owner/name@refs/convert/parquet/d/m.gguf", &rows),
+        ("https://huggingface.co/datasets/owner/name/tree/refs%2Fconvert%2Fparquet/d", &rows),
+        ("datasets/owner/name@~parquet", &rows),
         ("hf://datasets/owner/name@refs/pr/7/d/m.gguf", &pull),
         ("hf://datasets/owner/name@refs%2Fpr%2F7/d/m.gguf", &pull),
         ("https://huggingface.co/datasets/owner/name/blob/refs%2Fpr%2F7/d/m.gguf", &pull),
