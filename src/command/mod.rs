@@ -7,10 +7,10 @@ pub mod verify;
 
 use std::sync::Arc;
 
-use crate::catalog::Hub;
+use crate::catalog::{Hub, Resolution};
 use crate::error::Error;
 use crate::net;
-use crate::report::Reporter;
+use crate::report::{Event, Reporter};
 use crate::request::{Endpoints, Limits, Request};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -36,6 +36,17 @@ fn offline(request: &Request, store: &Store) -> Error {
         repo: request.repo.clone(),
         wanted: request.selection.describe(),
         dir: store.root().into(),
+    }
+}
+
+/// Says of which sets of shards only a part can be had.
+fn tell_gaps(resolution: &Resolution, context: &Context) {
+    for gap in &resolution.gaps {
+        let text = format!(
+            "`{}` is missing: the repository has {} of {} shards, and a model is of no use without all of them",
+            gap.missing, gap.present, gap.total
+        );
+        context.reporter.report(&Event::Warning(&text));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
-use super::{Context, offline};
+use super::{Context, offline, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
 use crate::error::{Error, Failure};
@@ -74,6 +74,7 @@ async fn smoke_unstopped(
     let mut checks = Checks { passed, list: Vec::new() };
 
     let resolution = catalog::resolve(&hub, request, None).await?;
+    tell_gaps(&resolution, context);
     let commit = resolution.commit_or_revision();
     let bytes = resolution.files.iter().map(WantedFile::size).sum();
     let files = resolution.files.len();

@@ -81,7 +81,10 @@ fn a_part_of_a_set_is_told() {
     let repo = Repo::model(REPO).lfs(names[0], shard(0)).lfs(names[1], shard(2));
     let hub = built(fake_hub::FakeHub::builder().repo(repo));
     let dir = TestDir::new();
-    dir.fetch(&hub, ["owner/name:Q4_K_M"]).run().succeeds().says("`m-Q4_K_M-00002-of-00003.gguf` is missing");
+    for command in ["fetch", "smoke", "plan"] {
+        let run = dir.job(command, &hub, ["owner/name:Q4_K_M"]).run().succeeds();
+        run.says("`m-Q4_K_M-00002-of-00003.gguf` is missing");
+    }
     dir.fetch(&hub, [REPO, names[0]]).run().exits(11).says("which has 2 of the 3 shards").says("--include");
 }
 

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::Context;
 use crate::catalog::{self, Hub, Resolution, recall};
-use crate::command::offline;
+use crate::command::{offline, tell_gaps};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::Event;
@@ -97,11 +97,5 @@ fn tell(request: &Request, resolution: &Resolution, context: &Context) {
             bytes: resolution.files.iter().map(WantedFile::size).sum(),
         });
     }
-    for gap in &resolution.gaps {
-        let text = format!(
-            "`{}` is missing: the repository has {} of {} shards, and a model is of no use without all of them",
-            gap.missing, gap.present, gap.total
-        );
-        context.reporter.report(&Event::Warning(&text));
-    }
+    tell_gaps(resolution, context);
 }
