@@ -79,9 +79,9 @@ pub const VARIABLES: [Variable; 16] = [
     variable("HTTPS_PROXY", "proxy for https://; itself http://, https:// or socks5://"),
     variable("HTTP_PROXY", "proxy for http://"),
     variable("ALL_PROXY", "proxy for both"),
-    variable("NO_PROXY", "hosts that are reached without a proxy"),
+    variable("NO_PROXY", "hosts that are reached without a proxy, as curl reads it"),
     variable("SSL_CERT_FILE", "PEM file with certificate authorities beside the built-in ones"),
-    variable("SSL_CERT_DIR", "directory of such files"),
+    variable("SSL_CERT_DIR", "directories of such files, with `:` in between"),
     variable("NO_COLOR", "anything: no colour"),
 ];
 

@@ -1,5 +1,5 @@
 //! The command line: flags and environment become requests of the library. Nothing else in the
-//! program reads either, but for the proxy variables, which the HTTP stack reads itself.
+//! program reads either.
 //!
 //! Parsing (`args`) only parses; a second step (`request`, `token`, `output`) decides what flags
 //! and variables mean together. A flag beats its `MODELFETCH_*` variable, that beats the `HF_*`
@@ -32,7 +32,7 @@ use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::net::ExtraRoots;
-use crate::request::Request;
+use crate::request::{Proxies, Request};
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
 
@@ -63,6 +63,8 @@ pub struct Work {
     pub output: Output,
     /// Certificate authorities from the environment.
     pub roots: ExtraRoots,
+    /// Proxies from the environment.
+    pub proxies: Proxies,
     /// What the user should know before the work begins.
     pub notes: Vec<String>,
 }
@@ -177,6 +179,13 @@ fn invocation(
 ) -> Result<Invocation, Error> {
     let given = Given(matches);
     let output = |args: OutputArgs| output::output(args, &given, environment, stderr);
+    let proxies = match command {
+        Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Verify(_) => {
+            environment.proxies()?
+        }
+        // The API server of its own cluster is never behind one.
+        Command::Cluster(_) | Command::Completions { .. } | Command::Man { .. } => Proxies::default(),
+    };
     let (job, output, note) = match command {
         Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
         Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
@@ -206,8 +215,9 @@ fn invocation(
             (Job::Verify(request), output, note)
         }
     };
-    let roots = ExtraRoots { file: environment.path("SSL_CERT_FILE"), dir: environment.path("SSL_CERT_DIR") };
-    Ok(Invocation::Work(Box::new(Work { job, output, roots, notes: note.into_iter().collect() })))
+    let roots =
+        ExtraRoots { file: environment.path("SSL_CERT_FILE"), dirs: environment.paths("SSL_CERT_DIR") };
+    Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes: note.into_iter().collect() })))
 }
 
 fn cluster_task(command: ClusterCommand, environment: &Environment) -> (Task, OutputArgs) {

@@ -13,6 +13,7 @@ pub(super) fn endpoints(
     pasted: Option<&str>,
     environment: &Environment,
 ) -> Result<(Endpoints, Option<String>), Error> {
+    let proxies = environment.proxies()?;
     let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
     let token_for = parse(&hub.token_endpoint)?;
     let token = find(hub, environment)?;
@@ -33,9 +34,9 @@ pub(super) fn endpoints(
             token.source(),
             list[0],
         );
-        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token)?, Some(note)));
+        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token, &proxies)?, Some(note)));
     }
-    Ok((Endpoints::new(list, token, token_for, hub.insecure_token)?, None))
+    Ok((Endpoints::new(list, token, token_for, hub.insecure_token, &proxies)?, None))
 }
 
 /// `--token-file`; else, unless implicit tokens are switched off, the variables and the file that

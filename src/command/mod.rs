@@ -42,6 +42,7 @@ fn offline(request: &Request, store: &Store) -> Error {
 impl Context {
     /// A client of these Hubs.
     pub fn hub(&self, endpoints: &Endpoints, limits: &Limits) -> Hub {
+        endpoints.hosts().for_each(|name| self.http.mean(name));
         let (http, reporter) = (self.http.clone(), Arc::clone(&self.reporter));
         Hub::new(http, endpoints.clone(), limits, self.stop.deadline(), reporter)
     }

@@ -33,6 +33,8 @@ pub enum Failure {
         host: String,
         /// Asking again would fail in the same way: a certificate that will not become valid.
         is_permanent: bool,
+        /// What to do about it, where that is known.
+        advice: Option<&'static str>,
         /// The HTTP stack's error, without the URL.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
@@ -71,6 +73,9 @@ pub enum Failure {
     },
 }
 
+/// What helps against a proxy that lets nobody in.
+pub(crate) const PROXY_LOGIN: &str = "the proxy wants a user name and password, or other ones: write http://USER:PASSWORD@HOST:PORT into the proxy variable, with special characters as %5E for ^";
+
 impl Failure {
     /// Whether the same request may work later (the set of `huggingface_hub` `utils/_http.py`, and every
     /// failure below HTTP but a permanent one).
@@ -88,6 +93,15 @@ impl Failure {
     pub fn is_worth_another_try(&self, failures_before: u32) -> bool {
         let may_be_one_edge = matches!(self, Self::Misconfigured { .. }) && failures_before < SETUP_REASKED;
         may_be_one_edge || self.is_transient()
+    }
+
+    /// What to do about it, where more is known than that it failed.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Transport { advice, .. } => *advice,
+            Self::Status { status: 407, .. } => Some(PROXY_LOGIN),
+            _ => None,
+        }
     }
 
     /// The pause the server asked for.
@@ -126,7 +140,12 @@ mod tests {
     }
 
     fn transport(is_permanent: bool) -> Failure {
-        Failure::Transport { host: host(), is_permanent, cause: "no".into() }
+        Failure::Transport {
+            host: host(),
+            is_permanent,
+            advice: Some("name its authority in SSL_CERT_FILE"),
+            cause: "no".into(),
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
-use url::Host;
 
 use super::{misconfigured, wrong};
 use crate::error::Failure;
+use crate::request::Place;
 use crate::words::host;
 
 /// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
@@ -19,9 +19,9 @@ pub(crate) struct Redirects {
 }
 
 impl Redirects {
-    /// Where the redirect that `from` answered leads.
-    pub(crate) fn follow(&mut self, from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
-        let mut target = redirect_target(from, headers)?;
+    /// Where the redirect that `from` answered leads. `at` is where whoever answered is, whatever its name.
+    pub(crate) fn follow(&mut self, from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
+        let mut target = target(from, at, headers)?;
         target.set_fragment(None);
         self.left.push(from.clone());
         if self.left.contains(&target) {
@@ -35,18 +35,22 @@ impl Redirects {
 }
 
 /// Where a redirect leads. Only http(s), never from encrypted to plain, and never from
-/// another host to this machine or its link (where clouds serve credentials): whatever answers
+/// another machine to this one or to its link (where clouds serve credentials): whatever answers
 /// there was not meant. Private networks are fine: a company's mirror is in one.
 ///
 /// A redirect that leads to a place that is refused will do so the next time too; one that names no place at
 /// all is taken for a mishap.
 pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
+    target(from, Place::of(from), headers)
+}
+
+fn target(from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
     let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
     let location = location.to_str().map_err(|_| wrong(from, "a redirect to something unreadable"))?;
     let refused = |why: String| misconfigured(from, why);
     let target = from.join(location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
-        (_, "https") | ("http", "http") if is_own(&target) && !is_own(from) => {
+        (_, "https") | ("http", "http") if is_suspicious(from, at, &target) => {
             Err(refused(format!("a redirect to {}", host(&target))))
         }
         (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
@@ -55,13 +59,13 @@ pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> 
     }
 }
 
-/// Whether a URL names this machine or an address of its link.
-fn is_own(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
+/// Whether only a mistake or malice leads there: from elsewhere to this machine, or to an address of the local link
+/// that is not the one that answered.
+fn is_suspicious(from: &Url, at: Place, target: &Url) -> bool {
+    match Place::of(target) {
+        Place::Elsewhere => false,
+        Place::Here => at != Place::Here,
+        Place::Link => from.host() != target.host(),
     }
 }
 
@@ -93,6 +97,10 @@ mod tests {
             ("https://[::1]/", "[::1]"),
             ("https://169.254.169.254/", "169.254.169.254"),
             ("https://x.localhost/", "x.localhost"),
+            ("https://localhost./", "localhost."),
+            ("https://[::ffff:127.0.0.1]/", "[::ffff:7f00:1]"),
+            ("https://[::ffff:169.254.169.254]/", "[::ffff:a9fe:a9fe]"),
+            ("https://2130706433/", "127.0.0.1"),
             ("file:///etc/passwd", "a file: URL"),
             ("ftp://a/b", "a ftp: URL"),
             ("data:,x", "a data: URL"),
@@ -106,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn the_local_link_is_left_to_whom_the_user_named() {
+        let target = |from: &str, location: &str| redirect_target(&url(from), &to(location)).is_ok();
+        assert!(target("http://169.254.1.2:8080/a", "/b"));
+        assert!(target("http://169.254.1.2:8080/a", "http://169.254.1.2:8081/b"));
+        assert!(!target("http://169.254.1.2:8080/a", "http://169.254.169.254/b"));
+        assert!(!target("http://127.0.0.1:8080/a", "http://169.254.169.254/b"));
+        assert!(!target("http://169.254.1.2:8080/a", "http://127.0.0.1/b"));
+    }
+
+    #[test]
     fn a_redirect_that_names_no_place_may_be_a_mishap() {
         let latin1 = reqwest::header::HeaderValue::from_bytes(b"/\xe4").expect("a header");
         for headers in [HeaderMap::new(), HeaderMap::from_iter([(LOCATION, latin1)])] {
@@ -116,23 +134,27 @@ mod tests {
     #[test]
     fn a_circle_is_seen_when_it_closes_and_a_long_way_ends() {
         let mut circle = Redirects::default();
-        let second = circle.follow(&url("https://a/1"), &to("/2")).expect("a way");
-        let third = circle.follow(&second, &to("https://b/3")).expect("a way");
-        let failure = circle.follow(&third, &to("https://a/1#again")).expect_err("a circle");
+        let second = circle.follow(&url("https://a/1"), Place::Elsewhere, &to("/2")).expect("a way");
+        let third = circle.follow(&second, Place::Elsewhere, &to("https://b/3")).expect("a way");
+        let failure =
+            circle.follow(&third, Place::Elsewhere, &to("https://a/1#again")).expect_err("a circle");
         assert!(failure.to_string().contains("redirects in a circle, back to a"), "{failure}");
         assert!(!failure.is_transient());
-        let itself = Redirects::default().follow(&url("https://a/1"), &to("/1")).expect_err("a circle");
+        let itself = Redirects::default()
+            .follow(&url("https://a/1"), Place::Elsewhere, &to("/1"))
+            .expect_err("a circle");
         assert!(!itself.is_transient());
 
         let mut way = Redirects::default();
         let mut place = url("https://a/0");
-        let end = (1..100).find_map(|step| match way.follow(&place, &to(&format!("/{step}"))) {
-            Ok(next) => {
-                place = next;
-                None
-            }
-            Err(failure) => Some((step, failure)),
-        });
+        let end =
+            (1..100).find_map(|step| match way.follow(&place, Place::Elsewhere, &to(&format!("/{step}"))) {
+                Ok(next) => {
+                    place = next;
+                    None
+                }
+                Err(failure) => Some((step, failure)),
+            });
         let (step, failure) = end.expect("an end");
         assert_eq!(step, REDIRECTS_MAX + 1);
         assert!(!failure.is_transient() && failure.to_string().contains("more than 20 redirects"));

@@ -74,7 +74,7 @@ pub(crate) fn main() -> ExitCode {
 
 /// Does the work and returns the exit number.
 fn run(work: Work) -> u8 {
-    let Work { job, output, roots, notes } = work;
+    let Work { job, output, roots, proxies, notes } = work;
     if output.verbose {
         diagnose();
     }
@@ -87,7 +87,7 @@ fn run(work: Work) -> u8 {
     }
     let mut found = None;
     let standing = Arc::new(Standing::default());
-    let context = net::client(&roots).map(|http| {
+    let context = net::client(&roots, proxies).map(|http| {
         let deadline = job.deadline().and_then(|deadline| begin.checked_add(deadline));
         let (sender, stop) = stop::channel(deadline);
         (Context { http, reporter: tally.clone(), stop }, sender)

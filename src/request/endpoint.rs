@@ -1,11 +1,10 @@
 //! Hubs to ask: the Hub itself, or mirrors of it.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use url::Url;
 
-use super::Token;
+use super::{Place, Proxies, Token};
 use crate::words::{Invalid, host};
 
 /// The base URL of a Hub, without a slash at the end.
@@ -51,24 +50,21 @@ impl Endpoint {
         host(&self.url)
     }
 
-    /// Whether a token may travel there unencrypted without being overheard.
-    fn is_private_channel(&self) -> bool {
-        self.url.scheme() == "https" || is_loopback(&self.url)
+    /// Who could overhear a token that travels there, in words. A proxy reads plain http, and may send it anywhere.
+    fn exposure(&self, proxies: &Proxies) -> Option<String> {
+        if self.url.scheme() == "https" {
+            return None;
+        }
+        match proxies.of(&self.url) {
+            Some(proxy) => Some(format!(" through the proxy {} of {}", proxy.host(), proxy.variable())),
+            None => (Place::of(&self.url) != Place::Here).then(String::new),
+        }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.base)
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
     }
 }
 
@@ -79,10 +75,15 @@ fn without_userinfo(text: &str) -> String {
     }
 }
 
-/// The token would travel unencrypted to another machine.
+/// The token would travel unencrypted to another machine, or to a proxy.
 #[derive(Debug, thiserror::Error)]
-#[error("refusing to send a token to {0} over plain http")]
-pub struct TokenInTheClear(pub Endpoint);
+#[error("refusing to send a token to {endpoint} over plain http{way}")]
+pub struct TokenInTheClear {
+    /// Whom it is meant for.
+    pub endpoint: Endpoint,
+    /// Who would read it on the way, in words; empty if anybody could.
+    pub way: String,
+}
 
 /// The Hubs of a request, tried in order, and the token with the endpoints it is meant for.
 #[derive(Debug, Clone)]
@@ -95,21 +96,23 @@ pub struct Endpoints {
 impl Endpoints {
     /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in
     /// `huggingface_hub`, unless `token_for` names others: then only they do. A token over plain http to another
-    /// machine is refused unless `insecure_token` says that this is wanted.
+    /// machine, or through any proxy, is refused unless `insecure_token` says that this is wanted.
     pub fn new(
         list: Vec<Endpoint>,
         token: Option<Token>,
         token_for: Vec<Endpoint>,
         insecure_token: bool,
+        proxies: &Proxies,
     ) -> Result<Self, TokenInTheClear> {
         let hub = || Endpoint::parse(Endpoint::DEFAULT).expect("the Hub's URL is one");
         let list = if list.is_empty() { vec![hub()] } else { list };
         let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
-        if token.is_some()
-            && !insecure_token
-            && let Some(exposed) = token_for.iter().find(|endpoint| !endpoint.is_private_channel())
-        {
-            return Err(TokenInTheClear(exposed.clone()));
+        if token.is_some() && !insecure_token {
+            let exposed = |endpoint: &Endpoint| {
+                let way = endpoint.exposure(proxies)?;
+                Some(TokenInTheClear { endpoint: endpoint.clone(), way })
+            };
+            token_for.iter().find_map(exposed).map_or(Ok(()), Err)?;
         }
         Ok(Self { list, token, token_for })
     }
@@ -117,6 +120,11 @@ impl Endpoints {
     /// The endpoints in order; never empty.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> + Clone {
         self.list.iter()
+    }
+
+    /// The names of all hosts that were named, without ports.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().chain(&self.token_for).filter_map(|endpoint| endpoint.url.host_str())
     }
 
     /// The token, if `url` belongs to an endpoint it is meant for.

@@ -3,6 +3,8 @@
 
 mod endpoint;
 mod pins;
+mod place;
+mod proxy;
 mod repo;
 mod selection;
 mod token;
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
 pub use pins::Pins;
+pub use place::{Place, is_localhost};
+pub use proxy::{Proxies, Proxy};
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, RepoRef, Revision};
 pub use selection::{Selection, quants, shard_set};
 pub use token::{BadToken, Token, TokenSource};

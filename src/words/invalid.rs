@@ -11,6 +11,11 @@ pub struct Invalid {
 }
 
 impl Invalid {
+    /// Of a value that may be a secret, and is not shown.
+    pub fn hidden(what: &'static str, why: impl Into<String>) -> Self {
+        Self { what, value: "…".into(), why: why.into() }
+    }
+
     /// As much of `value` as is worth showing.
     pub fn new(what: &'static str, value: &str, why: impl Into<String>) -> Self {
         Self { what, value: value.chars().take(200).collect(), why: why.into() }

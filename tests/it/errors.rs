@@ -70,7 +70,11 @@ fn examples() -> Vec<Error> {
         Error::Internal("impossible".into()),
         Error::invalid("glob", "[", "unclosed"),
         BadToken(TokenSource::Variable("HF_TOKEN")).into(),
-        TokenInTheClear(Endpoint::parse("http://mirror.example").expect("endpoint")).into(),
+        TokenInTheClear {
+            endpoint: Endpoint::parse("http://mirror.example").expect("endpoint"),
+            way: String::new(),
+        }
+        .into(),
         Error::Gated { repo: repo(), page: "https://hub.example/o/n".into(), token: None, answer: answer() },
         Error::Unauthorised { host: host(), repo: repo(), token: token(), answer: answer() },
         Error::RepoNotFound { host: host(), repo: repo(), token: token() },

@@ -25,6 +25,7 @@ mod readme;
 mod records;
 mod requests;
 mod resolve;
+mod resolver;
 mod resume;
 mod rooms;
 mod smoke;

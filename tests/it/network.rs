@@ -5,6 +5,7 @@ use std::fs;
 use fake_hub::{Certificate, FakeHub, Payload, Repo, Server};
 
 use crate::support::proxy::Proxy;
+use crate::support::secret::TOKEN;
 use crate::support::{FILE, REPO, TestDir, built, hub, model};
 
 fn tls_hub(dir: &TestDir, certificate: Certificate, model: &Payload) -> FakeHub {
@@ -35,6 +36,108 @@ fn no_proxy_is_respected() {
     let fetch = dir.fetch(&hub, [REPO, FILE]).env("HTTP_PROXY", proxy.url()).env("NO_PROXY", "127.0.0.1");
     fetch.run().succeeds();
     assert!(proxy.lines().is_empty());
+}
+
+#[test]
+fn no_proxy_is_read_as_curl_reads_it() {
+    let hub = hub(&model(1, 1));
+    // The table of all forms is beside their reader.
+    for (exempt, is_direct) in
+        [("*", true), ("10.0.0.1, 127.0.0.0/8", true), ("*,x", false), ("127.0.0.1:80", false)]
+    {
+        for name in ["NO_PROXY", "no_proxy"] {
+            let proxy = Proxy::start();
+            let dir = TestDir::new();
+            dir.fetch(&hub, [REPO, FILE]).env("HTTP_PROXY", proxy.url()).env(name, exempt).run().succeeds();
+            assert_eq!(proxy.lines().is_empty(), is_direct, "{name}={exempt}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_variable_that_cannot_be_read_ends_the_run_and_is_not_shown() {
+    let hub = hub(&model(1, 1));
+    for value in [
+        "\"http://user:SECRET@127.0.0.1:9\"",
+        "'http://user:SECRET@127.0.0.1:9'",
+        "http://user:SEC^RET@127.0.0.1:9",
+        "http://user:SECRET@127.0.0.1:9 ",
+        "http://user:SECRET@127.0.0.1 :9",
+        "//user:SECRET@127.0.0.1:9",
+        "://user:SECRET@127.0.0.1:9",
+        "htp://user:SECRET@127.0.0.1:9",
+        "http://user:SECRET@",
+    ] {
+        for name in ["HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
+            let run = TestDir::new().fetch(&hub, [REPO, FILE, "--verbose"]).env(name, value).run();
+            run.exits(2).says(name).does_not_say("SEC").does_not_say("user:");
+        }
+    }
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn a_proxy_is_named_where_an_exchange_through_it_fails() {
+    let hub = hub(&model(1, 1));
+    let dir = TestDir::new();
+    let fetch = |proxy: &str| {
+        let fetch = dir.fetch(&hub, [REPO, FILE, "--give-up-after", "1s"]);
+        fetch.env("ALL_PROXY", format!("http://user:SECRET@{proxy}")).run().exits(30).does_not_say("SECRET")
+    };
+    fetch("127.0.0.1:9").says("through the proxy 127.0.0.1:9");
+    let busy = Proxy::answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let place = busy.url().replace("http://", "");
+    fetch(&place).says(&format!("through the proxy {place}")).says("503");
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn a_proxy_that_wants_a_password_is_asked_once() {
+    const WANTS: &str = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
+    for endpoint in ["http://hub.example", "https://hub.example"] {
+        let proxy = Proxy::answering(WANTS);
+        let dir = TestDir::new();
+        dir.command(["fetch", REPO, FILE, "--endpoint", endpoint])
+            .env("ALL_PROXY", proxy.url())
+            .run()
+            .exits(30)
+            .says("through the proxy 127.0.0.1:")
+            .says("the proxy wants a user name and password")
+            .does_not_say("retry")
+            .at_once();
+        assert_eq!(proxy.lines().len(), 1, "{:?}", proxy.lines());
+    }
+}
+
+#[test]
+fn a_token_never_travels_in_the_clear_to_a_proxy() {
+    let model = model(1, 1);
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, model.clone()).private(&[TOKEN])));
+    let dir = TestDir::new();
+    let proxy = Proxy::start();
+    let fetch = |host: &str, variable: &str| {
+        let endpoint = hub.endpoint().replace("127.0.0.1", host);
+        let fetch = dir.fetch(&hub, [REPO, FILE, "--endpoint", &endpoint]);
+        fetch.env("HF_TOKEN", TOKEN).env(variable, proxy.url())
+    };
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+            fetch(host, variable)
+                .run()
+                .exits(2)
+                .says("refusing to send a token")
+                .says(&format!("through the proxy {} of {variable}", proxy.url().replace("http://", "")))
+                .says("NO_PROXY");
+        }
+    }
+    assert!(proxy.lines().is_empty() && hub.requests().is_empty());
+    fetch("127.0.0.1", "HTTP_PROXY").env("NO_PROXY", "127.0.0.1").run().succeeds();
+    dir.assert_done(FILE, &model);
+    assert!(proxy.lines().is_empty());
+    let dir = TestDir::new();
+    let wanted = dir.fetch(&hub, [REPO, FILE, "--insecure-token"]);
+    wanted.env("HF_TOKEN", TOKEN).env("HTTP_PROXY", proxy.url()).run().succeeds();
+    assert!(!proxy.lines().is_empty());
 }
 
 #[test]

@@ -229,7 +229,7 @@ fn certificate_authorities_come_from_the_environment() {
     let variables = [("SSL_CERT_FILE", "/ca.pem"), ("SSL_CERT_DIR", "")];
     let roots = work("fetch o/n", &variables, NO_TERMINAL).expect("accepted").roots;
     assert_eq!(roots.file.as_deref(), Some(Path::new("/ca.pem")));
-    assert_eq!(roots.dir, None);
+    assert_eq!(roots.dirs, Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

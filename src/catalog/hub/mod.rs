@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, RANGE};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Method, Response, Url};
 use tracing::debug;
 
 use head::Facts;
@@ -18,7 +18,7 @@ pub use pages::next_page;
 
 use super::tree::{self, Entry};
 use crate::error::{Error, Failure};
-use crate::net::{self, Redirects, Watchdog, check_encoding};
+use crate::net::{self, Client, Redirects, Watchdog, check_encoding};
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -121,7 +121,7 @@ impl Hub {
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            url = redirects.follow(&url, response.headers())?;
+            url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
         }
     }
 
@@ -172,7 +172,7 @@ impl Hub {
             let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers(), false);
-                let target = redirects.follow(&url, response.headers())?;
+                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
                 if !self.is_hub(&target, &url) {
                     return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
                 }
@@ -200,7 +200,7 @@ impl Hub {
             let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 // A renamed repository; JSON is never on another origin.
-                let target = redirects.follow(&url, response.headers())?;
+                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
                 if !self.is_hub(&target, &url) {
                     let why = format!("a redirect of an API call to another host, {}", host(&target));
                     return Err(net::misconfigured(&url, why).into());
@@ -230,7 +230,7 @@ impl Hub {
         range: Option<(u64, u64)>,
         timeout: Duration,
     ) -> Result<Response, Failure> {
-        let mut request = self.http.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.http.request(method, url).header(ACCEPT_ENCODING, "identity");
         if let Some(token) = self.endpoints.token_for(url) {
             let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
             request = request.header(AUTHORIZATION, header);
@@ -239,9 +239,9 @@ impl Hub {
             request = request.header(RANGE, format!("bytes={first}-{last}"));
         }
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(timeout, request.send()).await {
-            Ok(answer) => answer.map_err(|cause| net::transport(url, cause)),
-            Err(_) => Err(stalled(url, timeout)),
+        let answer = match tokio::time::timeout(timeout, self.http.send(request, url)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Stalled { host: self.http.peer(url), waited: timeout }),
         };
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());

@@ -226,7 +226,8 @@ fn chunks(url: Url, response: Response) -> BoxStream<'static, Result<Bytes, Trou
     let state = Box::new((url, response));
     let next = |mut state: Box<(Url, Response)>| async move {
         let chunk = state.1.chunk().await;
-        let chunk = chunk.map_err(|cause| Trouble::Failed(net::transport(&state.0, cause)))?;
+        let chunk =
+            chunk.map_err(|cause| Trouble::Failed(net::transport(net::peer(&state.0, &state.1), cause)))?;
         Ok(chunk.map(|chunk| (chunk, state)))
     };
     stream::try_unfold(state, next).boxed()
