@@ -9,6 +9,7 @@ mod args;
 mod environment;
 mod given;
 mod help;
+mod netrc;
 mod output;
 mod pages;
 pub mod reference;
@@ -20,6 +21,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 pub use args::{ColorMode, ProgressMode};
@@ -32,7 +35,7 @@ use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::net::ExtraRoots;
-use crate::request::{Proxies, Request};
+use crate::request::{Endpoint, Proxies, Proxy, Request};
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
 
@@ -67,6 +70,17 @@ pub struct Work {
     pub proxies: Proxies,
     /// What the user should know before the work begins.
     pub notes: Vec<String>,
+    /// What must be shown nowhere.
+    pub secrets: Secrets,
+}
+
+/// Texts that cannot be printed by accident.
+pub struct Secrets(pub Vec<String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
 }
 
 /// A job for the library.
@@ -217,7 +231,37 @@ fn invocation(
     };
     let roots =
         ExtraRoots { file: environment.path("SSL_CERT_FILE"), dirs: environment.paths("SSL_CERT_DIR") };
-    Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes: note.into_iter().collect() })))
+    let secrets = secrets(&job, environment, &proxies);
+    let notes = note.into_iter().collect();
+    Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes, secrets })))
+}
+
+/// Everything that a server might repeat and nobody is to read.
+fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
+    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LB_IP"].into_iter();
+    let mut secrets: Vec<String> =
+        variables.filter_map(|name| environment.text(name)).map(|text| text.trim().to_owned()).collect();
+    let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
+    let endpoints = match job {
+        Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),
+        Job::Verify(request) => Some(&request.endpoints),
+        Job::Cluster(task, account) => {
+            if let Task::PatchService(request) = task {
+                secrets.extend(request.addresses.split(',').map(|address| address.trim().to_owned()));
+            }
+            secrets.extend(account.token());
+            None
+        }
+    };
+    if let Some(endpoints) = endpoints {
+        secrets.extend(endpoints.token().map(|token| token.expose().to_owned()));
+        logins.extend(endpoints.iter().filter_map(Endpoint::login).cloned());
+    }
+    for login in logins {
+        secrets.push(BASE64_STANDARD.encode(format!("{}:{}", login.user(), login.expose())));
+        secrets.push(login.expose().to_owned());
+    }
+    Secrets(secrets)
 }
 
 fn cluster_task(command: ClusterCommand, environment: &Environment) -> (Task, OutputArgs) {

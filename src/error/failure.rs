@@ -73,6 +73,9 @@ pub enum Failure {
     },
 }
 
+/// The code of a 401 that asks for a user name and a password (RFC 7617), which no Hub does but a mirror may.
+pub(crate) const WANTS_LOGIN: &str = "WWW-Authenticate: Basic";
+
 /// What helps against a proxy that lets nobody in.
 pub(crate) const PROXY_LOGIN: &str = "the proxy wants a user name and password, or other ones: write http://USER:PASSWORD@HOST:PORT into the proxy variable, with special characters as %5E for ^";
 
@@ -100,6 +103,9 @@ impl Failure {
         match self {
             Self::Transport { advice, .. } => *advice,
             Self::Status { status: 407, .. } => Some(PROXY_LOGIN),
+            Self::Status { code: Some(code), .. } if code == WANTS_LOGIN => Some(
+                "the server wants a user name and password (WWW-Authenticate: Basic): write https://USER:PASSWORD@HOST as the endpoint, or a line for the host into ~/.netrc",
+            ),
             _ => None,
         }
     }

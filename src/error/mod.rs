@@ -17,7 +17,7 @@ use crate::words::{Bytes, Invalid, Span};
 
 pub use exits::{Advice, EXITS, Exit};
 pub use failure::Failure;
-pub(crate) use failure::PROXY_LOGIN;
+pub(crate) use failure::{PROXY_LOGIN, WANTS_LOGIN};
 
 /// An error with its exit number and hint.
 #[derive(Debug, thiserror::Error)]
@@ -449,6 +449,7 @@ impl Error {
                 });
                 format!("accept the conditions at {page}; {token}")
             }
+            Self::Unauthorised { answer, .. } if answer.advice().is_some() => answer.advice()?.into(),
             Self::Unauthorised { token, .. } => token_hint(token),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),

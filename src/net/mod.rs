@@ -15,7 +15,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 
-use crate::error::Failure;
+use crate::error::{Failure, WANTS_LOGIN};
 use crate::words::host;
 use remedy::Remedy;
 
@@ -61,7 +61,10 @@ pub(crate) fn misconfigured(url: &Url, why: impl Into<String>) -> Failure {
 pub(crate) async fn bad_status(url: &Url, response: Response) -> Failure {
     let header = |name: &str| text_header(response.headers(), name).map(|text| redact::redact(&text));
     let (host, status) = (peer(url, &response), response.status());
-    let code = header("x-error-code");
+    let wants_login = status.as_u16() == 401
+        && text_header(response.headers(), "www-authenticate")
+            .is_some_and(|scheme| scheme.to_ascii_lowercase().starts_with("basic"));
+    let code = header("x-error-code").or_else(|| wants_login.then(|| WANTS_LOGIN.to_owned()));
     let request_id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].into_iter().find_map(header);
     let wait =
         matches!(status.as_u16(), 429 | 503).then(|| waiting::ordered_wait(response.headers())).flatten();
@@ -136,7 +139,7 @@ async fn excerpt(mut response: Response) -> Option<String> {
 
 /// What the body of an error says in words, fit for a terminal and without secrets.
 pub fn error_words(body: &[u8]) -> String {
-    let words = json_words(body).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let words = json_words(body).unwrap_or_else(|| cut(&String::from_utf8_lossy(body), ERROR_BODY_MAX));
     redact::redact(&printable(&words))
 }
 
@@ -149,7 +152,16 @@ fn json_words(body: &[u8]) -> Option<String> {
 fn printable(text: &str) -> String {
     let words: Vec<_> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(ERROR_TEXT_MAX).collect()
+    cut(&words.join(" "), ERROR_TEXT_MAX)
+}
+
+/// The start of a text. Where it is cut there may be half a secret, which nobody could tell from other words.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() < most {
+        return text.to_owned();
+    }
+    let text = &text[..text.floor_char_boundary(most)];
+    text.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-._~+/=%".contains(c)).trim_end().to_owned()
 }
 
 #[cfg(test)]

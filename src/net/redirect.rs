@@ -1,5 +1,6 @@
 //! Where an answer may send a client.
 
+use percent_encoding::{CONTROLS, percent_encode};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
 
@@ -10,15 +11,28 @@ use crate::words::host;
 
 /// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
 const REDIRECTS_MAX: usize = 20;
+/// And for a range of bytes: one to a CDN, one between its hosts, and some to spare.
+const BYTES_REDIRECTS_MAX: usize = 5;
 
 /// The way of one question from server to server: finite, and never in a circle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Redirects {
+    most: usize,
     /// Whose answer was a redirect.
     left: Vec<Url>,
 }
 
 impl Redirects {
+    /// Of a question about a file.
+    pub(crate) fn of_facts() -> Self {
+        Self { most: REDIRECTS_MAX, left: Vec::new() }
+    }
+
+    /// Of a request for bytes, of which there are many: who leads one of them on and on leads all of them.
+    pub(crate) fn of_bytes() -> Self {
+        Self { most: BYTES_REDIRECTS_MAX, left: Vec::new() }
+    }
+
     /// Where the redirect that `from` answered leads. `at` is where whoever answered is, whatever its name.
     pub(crate) fn follow(&mut self, from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
         let mut target = target(from, at, headers)?;
@@ -27,8 +41,8 @@ impl Redirects {
         if self.left.contains(&target) {
             return Err(misconfigured(from, format!("redirects in a circle, back to {}", host(&target))));
         }
-        if self.left.len() > REDIRECTS_MAX {
-            return Err(misconfigured(from, format!("more than {REDIRECTS_MAX} redirects")));
+        if self.left.len() > self.most {
+            return Err(misconfigured(from, format!("more than {} redirects", self.most)));
         }
         Ok(target)
     }
@@ -46,9 +60,9 @@ pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> 
 
 fn target(from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
     let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
-    let location = location.to_str().map_err(|_| wrong(from, "a redirect to something unreadable"))?;
+    let location = ascii(location.as_bytes());
     let refused = |why: String| misconfigured(from, why);
-    let target = from.join(location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
+    let target = from.join(&location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") | ("http", "http") if is_suspicious(from, at, &target) => {
             Err(refused(format!("a redirect to {}", host(&target))))
@@ -57,6 +71,12 @@ fn target(from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
         ("https", "http") => Err(refused(format!("a redirect to unencrypted {}", host(&target)))),
         (_, scheme) => Err(refused(format!("a redirect to a {scheme}: URL"))),
     }
+}
+
+/// An address whose bytes beyond ASCII are encoded: they are in none (RFC 3986), but servers write them as the name of
+/// a file has them.
+fn ascii(location: &[u8]) -> String {
+    percent_encode(location, CONTROLS).to_string()
 }
 
 /// Whether only a mistake or malice leads there: from elsewhere to this machine, or to an address of the local link
@@ -125,27 +145,38 @@ mod tests {
 
     #[test]
     fn a_redirect_that_names_no_place_may_be_a_mishap() {
-        let latin1 = reqwest::header::HeaderValue::from_bytes(b"/\xe4").expect("a header");
-        for headers in [HeaderMap::new(), HeaderMap::from_iter([(LOCATION, latin1)])] {
-            assert!(redirect_target(&url("https://a/b"), &headers).expect_err("no place").is_transient());
+        let nowhere = redirect_target(&url("https://a/b"), &HeaderMap::new());
+        assert!(nowhere.expect_err("no place").is_transient());
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_those_of_a_name() {
+        for (bytes, leads_to) in [
+            (&b"/\xe4.gguf"[..], "https://a/%E4.gguf"),
+            ("/ä b.gguf".as_bytes(), "https://a/%C3%A4%20b.gguf"),
+            (b"/a%20b", "https://a/a%20b"),
+        ] {
+            let location = reqwest::header::HeaderValue::from_bytes(bytes).expect("a header");
+            let headers = HeaderMap::from_iter([(LOCATION, location)]);
+            assert_eq!(redirect_target(&url("https://a/b"), &headers).ok(), Some(url(leads_to)));
         }
     }
 
     #[test]
     fn a_circle_is_seen_when_it_closes_and_a_long_way_ends() {
-        let mut circle = Redirects::default();
+        let mut circle = Redirects::of_facts();
         let second = circle.follow(&url("https://a/1"), Place::Elsewhere, &to("/2")).expect("a way");
         let third = circle.follow(&second, Place::Elsewhere, &to("https://b/3")).expect("a way");
         let failure =
             circle.follow(&third, Place::Elsewhere, &to("https://a/1#again")).expect_err("a circle");
         assert!(failure.to_string().contains("redirects in a circle, back to a"), "{failure}");
         assert!(!failure.is_transient());
-        let itself = Redirects::default()
+        let itself = Redirects::of_facts()
             .follow(&url("https://a/1"), Place::Elsewhere, &to("/1"))
             .expect_err("a circle");
         assert!(!itself.is_transient());
 
-        let mut way = Redirects::default();
+        let mut way = Redirects::of_facts();
         let mut place = url("https://a/0");
         let end =
             (1..100).find_map(|step| match way.follow(&place, Place::Elsewhere, &to(&format!("/{step}"))) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{Place, Proxies, Token};
@@ -12,27 +13,78 @@ use crate::words::{Invalid, host};
 pub struct Endpoint {
     url: Url,
     base: String,
+    login: Option<Login>,
+}
+
+/// A user name and a password for one endpoint, which cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    password: String,
+}
+
+impl Login {
+    /// From their plain texts.
+    pub fn new(user: &str, password: &str) -> Self {
+        Self { user: user.to_owned(), password: password.to_owned() }
+    }
+
+    /// The user name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password, for the one request header it is meant for and for keeping it out of messages.
+    pub(crate) fn expose(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(not shown)")
+    }
 }
 
 impl Endpoint {
     /// The public Hub.
     pub const DEFAULT: &str = "https://huggingface.co";
 
-    /// Reads an `http://` or `https://` URL, which may carry a path but no query.
+    /// Reads an `http://` or `https://` URL, which may carry a path, a user name and a password, but no query.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid::new("endpoint", &without_userinfo(text), why);
-        let url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
+        let invalid = |why: &str| Invalid::new("endpoint", text, why);
+        let mut url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(invalid("expected https://HOST or http://HOST"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("a user name or password in the URL would end up in logs; use HF_TOKEN"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment is not allowed"));
         }
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = (plain(url.username()), url.password().map(plain));
+        let login = (!user.is_empty() || password.is_some())
+            .then(|| Login { user, password: password.unwrap_or_default() });
+        // Such a URL has a host, and so may have them or not.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { url, base })
+        Ok(Self { url, base, login })
+    }
+
+    /// The same with a login from elsewhere, if it has none of its own.
+    #[must_use]
+    pub fn or_login(mut self, login: impl FnOnce(&str) -> Option<Login>) -> Self {
+        self.login = self.login.or_else(|| login(self.url.host_str()?));
+        self
+    }
+
+    /// The user name and password that are sent there.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Whether it is the public Hub.
+    pub fn is_hub(&self) -> bool {
+        self.base == Self::DEFAULT
     }
 
     /// `{endpoint}/{path}`.
@@ -43,6 +95,34 @@ impl Endpoint {
     /// Whether `url` has this endpoint's scheme, host and port.
     pub fn has_origin_of(&self, url: &Url) -> bool {
         self.url.origin() == url.origin()
+    }
+
+    /// The same place below this endpoint's path, where `url` is one that a Hub names from its own root.
+    pub fn below(&self, mut url: Url) -> Url {
+        let prefix = self.url.path().trim_end_matches('/');
+        let is_of_hub = url.path().starts_with("/api/") || url.path().contains("/resolve/");
+        let is_below = url.path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        if self.has_origin_of(&url) && is_of_hub && !is_below {
+            url.set_path(&format!("{prefix}{}", url.path()));
+        }
+        url
+    }
+
+    /// The repository that a place of this Hub is in: what stands before `/resolve/`, or behind `/api/KIND/`.
+    pub fn repository_in(&self, url: &Url) -> Option<String> {
+        let path = url.path().strip_prefix(self.url.path().trim_end_matches('/'))?;
+        match path.strip_prefix("/api/") {
+            Some(rest) => {
+                let mut parts = rest.split('/');
+                let kind = match parts.next()? {
+                    "models" => String::new(),
+                    kind @ ("datasets" | "spaces") => format!("{kind}/"),
+                    _ => return None,
+                };
+                Some(format!("{kind}{}/{}", parts.next()?, parts.next()?))
+            }
+            None => Some(path.split_once("/resolve/")?.0.trim_start_matches('/').to_owned()),
+        }
     }
 
     /// Host and port, for messages.
@@ -68,17 +148,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fn without_userinfo(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => text.to_owned(),
-    }
-}
-
 /// The token would travel unencrypted to another machine, or to a proxy.
 #[derive(Debug, thiserror::Error)]
-#[error("refusing to send a token to {endpoint} over plain http{way}")]
+#[error("refusing to send a {what} to {endpoint} over plain http{way}")]
 pub struct TokenInTheClear {
+    /// A token or a password.
+    pub what: &'static str,
     /// Whom it is meant for.
     pub endpoint: Endpoint,
     /// Who would read it on the way, in words; empty if anybody could.
@@ -107,12 +182,15 @@ impl Endpoints {
         let hub = || Endpoint::parse(Endpoint::DEFAULT).expect("the Hub's URL is one");
         let list = if list.is_empty() { vec![hub()] } else { list };
         let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
-        if token.is_some() && !insecure_token {
-            let exposed = |endpoint: &Endpoint| {
+        if !insecure_token {
+            let exposed = |endpoint: &Endpoint, what| {
                 let way = endpoint.exposure(proxies)?;
-                Some(TokenInTheClear { endpoint: endpoint.clone(), way })
+                Some(TokenInTheClear { what, endpoint: endpoint.clone(), way })
             };
-            token_for.iter().find_map(exposed).map_or(Ok(()), Err)?;
+            let tokens = token_for.iter().filter(|_| token.is_some()).map(|endpoint| (endpoint, "token"));
+            let logins = list.iter().filter(|endpoint| endpoint.login.is_some());
+            let mut all = tokens.chain(logins.map(|endpoint| (endpoint, "password")));
+            all.find_map(|(endpoint, what)| exposed(endpoint, what)).map_or(Ok(()), Err)?;
         }
         Ok(Self { list, token, token_for })
     }
@@ -130,6 +208,12 @@ impl Endpoints {
     /// The token, if `url` belongs to an endpoint it is meant for.
     pub fn token_for(&self, url: &Url) -> Option<&Token> {
         self.token.as_ref().filter(|_| self.token_for.iter().any(|endpoint| endpoint.has_origin_of(url)))
+    }
+
+    /// The user name and password for the endpoint that `url` belongs to. They stand in for the token there: a request
+    /// has one of them.
+    pub fn login_for(&self, url: &Url) -> Option<&Login> {
+        self.list.iter().find(|endpoint| endpoint.has_origin_of(url))?.login.as_ref()
     }
 
     /// The token, whoever it is for: messages about missing rights say where it came from.

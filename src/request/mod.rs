@@ -12,7 +12,7 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
+pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
 pub use pins::Pins;
 pub use place::{Place, is_localhost};
 pub use proxy::{Proxies, Proxy};

@@ -5,8 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::Login;
 use crate::words::{Invalid, host};
 
 /// Kinds of proxies that the HTTP stack speaks with.
@@ -106,6 +108,12 @@ impl Proxy {
     /// Its host and port.
     pub fn host(&self) -> String {
         host(&self.url)
+    }
+
+    /// Its user name and password, to keep them out of messages.
+    pub(crate) fn login(&self) -> Option<Login> {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        self.url.password().map(|password| Login::new(&plain(self.url.username()), &plain(password)))
     }
 
     /// The variable that names it.

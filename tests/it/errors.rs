@@ -71,6 +71,7 @@ fn examples() -> Vec<Error> {
         Error::invalid("glob", "[", "unclosed"),
         BadToken(TokenSource::Variable("HF_TOKEN")).into(),
         TokenInTheClear {
+            what: "token",
             endpoint: Endpoint::parse("http://mirror.example").expect("endpoint"),
             way: String::new(),
         }

@@ -5,6 +5,7 @@ mod pages;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -44,6 +45,7 @@ pub struct Hub {
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
+    told_of_name: AtomicBool,
 }
 
 impl Hub {
@@ -57,7 +59,8 @@ impl Hub {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let Limits { stall_timeout, give_up_after, .. } = *limits;
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter }
+        let told_of_name = AtomicBool::new(false);
+        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
     }
 
     /// Commit, digest, size and location of one file.
@@ -115,7 +118,7 @@ impl Hub {
         timeout: Duration,
     ) -> Result<Response, Failure> {
         let mut url = url.clone();
-        let mut redirects = Redirects::default();
+        let mut redirects = Redirects::of_bytes();
         loop {
             let response = self.send(Method::GET, &url, range, timeout).await?;
             if !response.status().is_redirection() {
@@ -153,7 +156,7 @@ impl Hub {
         place: &str,
         subject: &refusal::Subject<'_>,
     ) -> Result<Commit, Setback> {
-        let (body, _) = self.page(&parse_url(&endpoint.join(place))?, subject).await?;
+        let (body, ..) = self.page(&parse_url(&endpoint.join(place))?, subject).await?;
         tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
     }
 
@@ -167,13 +170,16 @@ impl Hub {
     ) -> Result<Head, Setback> {
         let mut url = parse_url(&endpoint.join(place))?;
         let mut facts = Facts::default();
-        let mut redirects = Redirects::default();
+        let mut redirects = Redirects::of_facts();
         loop {
             let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers(), false);
                 let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
-                if !self.is_hub(&target, &url) {
+                let target = self.renamed(endpoint, target, subject);
+                // The first other host is that of the bytes, unless it still has to tell what they are: then a
+                // mirror has led to the Hub, or to itself by another name.
+                if !self.is_hub(&target, &url) && facts.tells_all() {
                     return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
                 }
                 url = target;
@@ -186,26 +192,44 @@ impl Hub {
         }
     }
 
+    /// Where a redirect of a Hub leads below `endpoint`: a mirror below a path passes on what the Hub wrote, which
+    /// knows nothing of that path. Tells of a repository that has another name now.
+    fn renamed(&self, endpoint: &Endpoint, target: Url, subject: &refusal::Subject<'_>) -> Url {
+        let target = endpoint.below(target);
+        let asked = subject.repo.url_path();
+        if let Some(name) = endpoint.repository_in(&target).filter(|name| *name != asked)
+            && !self.told_of_name.swap(true, Ordering::Relaxed)
+        {
+            let text = format!(
+                "`{asked}` is called `{name}` now; name it so, because the old name may be given away"
+            );
+            self.reporter.report(&Event::Warning(&text));
+        }
+        target
+    }
+
     fn is_hub(&self, target: &Url, from: &Url) -> bool {
         target.origin() == from.origin()
             || self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(target))
             || HUB_ORIGINS.contains(&target.origin().ascii_serialization().as_str())
     }
 
-    /// Gets one JSON body of bounded size.
-    async fn page(&self, url: &Url, subject: &refusal::Subject<'_>) -> Result<(Vec<u8>, HeaderMap), Setback> {
+    /// Gets one JSON body of bounded size, with its headers and where it was in the end.
+    async fn page(
+        &self,
+        url: &Url,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<(Vec<u8>, HeaderMap, Url), Setback> {
         let mut url = url.clone();
-        let mut redirects = Redirects::default();
+        let mut redirects = Redirects::of_facts();
         loop {
             let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
-                // A renamed repository; JSON is never on another origin.
-                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
-                if !self.is_hub(&target, &url) {
-                    let why = format!("a redirect of an API call to another host, {}", host(&target));
-                    return Err(net::misconfigured(&url, why).into());
+                // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
+                url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.has_origin_of(&url)) {
+                    url = self.renamed(endpoint, url, subject);
                 }
-                url = target;
                 continue;
             }
             if !response.status().is_success() {
@@ -217,7 +241,7 @@ impl Hub {
             let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))
                 .await
                 .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
-            return Ok((body, headers));
+            return Ok((body, headers, url));
         }
     }
 
@@ -231,7 +255,9 @@ impl Hub {
         timeout: Duration,
     ) -> Result<Response, Failure> {
         let mut request = self.http.request(method, url).header(ACCEPT_ENCODING, "identity");
-        if let Some(token) = self.endpoints.token_for(url) {
+        if let Some(login) = self.endpoints.login_for(url) {
+            request = request.basic_auth(login.user(), Some(login.expose()));
+        } else if let Some(token) = self.endpoints.token_for(url) {
             let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
             request = request.header(AUTHORIZATION, header);
         }
@@ -275,7 +301,15 @@ async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) ->
     if failure.is_transient() {
         return Setback::Failed(failure);
     }
-    refusal::explain(subject, url, failure).map_or_else(Setback::Failed, Setback::Final)
+    match refusal::explain(subject, url, failure) {
+        // Another endpoint may have it. Who may have it is the first one's word.
+        Ok(
+            error
+            @ (Error::RepoNotFound { .. } | Error::RevisionNotFound { .. } | Error::FileNotFound { .. }),
+        ) => Setback::Useless(error),
+        Ok(error) => Setback::Final(error),
+        Err(failure) => Setback::Failed(failure),
+    }
 }
 
 async fn bounded_body(url: &Url, mut response: Response, mut watchdog: Watchdog) -> Result<Vec<u8>, Failure> {

@@ -54,6 +54,13 @@ impl ServiceAccount {
     }
 }
 
+impl ServiceAccount {
+    /// The token as it is now, to keep it out of messages.
+    pub(crate) fn token(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join("token")).ok().map(|token| token.trim().to_owned())
+    }
+}
+
 /// A client of one namespace.
 pub(super) struct Api {
     client: net::Client,

@@ -31,6 +31,25 @@ impl Proxy {
         })
     }
 
+    /// A mirror: what is below this path there is at the root of this server.
+    pub(crate) fn below(path: &'static str, server: &str) -> Self {
+        let server = server.replace("http://", "");
+        Self::serving(move |mut client, log| {
+            let mut reader = BufReader::new(client.try_clone()?);
+            let head = read_head(&mut reader, log)?;
+            let Some((method, target)) = head.first().and_then(|line| line.split_once(' ')) else {
+                return Ok(());
+            };
+            let Some(target) = target.strip_prefix(path) else {
+                return client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            };
+            let to_server = TcpStream::connect(&server)?;
+            let headers: String = head[1..].iter().map(String::as_str).collect();
+            write!(&to_server, "{method} {target}{headers}Connection: close\r\n\r\n")?;
+            tunnel(reader, client, &to_server)
+        })
+    }
+
     fn serving(
         serve: impl Fn(&TcpStream, &Mutex<Vec<String>>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
