@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{ClientBuilder, Method, RequestBuilder, Response, Url};
+use url::Host;
 
 use super::{ExtraRoots, dns, roots, transport};
 use crate::error::{Error, Failure};
@@ -81,6 +82,20 @@ impl Client {
             response.extensions_mut().insert(Through(proxy.host()));
         }
         Ok(response)
+    }
+
+    /// How a request to `url` would get there, in words.
+    pub(crate) async fn way(&self, url: &Url) -> Result<String, String> {
+        if let Some(proxy) = self.proxies.of(url) {
+            return Ok(format!("through the proxy {} of {}", proxy.host(), proxy.variable()));
+        }
+        let name = match url.host() {
+            Some(Host::Domain(name)) => name,
+            _ => return Ok("directly".into()),
+        };
+        let addresses = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        Ok(format!("directly, to {}", addresses.join(", ")))
     }
 
     /// Host and port of `url`, and those of the proxy before it: either may be what is wrong.

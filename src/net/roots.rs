@@ -105,7 +105,8 @@ impl ServerCertVerifier for NamedServers {
         match self.usual.verify_server_cert(server, intermediates, name, ocsp, now) {
             // Found out after its time was found to be right, and before anything else.
             Err(why) if is_authority(&why) && self.named.iter().any(|named| named == server) => {
-                verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
+                verify_server_name(&ParsedCertificate::try_from(server)?, name)
+                    .or_else(|why| if has_common_name(server, name, &why) { Ok(()) } else { Err(why) })?;
                 Ok(ServerCertVerified::assertion())
             }
             result => result,
@@ -133,6 +134,23 @@ impl ServerCertVerifier for NamedServers {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.usual.supported_verify_schemes()
     }
+}
+
+/// Whether a certificate that names its server in no other way does so by its common name, as OpenSSL reads it. It
+/// is one that the user has named: nobody else had a say in its bytes.
+fn has_common_name(server: &CertificateDer<'_>, name: &ServerName<'_>, why: &rustls::Error) -> bool {
+    /// 2.5.4.3, as DER has it (X.520, 6.2.2).
+    const COMMON_NAME: [u8; 5] = [6, 3, 0x55, 4, 3];
+    let rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) = why
+    else {
+        return false;
+    };
+    let at = server.windows(COMMON_NAME.len()).position(|bytes| bytes == COMMON_NAME);
+    let text = at.and_then(|at| server.get(at + COMMON_NAME.len()..)).and_then(|value| {
+        // A type, a length, the text.
+        value.get(2..2 + usize::from(*value.get(1)?))
+    });
+    presented.is_empty() && text.is_some_and(|text| text.eq_ignore_ascii_case(name.to_str().as_bytes()))
 }
 
 /// Whether a server shows the certificate of an authority as its own.

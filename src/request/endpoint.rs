@@ -125,6 +125,11 @@ impl Endpoint {
         }
     }
 
+    /// Its URL, without user name and password.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Host and port, for messages.
     pub fn host(&self) -> String {
         host(&self.url)

@@ -173,10 +173,10 @@ fn a_private_authority_is_trusted_when_it_is_named() {
 
 #[test]
 fn a_certificate_that_is_wrong_ends_the_run_at_once() {
-    for (certificate, reason) in [
-        (Certificate::Expired, "Expired"),
-        (Certificate::WrongName, "NotValidForName"),
-        (Certificate::UnknownAuthority, "UnknownIssuer"),
+    for (certificate, reason, hint) in [
+        (Certificate::Expired, "Expired", "check the clock"),
+        (Certificate::WrongName, "NotValidForName", "the certificate is for another name"),
+        (Certificate::UnknownAuthority, "UnknownIssuer", "in SSL_CERT_FILE"),
     ] {
         let dir = TestDir::new();
         let hub = tls_hub(&dir, certificate, &model(1, 1));
@@ -188,9 +188,57 @@ fn a_certificate_that_is_wrong_ends_the_run_at_once() {
             "{}",
             run.stderr
         );
-        run.does_not_say("retry").at_once();
+        run.does_not_say("retry").says(hint).does_not_say("run again").at_once();
         assert!(hub.requests_to(Server::Hub).is_empty());
     }
+}
+
+#[test]
+fn a_server_with_the_certificate_of_an_authority_is_trusted_where_that_is_named() {
+    let model = model(1, 1);
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Authority, &model);
+    dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_FILE", hub.ca_file().expect("TLS")).run().succeeds();
+    dir.assert_done(FILE, &model);
+    let other = TestDir::new();
+    let run = other.fetch(&hub, [REPO, FILE]).run().exits(30);
+    run.says("hint: the server shows the certificate of an authority as its own").at_once();
+    // Another authority in that place is none of this server's.
+    let stranger = tls_hub(&other, Certificate::Authority, &model);
+    let run = other.fetch(&hub, [REPO, FILE]).env("SSL_CERT_FILE", stranger.ca_file().expect("TLS")).run();
+    run.exits(30).says("the certificate of an authority");
+}
+
+#[test]
+fn directories_of_authorities_are_a_list() {
+    let model = model(1, 1);
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Sound, &model);
+    let folder = hub.ca_file().expect("TLS").parent().expect("a folder").to_owned();
+    let absent = dir.path().join("absent");
+    let list = format!("{}:{}::{}", absent.display(), dir.path().join("home").display(), folder.display());
+    dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_DIR", list).run().succeeds();
+    dir.assert_done(FILE, &model);
+    dir.fetch(&hub, [REPO, FILE]).env("SSL_CERT_DIR", &absent).run().exits(22).says("SSL_CERT_DIR");
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_told_as_such() {
+    let hub = hub(&model(1, 1));
+    let dir = TestDir::new();
+    let endpoint = hub.endpoint().replace("http://", "https://");
+    dir.fetch(&hub, [REPO, FILE, "--endpoint", &endpoint, "--give-up-after", "1s"])
+        .run()
+        .exits(30)
+        .says("hint: what answers there may speak no TLS")
+        .at_once();
+    let proxy = Proxy::start();
+    dir.command(["fetch", REPO, FILE, "--endpoint", "https://hub.example", "--give-up-after", "1s"])
+        .env("HTTPS_PROXY", proxy.url().replace("http://", "https://"))
+        .run()
+        .exits(30)
+        .says("write http:// instead of https://")
+        .says("through the proxy");
 }
 
 #[test]

@@ -217,10 +217,10 @@ impl Hub {
     /// Gets one JSON body of bounded size, with its headers and where it was in the end.
     async fn page(
         &self,
-        url: &Url,
+        asked: &Url,
         subject: &refusal::Subject<'_>,
     ) -> Result<(Vec<u8>, HeaderMap, Url), Setback> {
-        let mut url = url.clone();
+        let mut url = asked.clone();
         let mut redirects = Redirects::of_facts();
         loop {
             let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
@@ -241,6 +241,11 @@ impl Hub {
             let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog))
                 .await
                 .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
+            // Whoever else has the answer has it as a Hub would: one edge of many may have led astray.
+            if !self.is_hub(&url, asked) && !is_json(&body) {
+                let why = format!("a redirect of an API call to {}, which has no JSON", host(&url));
+                return Err(net::misconfigured(asked, why).into());
+            }
             return Ok((body, headers, url));
         }
     }
@@ -277,6 +282,10 @@ impl Hub {
         }
         answer
     }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'[' | b'{'))
 }
 
 fn api_path(repo: &RepoId) -> String {
