@@ -449,8 +449,6 @@ impl Error {
                 });
                 format!("accept the conditions at {page}; {token}")
             }
-            Self::Unauthorised { answer, .. } if answer.advice().is_some() => answer.advice()?.into(),
-            Self::Unauthorised { token, .. } => token_hint(token),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
@@ -470,7 +468,10 @@ impl Error {
                 format!("{}; what has arrived is kept", last.advice()?)
             }
             Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
-            Self::Refused { answer, .. } if answer.advice().is_some() => answer.advice()?.into(),
+            Self::Refused { answer, .. } | Self::Unauthorised { answer, .. } if answer.advice().is_some() => {
+                answer.advice()?.into()
+            }
+            Self::Unauthorised { token, .. } => token_hint(token),
             Self::Refused { answer, .. } if matches!(**answer, Failure::Misconfigured { .. }) => {
                 "it is how that server, or a proxy before it, is set up; check --endpoint, HF_ENDPOINT and the proxy variables, or name another --endpoint".into()
             }

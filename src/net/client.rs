@@ -89,10 +89,7 @@ impl Client {
         if let Some(proxy) = self.proxies.of(url) {
             return Ok(format!("through the proxy {} of {}", proxy.host(), proxy.variable()));
         }
-        let name = match url.host() {
-            Some(Host::Domain(name)) => name,
-            _ => return Ok("directly".into()),
-        };
+        let Some(Host::Domain(name)) = url.host() else { return Ok("directly".into()) };
         let addresses = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         Ok(format!("directly, to {}", addresses.join(", ")))

@@ -160,7 +160,7 @@ pub struct TokenInTheClear {
     /// A token or a password.
     pub what: &'static str,
     /// Whom it is meant for.
-    pub endpoint: Endpoint,
+    pub endpoint: String,
     /// Who would read it on the way, in words; empty if anybody could.
     pub way: String,
 }
@@ -190,7 +190,7 @@ impl Endpoints {
         if !insecure_token {
             let exposed = |endpoint: &Endpoint, what| {
                 let way = endpoint.exposure(proxies)?;
-                Some(TokenInTheClear { what, endpoint: endpoint.clone(), way })
+                Some(TokenInTheClear { what, endpoint: endpoint.to_string(), way })
             };
             let tokens = token_for.iter().filter(|_| token.is_some()).map(|endpoint| (endpoint, "token"));
             let logins = list.iter().filter(|endpoint| endpoint.login.is_some());
