@@ -131,8 +131,15 @@ fn names_cannot_turn_the_text_around() {
     for progress in ["lines", "json"] {
         for command in ["plan", "fetch"] {
             let dir = TestDir::new();
-            let run = dir.job(command, &hub, [REPO, "--progress", progress]).run().succeeds();
-            for text in [&run.stdout, &run.stderr] {
+            let words = dir.path().join("last-words");
+            let run = dir
+                .job(command, &hub, [REPO, "--progress", progress])
+                .arg("--termination-message")
+                .arg(&words);
+            let run = run.run().succeeds();
+            let words = fs::read_to_string(words).expect("last words");
+            assert!(words.contains("model\\u202efugg.gguf"), "{words}");
+            for text in [&run.stdout, &run.stderr, &words] {
                 assert!(!text.contains('\u{202e}'), "{text:?}");
             }
             assert!(run.stdout.contains("model\\u202efugg.gguf"), "{}", run.stdout);
