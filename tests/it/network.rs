@@ -88,6 +88,14 @@ fn a_proxy_is_named_where_an_exchange_through_it_fails() {
     let busy = Proxy::answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     let place = busy.url().replace("http://", "");
     fetch(&place).says(&format!("through the proxy {place}")).says("503");
+    let portal = Proxy::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<html></html>",
+    );
+    let place = portal.url().replace("http://", "");
+    for selection in [FILE, "*.gguf"] {
+        let fetch = dir.fetch(&hub, [REPO, selection]).env("HTTP_PROXY", portal.url());
+        fetch.run().exits(30).says(&format!("through the proxy {place} does not answer like a Hub"));
+    }
     assert!(hub.requests().is_empty());
 }
 

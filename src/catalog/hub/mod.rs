@@ -145,7 +145,16 @@ impl Hub {
         let endpoints = self.endpoints.iter().cycle().skip(first).take(self.endpoints());
         let ask = |endpoint: &'a Endpoint| {
             self.reporter.report(&Event::Asking { what, host: &endpoint.host() });
-            attempt(endpoint)
+            let answer = attempt(endpoint);
+            async move {
+                answer.await.map_err(|setback| match setback {
+                    // It may be the proxy's page that is none of a Hub.
+                    Setback::Useless(Error::NotAHub { why, .. }) => {
+                        Setback::Useless(Error::NotAHub { host: self.http.peer(endpoint.url()), why })
+                    }
+                    setback => setback,
+                })
+            }
         };
         retry.among(endpoints, ask).await
     }
