@@ -156,8 +156,11 @@ fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     lines.filter(has_name).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 
-/// Those of `/etc/resolv.conf`; without any, the one on this machine (resolv.conf(5)).
+/// Those of `/etc/resolv.conf`; where it names none, the one on this machine (resolv.conf(5)).
 fn servers() -> Result<TokioResolver, String> {
+    if let Err(why) = std::fs::metadata("/etc/resolv.conf") {
+        return Err(format!("it is not in /etc/hosts, and /etc/resolv.conf cannot be read ({why})"));
+    }
     let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
         let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
         let config = ResolverConfig::from_parts(None, Vec::new(), vec![local]);
