@@ -274,7 +274,7 @@ pub(super) struct FreshnessArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Hub")]
 pub(super) struct HubArgs {
-    /// Base URL of the Hub or a mirror; the next is tried when one fails (repeatable)
+    /// Base URL of the Hub or a mirror; the next is tried when one fails or lacks what is wanted (repeatable)
     ///
     /// [default: HF_ENDPOINT, else a pasted URL's own host, else https://huggingface.co]
     #[arg(long, value_name = "URL", env = "MODELFETCH_ENDPOINT", value_delimiter = '\n', value_hint = ValueHint::Url)]

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::request::Proxies;
 
 /// Environment variables. Charts render unset values as empty strings, so an empty variable
 /// counts as absent everywhere.
@@ -47,6 +48,17 @@ impl Environment {
     /// The variable as a path.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.values.get(name).map(PathBuf::from)
+    }
+
+    /// The paths of a list with `:` in between, as OpenSSL reads one.
+    pub fn paths(&self, name: &str) -> Vec<PathBuf> {
+        let list = self.values.get(name).map(std::env::split_paths).into_iter().flatten();
+        list.filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
+    /// The proxies it names.
+    pub fn proxies(&self) -> Result<Proxies, Error> {
+        Ok(Proxies::read(|name| self.values.get(name).map(OsString::as_os_str))?)
     }
 
     /// Whether a variable of `huggingface_hub` is switched on (`constants.py`, `_is_true`).

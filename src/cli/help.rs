@@ -66,7 +66,7 @@ const fn variable(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// The standard variables that are honoured, with `huggingface_hub`'s meaning.
-pub const VARIABLES: [Variable; 16] = [
+pub const VARIABLES: [Variable; 17] = [
     variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
     variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
     variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
@@ -79,9 +79,10 @@ pub const VARIABLES: [Variable; 16] = [
     variable("HTTPS_PROXY", "proxy for https://; itself http://, https:// or socks5://"),
     variable("HTTP_PROXY", "proxy for http://"),
     variable("ALL_PROXY", "proxy for both"),
-    variable("NO_PROXY", "hosts that are reached without a proxy"),
+    variable("NO_PROXY", "hosts that are reached without a proxy, as curl reads it"),
+    variable("NETRC", "file with user names and passwords of mirrors; default ~/.netrc"),
     variable("SSL_CERT_FILE", "PEM file with certificate authorities beside the built-in ones"),
-    variable("SSL_CERT_DIR", "directory of such files"),
+    variable("SSL_CERT_DIR", "directories of such files, with `:` in between"),
     variable("NO_COLOR", "anything: no colour"),
 ];
 

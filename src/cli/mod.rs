@@ -1,5 +1,5 @@
 //! The command line: flags and environment become requests of the library. Nothing else in the
-//! program reads either, but for the proxy variables, which the HTTP stack reads itself.
+//! program reads either.
 //!
 //! Parsing (`args`) only parses; a second step (`request`, `token`, `output`) decides what flags
 //! and variables mean together. A flag beats its `MODELFETCH_*` variable, that beats the `HF_*`
@@ -9,6 +9,7 @@ mod args;
 mod environment;
 mod given;
 mod help;
+mod netrc;
 mod output;
 mod pages;
 pub mod reference;
@@ -20,6 +21,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 pub use args::{ColorMode, ProgressMode};
@@ -32,7 +35,7 @@ use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::net::ExtraRoots;
-use crate::request::Request;
+use crate::request::{Endpoint, Proxies, Proxy, Request};
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
 
@@ -63,8 +66,21 @@ pub struct Work {
     pub output: Output,
     /// Certificate authorities from the environment.
     pub roots: ExtraRoots,
+    /// Proxies from the environment.
+    pub proxies: Proxies,
     /// What the user should know before the work begins.
     pub notes: Vec<String>,
+    /// What must be shown nowhere.
+    pub secrets: Secrets,
+}
+
+/// Texts that cannot be printed by accident.
+pub struct Secrets(pub Vec<String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
 }
 
 /// A job for the library.
@@ -177,6 +193,13 @@ fn invocation(
 ) -> Result<Invocation, Error> {
     let given = Given(matches);
     let output = |args: OutputArgs| output::output(args, &given, environment, stderr);
+    let proxies = match command {
+        Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Verify(_) => {
+            environment.proxies()?
+        }
+        // The API server of its own cluster is never behind one.
+        Command::Cluster(_) | Command::Completions { .. } | Command::Man { .. } => Proxies::default(),
+    };
     let (job, output, note) = match command {
         Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
         Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
@@ -206,8 +229,39 @@ fn invocation(
             (Job::Verify(request), output, note)
         }
     };
-    let roots = ExtraRoots { file: environment.path("SSL_CERT_FILE"), dir: environment.path("SSL_CERT_DIR") };
-    Ok(Invocation::Work(Box::new(Work { job, output, roots, notes: note.into_iter().collect() })))
+    let roots =
+        ExtraRoots { file: environment.path("SSL_CERT_FILE"), dirs: environment.paths("SSL_CERT_DIR") };
+    let secrets = secrets(&job, environment, &proxies);
+    let notes = note.into_iter().collect();
+    Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes, secrets })))
+}
+
+/// Everything that a server might repeat and nobody is to read.
+fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
+    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LB_IP"].into_iter();
+    let mut secrets: Vec<String> =
+        variables.filter_map(|name| environment.text(name)).map(|text| text.trim().to_owned()).collect();
+    let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
+    let endpoints = match job {
+        Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),
+        Job::Verify(request) => Some(&request.endpoints),
+        Job::Cluster(task, account) => {
+            if let Task::PatchService(request) = task {
+                secrets.extend(request.addresses.split(',').map(|address| address.trim().to_owned()));
+            }
+            secrets.extend(account.token());
+            None
+        }
+    };
+    if let Some(endpoints) = endpoints {
+        secrets.extend(endpoints.token().map(|token| token.expose().to_owned()));
+        logins.extend(endpoints.iter().filter_map(Endpoint::login).cloned());
+    }
+    for login in logins {
+        secrets.push(BASE64_STANDARD.encode(format!("{}:{}", login.user(), login.expose())));
+        secrets.push(login.expose().to_owned());
+    }
+    Secrets(secrets)
 }
 
 fn cluster_task(command: ClusterCommand, environment: &Environment) -> (Task, OutputArgs) {

@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 
-use super::Environment;
 use super::args::HubArgs;
+use super::{Environment, netrc};
 use crate::error::Error;
 use crate::request::{Endpoint, Endpoints, Token, TokenSource};
 
@@ -13,6 +13,7 @@ pub(super) fn endpoints(
     pasted: Option<&str>,
     environment: &Environment,
 ) -> Result<(Endpoints, Option<String>), Error> {
+    let proxies = environment.proxies()?;
     let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
     let token_for = parse(&hub.token_endpoint)?;
     let token = find(hub, environment)?;
@@ -26,6 +27,7 @@ pub(super) fn endpoints(
         }
         (None, None) => vec![Endpoint::parse(Endpoint::DEFAULT)?],
     };
+    let list = with_logins(list, token.is_some() && !only_pasted, &token_for, environment)?;
     // A pasted URL names any host at all; a token is not given to one by accident.
     if let Some(token) = token.as_ref().filter(|_| only_pasted && token_for.is_empty()) {
         let note = format!(
@@ -33,9 +35,40 @@ pub(super) fn endpoints(
             token.source(),
             list[0],
         );
-        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token)?, Some(note)));
+        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token, &proxies)?, Some(note)));
     }
-    Ok((Endpoints::new(list, token, token_for, hub.insecure_token)?, None))
+    Ok((Endpoints::new(list, token, token_for, hub.insecure_token, &proxies)?, None))
+}
+
+/// The endpoints with what `.netrc` has for them: mirrors alone, and those alone that get no token.
+fn with_logins(
+    list: Vec<Endpoint>,
+    has_token: bool,
+    token_for: &[Endpoint],
+    environment: &Environment,
+) -> Result<Vec<Endpoint>, Error> {
+    let (path, is_named) = match (environment.path("NETRC"), environment.path("HOME")) {
+        (Some(path), _) => (path, true),
+        (None, Some(home)) => (home.join(".netrc"), false),
+        (None, None) => return Ok(list),
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(why) if is_named => {
+            return Err(Error::invalid("NETRC", &path.to_string_lossy(), why.to_string()));
+        }
+        Err(_) => return Ok(list),
+    };
+    let gets_token = |index: usize, endpoint: &Endpoint| {
+        has_token && if token_for.is_empty() { index == 0 } else { token_for.contains(endpoint) }
+    };
+    let logged_in = list.into_iter().enumerate().map(|(index, endpoint)| {
+        if endpoint.is_hub() || gets_token(index, &endpoint) {
+            return endpoint;
+        }
+        endpoint.or_login(|host| netrc::login(&text, host))
+    });
+    Ok(logged_in.collect())
 }
 
 /// `--token-file`; else, unless implicit tokens are switched off, the variables and the file that

@@ -53,6 +53,7 @@ fn tell_gaps(resolution: &Resolution, context: &Context) {
 impl Context {
     /// A client of these Hubs.
     pub fn hub(&self, endpoints: &Endpoints, limits: &Limits) -> Hub {
+        endpoints.hosts().for_each(|name| self.http.mean(name));
         let (http, reporter) = (self.http.clone(), Arc::clone(&self.reporter));
         Hub::new(http, endpoints.clone(), limits, self.stop.deadline(), reporter)
     }

@@ -13,6 +13,7 @@ use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
 use crate::error::{Error, Failure};
 use crate::plan::{Plan, WantedFile};
+use crate::report::Event;
 use crate::request::{Limits, NetworkUse, Request};
 use crate::retry::{Budget, Retry, Setback};
 use crate::source::{self, Provenance, Source, Trouble};
@@ -73,8 +74,30 @@ async fn smoke_unstopped(
     let hub = Arc::new(context.hub(&request.endpoints, &limits));
     let mut checks = Checks { passed, list: Vec::new() };
 
+    for endpoint in request.endpoints.iter() {
+        // What leads nowhere is told by the questions below, unless another endpoint answers them.
+        match context.http.way(endpoint.url()).await {
+            Ok(way) => checks.pass(format!("way to {}", endpoint.host()), way),
+            Err(why) => context.reporter.report(&Event::Warning(&format!("{}: {why}", endpoint.host()))),
+        }
+    }
     let resolution = catalog::resolve(&hub, request, None).await?;
     tell_gaps(&resolution, context);
+    let mut endpoints = request.endpoints.iter();
+    if let (Some(only), None) = (endpoints.next(), endpoints.next()) {
+        if only.url().scheme() == "https" {
+            checks.pass(
+                format!("certificate of {}", only.host()),
+                "it is of an authority that is trusted".into(),
+            );
+        }
+        let given = match (only.login(), request.endpoints.token_for(only.url())) {
+            (Some(_), _) => "answers like a Hub, to a user name and password".into(),
+            (None, Some(token)) => format!("answers like a Hub, to the token from {}", token.source()),
+            (None, None) => "answers like a Hub, to anybody".into(),
+        };
+        checks.pass(only.to_string(), given);
+    }
     let commit = resolution.commit_or_revision();
     let bytes = resolution.files.iter().map(WantedFile::size).sum();
     let files = resolution.files.len();

@@ -33,6 +33,8 @@ pub enum Failure {
         host: String,
         /// Asking again would fail in the same way: a certificate that will not become valid.
         is_permanent: bool,
+        /// What to do about it, where that is known.
+        advice: Option<&'static str>,
         /// The HTTP stack's error, without the URL.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
@@ -71,6 +73,12 @@ pub enum Failure {
     },
 }
 
+/// The code of a 401 that asks for a user name and a password (RFC 7617), which no Hub does but a mirror may.
+pub(crate) const WANTS_LOGIN: &str = "WWW-Authenticate: Basic";
+
+/// What helps against a proxy that lets nobody in.
+pub(crate) const PROXY_LOGIN: &str = "the proxy wants a user name and password, or other ones: write http://USER:PASSWORD@HOST:PORT into the proxy variable, with special characters as %5E for ^";
+
 impl Failure {
     /// Whether the same request may work later (the set of `huggingface_hub` `utils/_http.py`, and every
     /// failure below HTTP but a permanent one).
@@ -88,6 +96,18 @@ impl Failure {
     pub fn is_worth_another_try(&self, failures_before: u32) -> bool {
         let may_be_one_edge = matches!(self, Self::Misconfigured { .. }) && failures_before < SETUP_REASKED;
         may_be_one_edge || self.is_transient()
+    }
+
+    /// What to do about it, where more is known than that it failed.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Transport { advice, .. } => *advice,
+            Self::Status { status: 407, .. } => Some(PROXY_LOGIN),
+            Self::Status { code: Some(code), .. } if code == WANTS_LOGIN => Some(
+                "the server wants a user name and password (WWW-Authenticate: Basic): write https://USER:PASSWORD@HOST as the endpoint, or a line for the host into ~/.netrc",
+            ),
+            _ => None,
+        }
     }
 
     /// The pause the server asked for.
@@ -126,7 +146,12 @@ mod tests {
     }
 
     fn transport(is_permanent: bool) -> Failure {
-        Failure::Transport { host: host(), is_permanent, cause: "no".into() }
+        Failure::Transport {
+            host: host(),
+            is_permanent,
+            advice: Some("name its authority in SSL_CERT_FILE"),
+            cause: "no".into(),
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::words::{Bytes, Invalid, Span};
 
 pub use exits::{Advice, EXITS, Exit};
 pub use failure::Failure;
+pub(crate) use failure::{PROXY_LOGIN, WANTS_LOGIN};
 
 /// An error with its exit number and hint.
 #[derive(Debug, thiserror::Error)]
@@ -474,7 +475,7 @@ impl Error {
             Self::Invalid(_) | Self::Interrupted { .. } => return None,
             Self::BadToken(_) => "write the token alone, on one line".into(),
             Self::TokenInTheClear(_) => {
-                "use https, or pass --insecure-token if nobody can listen on the way; HF_HUB_DISABLE_IMPLICIT_TOKEN=1 sends none".into()
+                "use https, name the host in NO_PROXY if a proxy is in between, or pass --insecure-token if nobody can listen on the way; HF_HUB_DISABLE_IMPLICIT_TOKEN=1 sends none".into()
             }
             Self::Gated { page, token, .. } => {
                 let token = token.as_ref().map_or("set HF_TOKEN to a token of that account".into(), |source| {
@@ -482,7 +483,6 @@ impl Error {
                 });
                 format!("accept the conditions at {page}; {token}")
             }
-            Self::Unauthorised { token, .. } => token_hint(token),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists; in an address, a `/` in its name is written %2F".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
@@ -501,12 +501,16 @@ impl Error {
             Self::Io { cause, .. } => return io_hint(cause),
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
             Self::Meddled { .. } => "let nothing else write there meanwhile, and run again: the file is looked at anew".into(),
+            Self::GaveUp { last, .. } if last.advice().is_some() => {
+                format!("{}; what has arrived is kept", last.advice()?)
+            }
             Self::GaveUp { .. } | Self::KeepsChanging { .. } | Self::Deadline { .. } => "what has arrived is kept; run again to continue".into(),
+            Self::Refused { answer, .. } | Self::Unauthorised { answer, .. } if answer.advice().is_some() => {
+                answer.advice()?.into()
+            }
+            Self::Unauthorised { token, .. } => token_hint(token),
             Self::Refused { answer, .. } if matches!(**answer, Failure::Misconfigured { .. }) => {
                 "it is how that server, or a proxy before it, is set up; check --endpoint, HF_ENDPOINT and the proxy variables, or name another --endpoint".into()
-            }
-            Self::Refused { answer, .. } if matches!(**answer, Failure::Transport { .. }) => {
-                "check --endpoint, HF_ENDPOINT and the clock; SSL_CERT_FILE names the authority of a private server or of a proxy that looks into TLS".into()
             }
             Self::Refused { .. } => "the server's own words are above; run again later, or try another --endpoint".into(),
             Self::NotAHub { .. } => "check --endpoint and HF_ENDPOINT, and whether a proxy or login page answers instead".into(),

@@ -1,75 +1,210 @@
-//! Name resolution without glibc: `/etc/resolv.conf` (with Kubernetes' `search` and `ndots`) and
-//! `/etc/hosts`, read by hickory. Nothing is asked of any server that is not configured there.
+//! Name resolution without glibc, and in its order: `/etc/hosts`, then the servers of `/etc/resolv.conf` (with
+//! Kubernetes' `search` and `ndots`), asked by hickory. Nothing is asked of any server that is not configured there.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::timeout;
 
-/// A name that nobody is sent to.
+use crate::request::{Place, is_localhost};
+
+/// Time for the servers to answer: less than a connection has for all of it, so that it is told what it waited for.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How much longer than the first family of addresses the other one may take (RFC 8305, 3).
+const SECOND_FAMILY: Duration = Duration::from_millis(50);
+
+/// Why a name leads nowhere.
 #[derive(Debug, thiserror::Error)]
-#[error("the name stands for an address of the local link, where clouds serve credentials")]
-pub(super) struct LinkLocal;
+pub(super) enum Trouble {
+    /// Nobody is sent there but who meant it.
+    #[error("the name {0} stands for an address of the local link, where clouds serve credentials")]
+    LinkLocal(String),
+    #[error("the name {name} cannot be resolved: {why}")]
+    Unknown { name: String, why: String },
+    #[error("the name {0} cannot be resolved: no server of /etc/resolv.conf answered within {secs} s", secs = PATIENCE.as_secs())]
+    Silent(String),
+}
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Reads the system's configuration when the first name is looked up.
+/// Reads the servers when the first name is looked up that is not in `/etc/hosts`.
 #[derive(Clone, Default)]
-pub(super) struct Resolver(Arc<OnceLock<TokioResolver>>);
+pub(super) struct Resolver(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    servers: OnceLock<TokioResolver>,
+    /// Names that the user gave, so that whatever they stand for is meant.
+    meant: Mutex<HashSet<String>>,
+}
+
+/// What one question brought: the name that has these addresses, after the search list.
+type Answer = Result<(DnsName, Vec<IpAddr>), String>;
+
+impl Resolver {
+    /// Takes a name as given by the user.
+    pub(super) fn mean(&self, name: &str) {
+        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
+    }
+
+    fn is_meant(&self, name: &str) -> bool {
+        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).contains(&name.to_ascii_lowercase())
+    }
+
+    /// All addresses of a name that it may be looked for at.
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Trouble> {
+        let hosts = std::fs::read("/etc/hosts").unwrap_or_default();
+        let mut addresses = in_hosts(&String::from_utf8_lossy(&hosts), name);
+        if addresses.is_empty() && is_localhost(name) {
+            addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        }
+        if addresses.is_empty() {
+            addresses = self.ask(name).await?;
+        }
+        if !self.is_meant(name) {
+            addresses.retain(|ip| Place::of_address(*ip) != Place::Link);
+            if addresses.is_empty() {
+                return Err(Trouble::LinkLocal(name.into()));
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// The addresses that the servers know; at least one.
+    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, Trouble> {
+        let unknown = |why: String| Trouble::Unknown { name: name.into(), why };
+        let servers = if let Some(servers) = self.0.servers.get() {
+            servers
+        } else {
+            let servers = servers().map_err(unknown)?;
+            self.0.servers.get_or_init(|| servers)
+        };
+        let question = |family| Box::pin(answer(servers, name, family));
+        let both = first_family(question(RecordType::A), question(RecordType::AAAA));
+        timeout(PATIENCE, both).await.map_err(|_| Trouble::Silent(name.into()))?.map_err(unknown)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let cell = Arc::clone(&self.0);
+        let resolver = self.clone();
         Box::pin(async move {
-            let resolver = if let Some(resolver) = cell.get() {
-                resolver
-            } else {
-                let resolver = system_resolver()?;
-                cell.get_or_init(|| resolver)
-            };
-            let found = resolver.lookup_ip(name.as_str()).await?;
-            let addresses: Vec<_> =
-                found.iter().filter(|ip| !is_link_local(*ip)).map(|ip| SocketAddr::new(ip, 0)).collect();
-            if addresses.is_empty() {
-                return Err(LinkLocal.into());
-            }
-            Ok(Box::new(addresses.into_iter()) as Addrs)
+            let addresses = resolver.addresses(name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }
 }
 
-/// No Hub is there, but what answers there (a cloud's metadata service) may hand out credentials.
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => ip.is_link_local(),
-            None => ip.is_unicast_link_local(),
-        },
+/// Of two questions for the addresses of one name, in parallel: the answer of the first one that knows some, and of
+/// the other one if it comes soon after. A server that does not answer one of them holds up nobody.
+async fn first_family(
+    v4: impl Future<Output = Answer> + Unpin,
+    v6: impl Future<Output = Answer> + Unpin,
+) -> Result<Vec<IpAddr>, String> {
+    let (first, other) = match select(v4, v6).await {
+        Either::Left((first, other)) => (first, Either::Left(other)),
+        Either::Right((first, other)) => (first, Either::Right(other)),
+    };
+    let (name, mut addresses) = match first {
+        Ok(first) => first,
+        Err(why) => return other.await.map(|(_, addresses)| addresses).map_err(|_| why),
+    };
+    // Another name of the search list is another host.
+    if let Ok(Ok((same, more))) = timeout(SECOND_FAMILY, other).await
+        && same == name
+    {
+        addresses.extend(more);
     }
+    Ok(addresses)
 }
 
-fn system_resolver() -> Result<TokioResolver, BoxError> {
-    let mut builder =
-        TokioResolver::builder_tokio().map_err(|why| format!("cannot use /etc/resolv.conf: {why}"))?;
-    // Both families at once; the HTTP stack tries them side by side.
-    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    Ok(builder.build()?)
+async fn answer(servers: &TokioResolver, name: &str, family: RecordType) -> Answer {
+    let found = servers.lookup(name, family).await.map_err(|why| {
+        use hickory_resolver::net::{DnsError, NetError};
+        match why {
+            NetError::Dns(DnsError::NoRecordsFound(_)) => {
+                "there is no such name, or it has no address".into()
+            }
+            why => why.to_string(),
+        }
+    })?;
+    let addresses: Vec<_> = found.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
+    if addresses.is_empty() {
+        return Err("it has no address".into());
+    }
+    Ok((found.query().name().clone(), addresses))
+}
+
+/// The addresses of a name in the text of `/etc/hosts` (hosts(5)).
+fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let has_name = |line: &&str| line.split_whitespace().skip(1).any(|word| word.eq_ignore_ascii_case(name));
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    lines.filter(has_name).filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// Those of `/etc/resolv.conf`; where it names none, the one on this machine (resolv.conf(5)).
+fn servers() -> Result<TokioResolver, String> {
+    if let Err(why) = std::fs::metadata("/etc/resolv.conf") {
+        return Err(format!("it is not in /etc/hosts, and /etc/resolv.conf cannot be read ({why})"));
+    }
+    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![local]);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    });
+    builder.options_mut().use_hosts_file = ResolveHosts::Never;
+    builder.build().map_err(|why| why.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
 
     #[test]
-    fn an_address_of_the_local_link_is_known_in_every_form() {
-        for link_local in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254"] {
-            assert!(is_link_local(link_local.parse().expect("an address")), "{link_local}");
-        }
-        for other in ["10.0.0.1", "127.0.0.1", "fd00::1", "::ffff:10.0.0.1"] {
-            assert!(!is_link_local(other.parse().expect("an address")), "{other}");
-        }
+    fn the_hosts_file_is_read_as_the_system_reads_it() {
+        let text = "127.0.0.1\tlocalhost\n# 10.0.0.9 hub.example\n10.0.0.1 other Hub.Example hub # hub2\n\
+                    2001:db8::1 hub.example.\n2001:db8::2\thub.example\nnonsense hub.example\n10.0.0.3\n";
+        let found = |name| in_hosts(text, name).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found("hub.example"), ["10.0.0.1", "2001:db8::2"]);
+        assert_eq!(found("HUB."), ["10.0.0.1"]);
+        assert!(found("hub2").is_empty() && found("example").is_empty() && found("10.0.0.3").is_empty());
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it is an answer")]
+    fn known(name: &str, ip: &str) -> Answer {
+        Ok((name.parse().expect("a name"), vec![ip.parse().expect("an address")]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_family_that_answers_is_used() {
+        let began = tokio::time::Instant::now();
+        let v4 = || ready(known("hub.", "10.0.0.1"));
+        let v6 = || ready(known("hub.", "2001:db8::1"));
+        assert_eq!(first_family(v4(), pending()).await.expect("an address").len(), 1);
+        assert_eq!(first_family(pending(), v6()).await.expect("an address").len(), 1);
+        assert_eq!(began.elapsed(), SECOND_FAMILY * 2);
+        assert_eq!(first_family(v4(), v6()).await.expect("addresses").len(), 2);
+        let no = || ready(Answer::Err("no".into()));
+        assert_eq!(first_family(no(), v6()).await.expect("an address").len(), 1);
+        assert_eq!(first_family(v4(), no()).await.expect("an address").len(), 1);
+        assert_eq!(first_family(no(), no()).await.expect_err("nothing"), "no");
+        let elsewhere = ready(known("hub.search.", "2001:db8::1"));
+        assert_eq!(first_family(v4(), elsewhere).await.expect("an address").len(), 1);
     }
 }

@@ -1,30 +1,31 @@
 //! The one place where an HTTP client is built, and what can go wrong with an exchange.
 
+mod client;
 mod dns;
 mod redact;
 mod redirect;
+mod remedy;
 mod roots;
 mod waiting;
 mod watchdog;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{ClientBuilder, Response, Url};
+use reqwest::{Response, Url};
 
-use crate::error::{Error, Failure};
-use crate::words::{chain, host};
+use crate::error::{Failure, WANTS_LOGIN};
+use crate::words::host;
+use remedy::Remedy;
 
+pub use client::{Client, client, private_client};
+pub(crate) use client::{peer, place};
 pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
-pub use reqwest::Client;
 pub use waiting::ordered_wait;
 pub use watchdog::Watchdog;
 
-/// Time for TCP and TLS to the server or proxy.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// As much of an error body as is read, and as is worth showing.
 const ERROR_BODY_MAX: usize = 4096;
 const ERROR_TEXT_MAX: usize = 600;
@@ -36,47 +37,14 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ExtraRoots {
     /// `SSL_CERT_FILE`: a PEM bundle.
     pub file: Option<PathBuf>,
-    /// `SSL_CERT_DIR`: a directory of PEM files.
-    pub dir: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: directories of PEM files.
+    pub dirs: Vec<PathBuf>,
 }
 
-/// Builds the client: HTTP/1.1, no redirects of its own (the origin of each hop decides about the
-/// token), no content decoding, proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
-pub fn client(extra: &ExtraRoots) -> Result<Client, Error> {
-    build(builder(roots::load(extra)?)?)
-}
-
-/// Builds a client that trusts one authority alone and uses no proxy: for a cluster's API server.
-pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
-    build(builder(roots::only(authority)?)?.no_proxy())
-}
-
-fn builder(roots: rustls::RootCertStore) -> Result<ClientBuilder, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|why| Error::Internal(format!("TLS setup: {why}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Client::builder()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(dns::Resolver::default())
-        .user_agent(concat!("modelfetch/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_keepalive(Duration::from_secs(30))
-        .http1_only())
-}
-
-fn build(builder: ClientBuilder) -> Result<Client, Error> {
-    builder.build().map_err(|why| Error::Internal(format!("HTTP client setup: {}", chain(&why))))
-}
-
-/// Of a request to `url` that brought no answer.
-pub(crate) fn transport(url: &Url, cause: reqwest::Error) -> Failure {
-    let is_permanent = causes(&cause).any(is_permanent);
-    Failure::Transport { host: host(url), is_permanent, cause: cause.without_url().into() }
+/// Of a request to `peer` that brought no answer, or of an answer that broke off.
+pub(crate) fn transport(peer: impl Into<String>, cause: reqwest::Error) -> Failure {
+    let Remedy { is_permanent, advice } = causes(&cause).find_map(Remedy::of).unwrap_or_default();
+    Failure::Transport { host: peer.into(), is_permanent, advice, cause: cause.without_url().into() }
 }
 
 /// Of an answer that is not what was asked for.
@@ -92,8 +60,11 @@ pub(crate) fn misconfigured(url: &Url, why: impl Into<String>) -> Failure {
 /// Of an answer with a bad status; reads a little of the body for the message.
 pub(crate) async fn bad_status(url: &Url, response: Response) -> Failure {
     let header = |name: &str| text_header(response.headers(), name).map(|text| redact::redact(&text));
-    let status = response.status();
-    let code = header("x-error-code");
+    let (host, status) = (peer(url, &response), response.status());
+    let wants_login = status.as_u16() == 401
+        && text_header(response.headers(), "www-authenticate")
+            .is_some_and(|scheme| scheme.to_ascii_lowercase().starts_with("basic"));
+    let code = header("x-error-code").or_else(|| wants_login.then(|| WANTS_LOGIN.to_owned()));
     let request_id = ["x-request-id", "x-amzn-trace-id", "x-amz-cf-id"].into_iter().find_map(header);
     let wait =
         matches!(status.as_u16(), 429 | 503).then(|| waiting::ordered_wait(response.headers())).flatten();
@@ -102,7 +73,7 @@ pub(crate) async fn bad_status(url: &Url, response: Response) -> Failure {
         None => excerpt(response).await,
     };
     Failure::Status {
-        host: host(url),
+        host,
         status: status.as_u16(),
         phrase: status.canonical_reason().unwrap_or("(no standard status)"),
         message,
@@ -118,13 +89,6 @@ pub(crate) fn authorization(token: &str) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     header.set_sensitive(true);
     Some(header)
-}
-
-/// Whether the same exchange would fail in the same way: a certificate does not become valid, and a name that
-/// stands for an address nobody may be sent to is set up that way.
-fn is_permanent(cause: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
-        || cause.downcast_ref::<dns::LinkLocal>().is_some()
 }
 
 /// An error and what it comes from.
@@ -175,7 +139,7 @@ async fn excerpt(mut response: Response) -> Option<String> {
 
 /// What the body of an error says in words, fit for a terminal and without secrets.
 pub fn error_words(body: &[u8]) -> String {
-    let words = json_words(body).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let words = json_words(body).unwrap_or_else(|| cut(&String::from_utf8_lossy(body), ERROR_BODY_MAX));
     redact::redact(&printable(&words))
 }
 
@@ -188,7 +152,16 @@ fn json_words(body: &[u8]) -> Option<String> {
 fn printable(text: &str) -> String {
     let words: Vec<_> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(ERROR_TEXT_MAX).collect()
+    cut(&words.join(" "), ERROR_TEXT_MAX)
+}
+
+/// The start of a text. Where it is cut there may be half a secret, which nobody could tell from other words.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() < most {
+        return text.to_owned();
+    }
+    let text = &text[..text.floor_char_boundary(most)];
+    text.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-._~+/=%".contains(c)).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -201,14 +174,17 @@ mod tests {
         let boxed = |cause: Box<dyn std::error::Error + Send + Sync>| std::io::Error::other(cause);
         let certificate = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let handshake = rustls::Error::HandshakeNotComplete;
+        let link = || dns::Trouble::LinkLocal("x".into());
         for (cause, permanent) in [
             (boxed(Box::new(certificate)), true),
-            (boxed(Box::new(dns::LinkLocal)), true),
-            (boxed(Box::new(boxed(Box::new(dns::LinkLocal)))), true),
+            (boxed(Box::new(link())), true),
+            (boxed(Box::new(boxed(Box::new(link())))), true),
+            (boxed(Box::new(dns::Trouble::Silent("x".into()))), false),
             (boxed(Box::new(handshake)), false),
             (std::io::ErrorKind::ConnectionReset.into(), false),
         ] {
-            assert_eq!(causes(&cause).any(is_permanent), permanent, "{cause}");
+            let remedy = causes(&cause).find_map(Remedy::of).unwrap_or_default();
+            assert_eq!(remedy.is_permanent, permanent, "{cause}");
         }
         for (failure, permanent) in [(wrong(&url, "half"), false), (misconfigured(&url, "a circle"), true)] {
             assert_eq!(failure.is_transient(), !permanent, "{failure}");

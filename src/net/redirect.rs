@@ -1,52 +1,70 @@
 //! Where an answer may send a client.
 
+use percent_encoding::{CONTROLS, percent_encode};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
-use url::Host;
 
 use super::{misconfigured, wrong};
 use crate::error::Failure;
+use crate::request::Place;
 use crate::words::host;
 
 /// Redirects followed for one question (`huggingface_hub` `utils/_http.py`).
 const REDIRECTS_MAX: usize = 20;
+/// And for a range of bytes: one to a CDN, one between its hosts, and some to spare.
+const BYTES_REDIRECTS_MAX: usize = 5;
 
 /// The way of one question from server to server: finite, and never in a circle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Redirects {
+    most: usize,
     /// Whose answer was a redirect.
     left: Vec<Url>,
 }
 
 impl Redirects {
-    /// Where the redirect that `from` answered leads.
-    pub(crate) fn follow(&mut self, from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
-        let mut target = redirect_target(from, headers)?;
+    /// Of a question about a file.
+    pub(crate) fn of_facts() -> Self {
+        Self { most: REDIRECTS_MAX, left: Vec::new() }
+    }
+
+    /// Of a request for bytes, of which there are many: who leads one of them on and on leads all of them.
+    pub(crate) fn of_bytes() -> Self {
+        Self { most: BYTES_REDIRECTS_MAX, left: Vec::new() }
+    }
+
+    /// Where the redirect that `from` answered leads. `at` is where whoever answered is, whatever its name.
+    pub(crate) fn follow(&mut self, from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
+        let mut target = target(from, at, headers)?;
         target.set_fragment(None);
         self.left.push(from.clone());
         if self.left.contains(&target) {
             return Err(misconfigured(from, format!("redirects in a circle, back to {}", host(&target))));
         }
-        if self.left.len() > REDIRECTS_MAX {
-            return Err(misconfigured(from, format!("more than {REDIRECTS_MAX} redirects")));
+        if self.left.len() > self.most {
+            return Err(misconfigured(from, format!("more than {} redirects", self.most)));
         }
         Ok(target)
     }
 }
 
 /// Where a redirect leads. Only http(s), never from encrypted to plain, and never from
-/// another host to this machine or its link (where clouds serve credentials): whatever answers
+/// another machine to this one or to its link (where clouds serve credentials): whatever answers
 /// there was not meant. Private networks are fine: a company's mirror is in one.
 ///
 /// A redirect that leads to a place that is refused will do so the next time too; one that names no place at
 /// all is taken for a mishap.
 pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
+    target(from, Place::of(from), headers)
+}
+
+fn target(from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
     let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
-    let location = location.to_str().map_err(|_| wrong(from, "a redirect to something unreadable"))?;
+    let location = ascii(location.as_bytes());
     let refused = |why: String| misconfigured(from, why);
-    let target = from.join(location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
+    let target = from.join(&location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
-        (_, "https") | ("http", "http") if is_own(&target) && !is_own(from) => {
+        (_, "https") | ("http", "http") if is_suspicious(from, at, &target) => {
             Err(refused(format!("a redirect to {}", host(&target))))
         }
         (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
@@ -55,13 +73,19 @@ pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> 
     }
 }
 
-/// Whether a URL names this machine or an address of its link.
-fn is_own(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
+/// An address whose bytes beyond ASCII are encoded: they are in none (RFC 3986), but servers write them as the name of
+/// a file has them.
+fn ascii(location: &[u8]) -> String {
+    percent_encode(location, CONTROLS).to_string()
+}
+
+/// Whether only a mistake or malice leads there: from elsewhere to this machine, or to an address of the local link
+/// that is not the one that answered.
+fn is_suspicious(from: &Url, at: Place, target: &Url) -> bool {
+    match Place::of(target) {
+        Place::Elsewhere => false,
+        Place::Here => at != Place::Here,
+        Place::Link => from.host() != target.host(),
     }
 }
 
@@ -93,6 +117,10 @@ mod tests {
             ("https://[::1]/", "[::1]"),
             ("https://169.254.169.254/", "169.254.169.254"),
             ("https://x.localhost/", "x.localhost"),
+            ("https://localhost./", "localhost."),
+            ("https://[::ffff:127.0.0.1]/", "[::ffff:7f00:1]"),
+            ("https://[::ffff:169.254.169.254]/", "[::ffff:a9fe:a9fe]"),
+            ("https://2130706433/", "127.0.0.1"),
             ("file:///etc/passwd", "a file: URL"),
             ("ftp://a/b", "a ftp: URL"),
             ("data:,x", "a data: URL"),
@@ -106,33 +134,58 @@ mod tests {
     }
 
     #[test]
+    fn the_local_link_is_left_to_whom_the_user_named() {
+        let target = |from: &str, location: &str| redirect_target(&url(from), &to(location)).is_ok();
+        assert!(target("http://169.254.1.2:8080/a", "/b"));
+        assert!(target("http://169.254.1.2:8080/a", "http://169.254.1.2:8081/b"));
+        assert!(!target("http://169.254.1.2:8080/a", "http://169.254.169.254/b"));
+        assert!(!target("http://127.0.0.1:8080/a", "http://169.254.169.254/b"));
+        assert!(!target("http://169.254.1.2:8080/a", "http://127.0.0.1/b"));
+    }
+
+    #[test]
     fn a_redirect_that_names_no_place_may_be_a_mishap() {
-        let latin1 = reqwest::header::HeaderValue::from_bytes(b"/\xe4").expect("a header");
-        for headers in [HeaderMap::new(), HeaderMap::from_iter([(LOCATION, latin1)])] {
-            assert!(redirect_target(&url("https://a/b"), &headers).expect_err("no place").is_transient());
+        let nowhere = redirect_target(&url("https://a/b"), &HeaderMap::new());
+        assert!(nowhere.expect_err("no place").is_transient());
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_those_of_a_name() {
+        for (bytes, leads_to) in [
+            (&b"/\xe4.gguf"[..], "https://a/%E4.gguf"),
+            ("/ä b.gguf".as_bytes(), "https://a/%C3%A4%20b.gguf"),
+            (b"/a%20b", "https://a/a%20b"),
+        ] {
+            let location = reqwest::header::HeaderValue::from_bytes(bytes).expect("a header");
+            let headers = HeaderMap::from_iter([(LOCATION, location)]);
+            assert_eq!(redirect_target(&url("https://a/b"), &headers).ok(), Some(url(leads_to)));
         }
     }
 
     #[test]
     fn a_circle_is_seen_when_it_closes_and_a_long_way_ends() {
-        let mut circle = Redirects::default();
-        let second = circle.follow(&url("https://a/1"), &to("/2")).expect("a way");
-        let third = circle.follow(&second, &to("https://b/3")).expect("a way");
-        let failure = circle.follow(&third, &to("https://a/1#again")).expect_err("a circle");
+        let mut circle = Redirects::of_facts();
+        let second = circle.follow(&url("https://a/1"), Place::Elsewhere, &to("/2")).expect("a way");
+        let third = circle.follow(&second, Place::Elsewhere, &to("https://b/3")).expect("a way");
+        let failure =
+            circle.follow(&third, Place::Elsewhere, &to("https://a/1#again")).expect_err("a circle");
         assert!(failure.to_string().contains("redirects in a circle, back to a"), "{failure}");
         assert!(!failure.is_transient());
-        let itself = Redirects::default().follow(&url("https://a/1"), &to("/1")).expect_err("a circle");
+        let itself = Redirects::of_facts()
+            .follow(&url("https://a/1"), Place::Elsewhere, &to("/1"))
+            .expect_err("a circle");
         assert!(!itself.is_transient());
 
-        let mut way = Redirects::default();
+        let mut way = Redirects::of_facts();
         let mut place = url("https://a/0");
-        let end = (1..100).find_map(|step| match way.follow(&place, &to(&format!("/{step}"))) {
-            Ok(next) => {
-                place = next;
-                None
-            }
-            Err(failure) => Some((step, failure)),
-        });
+        let end =
+            (1..100).find_map(|step| match way.follow(&place, Place::Elsewhere, &to(&format!("/{step}"))) {
+                Ok(next) => {
+                    place = next;
+                    None
+                }
+                Err(failure) => Some((step, failure)),
+            });
         let (step, failure) = end.expect("an end");
         assert_eq!(step, REDIRECTS_MAX + 1);
         assert!(!failure.is_transient() && failure.to_string().contains("more than 20 redirects"));

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::error::Failure;
 use crate::net;
-use crate::words::host;
 
 /// Fewer bytes per second than this, over a stall timeout, count as none.
 const TRICKLE: u64 = 100;
@@ -29,8 +28,9 @@ impl Watchdog {
 
     /// The next chunk of the body; `None` at its end.
     pub async fn chunk(&mut self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, Failure> {
-        let next = async { response.chunk().await.map_err(|cause| net::transport(url, cause)) };
-        self.watch(&host(url), next).await
+        let peer = net::peer(url, response);
+        let next = async { response.chunk().await.map_err(|cause| net::transport(&peer, cause)) };
+        self.watch(&peer, next).await
     }
 
     /// The same for bytes that come in another way, from `host`.

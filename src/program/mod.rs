@@ -23,7 +23,7 @@ use modelfetch::disk::{self, Durability};
 use modelfetch::error::Error;
 use modelfetch::plan::Plan;
 use modelfetch::report::{Event, Outcome, Reporter};
-use modelfetch::show::{Findings, Show, Summary, Tally, Writer, message, metrics, results};
+use modelfetch::show::{Findings, Show, Summary, Tally, Writer, message, metrics, results, secrets};
 use modelfetch::stop::{self, StopSender};
 use modelfetch::words::one_line;
 use modelfetch::{Context, net};
@@ -74,7 +74,8 @@ pub(crate) fn main() -> ExitCode {
 
 /// Does the work and returns the exit number.
 fn run(work: Work) -> u8 {
-    let Work { job, output, roots, notes } = work;
+    let Work { job, output, roots, proxies, notes, secrets } = work;
+    secrets::keep(secrets.0);
     if output.verbose {
         diagnose();
     }
@@ -87,7 +88,7 @@ fn run(work: Work) -> u8 {
     }
     let mut found = None;
     let standing = Arc::new(Standing::default());
-    let context = net::client(&roots).map(|http| {
+    let context = net::client(&roots, proxies).map(|http| {
         let deadline = job.deadline().and_then(|deadline| begin.checked_add(deadline));
         let (sender, stop) = stop::channel(deadline);
         (Context { http, reporter: tally.clone(), stop }, sender)

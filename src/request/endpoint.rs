@@ -1,11 +1,11 @@
 //! Hubs to ask: the Hub itself, or mirrors of it.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use percent_encoding::percent_decode_str;
+use url::Url;
 
-use super::Token;
+use super::{Place, Proxies, Token};
 use crate::words::{Invalid, host};
 
 /// The base URL of a Hub, without a slash at the end.
@@ -13,27 +13,78 @@ use crate::words::{Invalid, host};
 pub struct Endpoint {
     url: Url,
     base: String,
+    login: Option<Login>,
+}
+
+/// A user name and a password for one endpoint, which cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    password: String,
+}
+
+impl Login {
+    /// From their plain texts.
+    pub fn new(user: &str, password: &str) -> Self {
+        Self { user: user.to_owned(), password: password.to_owned() }
+    }
+
+    /// The user name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password, for the one request header it is meant for and for keeping it out of messages.
+    pub(crate) fn expose(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(not shown)")
+    }
 }
 
 impl Endpoint {
     /// The public Hub.
     pub const DEFAULT: &str = "https://huggingface.co";
 
-    /// Reads an `http://` or `https://` URL, which may carry a path but no query.
+    /// Reads an `http://` or `https://` URL, which may carry a path, a user name and a password, but no query.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid::new("endpoint", &without_userinfo(text), why);
-        let url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
+        let invalid = |why: &str| Invalid::new("endpoint", text, why);
+        let mut url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(invalid("expected https://HOST or http://HOST"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("a user name or password in the URL would end up in logs; use HF_TOKEN"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment is not allowed"));
         }
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = (plain(url.username()), url.password().map(plain));
+        let login = (!user.is_empty() || password.is_some())
+            .then(|| Login { user, password: password.unwrap_or_default() });
+        // Such a URL has a host, and so may have them or not.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { url, base })
+        Ok(Self { url, base, login })
+    }
+
+    /// The same with a login from elsewhere, if it has none of its own.
+    #[must_use]
+    pub fn or_login(mut self, login: impl FnOnce(&str) -> Option<Login>) -> Self {
+        self.login = self.login.or_else(|| login(self.url.host_str()?));
+        self
+    }
+
+    /// The user name and password that are sent there.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Whether it is the public Hub.
+    pub fn is_hub(&self) -> bool {
+        self.base == Self::DEFAULT
     }
 
     /// `{endpoint}/{path}`.
@@ -46,14 +97,53 @@ impl Endpoint {
         self.url.origin() == url.origin()
     }
 
+    /// The same place below this endpoint's path, where `url` is one that a Hub names from its own root.
+    pub fn below(&self, mut url: Url) -> Url {
+        let prefix = self.url.path().trim_end_matches('/');
+        let is_of_hub = url.path().starts_with("/api/") || url.path().contains("/resolve/");
+        let is_below = url.path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        if self.has_origin_of(&url) && is_of_hub && !is_below {
+            url.set_path(&format!("{prefix}{}", url.path()));
+        }
+        url
+    }
+
+    /// The repository that a place of this Hub is in: what stands before `/resolve/`, or behind `/api/KIND/`.
+    pub fn repository_in(&self, url: &Url) -> Option<String> {
+        let path = url.path().strip_prefix(self.url.path().trim_end_matches('/'))?;
+        match path.strip_prefix("/api/") {
+            Some(rest) => {
+                let mut parts = rest.split('/');
+                let kind = match parts.next()? {
+                    "models" => String::new(),
+                    kind @ ("datasets" | "spaces") => format!("{kind}/"),
+                    _ => return None,
+                };
+                Some(format!("{kind}{}/{}", parts.next()?, parts.next()?))
+            }
+            None => Some(path.split_once("/resolve/")?.0.trim_start_matches('/').to_owned()),
+        }
+    }
+
+    /// Its URL, without user name and password.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Host and port, for messages.
     pub fn host(&self) -> String {
         host(&self.url)
     }
 
-    /// Whether a token may travel there unencrypted without being overheard.
-    fn is_private_channel(&self) -> bool {
-        self.url.scheme() == "https" || is_loopback(&self.url)
+    /// Who could overhear a token that travels there, in words. A proxy reads plain http, and may send it anywhere.
+    fn exposure(&self, proxies: &Proxies) -> Option<String> {
+        if self.url.scheme() == "https" {
+            return None;
+        }
+        match proxies.of(&self.url) {
+            Some(proxy) => Some(format!(" through the proxy {} of {}", proxy.host(), proxy.variable())),
+            None => (Place::of(&self.url) != Place::Here).then(String::new),
+        }
     }
 }
 
@@ -63,26 +153,17 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
-    }
-}
-
-fn without_userinfo(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => text.to_owned(),
-    }
-}
-
-/// The token would travel unencrypted to another machine.
+/// The token would travel unencrypted to another machine, or to a proxy.
 #[derive(Debug, thiserror::Error)]
-#[error("refusing to send a token to {0} over plain http")]
-pub struct TokenInTheClear(pub Endpoint);
+#[error("refusing to send a {what} to {endpoint} over plain http{way}")]
+pub struct TokenInTheClear {
+    /// A token or a password.
+    pub what: &'static str,
+    /// Whom it is meant for.
+    pub endpoint: String,
+    /// Who would read it on the way, in words; empty if anybody could.
+    pub way: String,
+}
 
 /// The Hubs of a request, tried in order, and the token with the endpoints it is meant for.
 #[derive(Debug, Clone)]
@@ -95,21 +176,26 @@ pub struct Endpoints {
 impl Endpoints {
     /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in
     /// `huggingface_hub`, unless `token_for` names others: then only they do. A token over plain http to another
-    /// machine is refused unless `insecure_token` says that this is wanted.
+    /// machine, or through any proxy, is refused unless `insecure_token` says that this is wanted.
     pub fn new(
         list: Vec<Endpoint>,
         token: Option<Token>,
         token_for: Vec<Endpoint>,
         insecure_token: bool,
+        proxies: &Proxies,
     ) -> Result<Self, TokenInTheClear> {
         let hub = || Endpoint::parse(Endpoint::DEFAULT).expect("the Hub's URL is one");
         let list = if list.is_empty() { vec![hub()] } else { list };
         let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
-        if token.is_some()
-            && !insecure_token
-            && let Some(exposed) = token_for.iter().find(|endpoint| !endpoint.is_private_channel())
-        {
-            return Err(TokenInTheClear(exposed.clone()));
+        if !insecure_token {
+            let exposed = |endpoint: &Endpoint, what| {
+                let way = endpoint.exposure(proxies)?;
+                Some(TokenInTheClear { what, endpoint: endpoint.to_string(), way })
+            };
+            let tokens = token_for.iter().filter(|_| token.is_some()).map(|endpoint| (endpoint, "token"));
+            let logins = list.iter().filter(|endpoint| endpoint.login.is_some());
+            let mut all = tokens.chain(logins.map(|endpoint| (endpoint, "password")));
+            all.find_map(|(endpoint, what)| exposed(endpoint, what)).map_or(Ok(()), Err)?;
         }
         Ok(Self { list, token, token_for })
     }
@@ -119,9 +205,20 @@ impl Endpoints {
         self.list.iter()
     }
 
+    /// The names of all hosts that were named, without ports.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().chain(&self.token_for).filter_map(|endpoint| endpoint.url.host_str())
+    }
+
     /// The token, if `url` belongs to an endpoint it is meant for.
     pub fn token_for(&self, url: &Url) -> Option<&Token> {
         self.token.as_ref().filter(|_| self.token_for.iter().any(|endpoint| endpoint.has_origin_of(url)))
+    }
+
+    /// The user name and password for the endpoint that `url` belongs to. They stand in for the token there: a request
+    /// has one of them.
+    pub fn login_for(&self, url: &Url) -> Option<&Login> {
+        self.list.iter().find(|endpoint| endpoint.has_origin_of(url))?.login.as_ref()
     }
 
     /// The token, whoever it is for: messages about missing rights say where it came from.

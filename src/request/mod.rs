@@ -3,6 +3,8 @@
 
 mod endpoint;
 mod pins;
+mod place;
+mod proxy;
 mod quant;
 mod reference;
 mod repo;
@@ -13,8 +15,10 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use endpoint::{Endpoint, Endpoints, TokenInTheClear};
+pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
 pub use pins::Pins;
+pub use place::{Place, is_localhost};
+pub use proxy::{Proxies, Proxy};
 pub use quant::{Quant, quants};
 pub use reference::RepoRef;
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, Revision};

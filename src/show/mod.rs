@@ -10,6 +10,7 @@ pub mod metrics;
 mod rate;
 pub mod results;
 mod screen;
+pub mod secrets;
 mod sentence;
 mod summary;
 mod tally;

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use super::secrets;
 use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
@@ -72,7 +73,7 @@ pub fn verified(file: &Checked) -> String {
 
 /// One check that passed.
 pub fn checked(check: &Check) -> String {
-    format!("ok  {}: {}\n", check.name, one_line(&check.seen))
+    format!("ok  {}: {}\n", check.name, secrets::fit(&one_line(&check.seen)))
 }
 
 /// The end of a smoke test.

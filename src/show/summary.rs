@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Totals;
+use super::{Totals, secrets};
 use crate::command::smoke::SmokeOutcome;
 use crate::command::verify::Checked;
 use crate::error::Error;
@@ -102,8 +102,8 @@ impl<'a> Summary<'a> {
             outcome: if error.is_none() { "ok" } else { "error" },
             exit: error.map_or(0, Error::exit_number),
             reason: error.map(|error| error.exit().reason),
-            error: error.map(|error| chain(error)),
-            hint: error.and_then(Error::hint),
+            error: error.map(|error| secrets::fit(&chain(error)).into_owned()),
+            hint: error.and_then(Error::hint).map(|hint| secrets::fit(&hint).into_owned()),
             bytes_total: totals.bytes_total,
             bytes_fetched: totals.bytes_fetched,
             retries: totals.retries,
@@ -120,7 +120,7 @@ impl<'a> Summary<'a> {
     /// Of a command line that could not be read; `text` says why.
     pub fn of_bad_usage(text: &str) -> Self {
         let nothing = Self::new("", None, None, Totals::default(), 0.0);
-        let error = Some(text.trim().to_owned());
+        let error = Some(secrets::fit(text.trim()).into_owned());
         Self { exit: 2, outcome: "error", reason: Some("usage"), error, ..nothing }
     }
 }

@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Summary;
+use crate::words::escape_bidi;
 
 /// What Kubernetes keeps of a termination message.
 pub const MESSAGE_MAX: usize = 4096;
@@ -85,11 +86,13 @@ fn short_json(summary: &Summary<'_>) -> Option<String> {
     }
     let mut json = Short(Vec::new());
     serde_json::to_writer(&mut json, summary).ok()?;
-    String::from_utf8(json.0).ok()
+    let json = String::from_utf8(json.0).ok()?;
+    Some(escape_bidi(&json).into_owned()).filter(|json| json.len() <= MESSAGE_MAX)
 }
 
 fn to_json(summary: &Summary<'_>) -> String {
-    serde_json::to_string(summary).expect("every field has a JSON form")
+    let json = serde_json::to_string(summary).expect("every field has a JSON form");
+    escape_bidi(&json).into_owned()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::screen::{Row, Screen, Size, size_of};
+use super::secrets;
 use crate::report::Event;
 
 /// With more than these bytes waiting, progress is dropped.
@@ -208,7 +209,8 @@ impl Queue {
 
 impl Sink {
     fn write(&mut self, text: &str, rows: &[Row]) {
-        let frame = self.screen.frame(text, rows);
+        let frame = self.screen.frame(&secrets::fit(text), rows);
+        let frame = secrets::fit(&frame);
         let mut bytes = frame.as_bytes();
         while !bytes.is_empty() {
             match self.stream.write(bytes) {

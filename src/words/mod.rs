@@ -4,6 +4,9 @@ mod from_text;
 mod invalid;
 mod units;
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use url::Url;
 
 pub(crate) use from_text::FromText;
@@ -33,17 +36,37 @@ pub fn free_space(bytes: Option<u64>) -> String {
     bytes.map_or("free space unknown".into(), |bytes| format!("{} free", Bytes(bytes)))
 }
 
+/// A text whose orders to show what follows in another direction are written out, as JSON escapes them: names of
+/// files may hold such characters, and must not look like other names.
+pub fn escape_bidi(text: &str) -> Cow<'_, str> {
+    if !text.contains(reorders) {
+        return text.into();
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if reorders(c) {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
 /// Only what [`is_printable`]: text from servers ends up in messages.
 pub fn one_line(text: &str) -> String {
+    let text = escape_bidi(text);
     let parts = text.split(|c: char| !is_printable(c)).map(str::trim).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(" ")
 }
 
 /// Neither a control character, a line break, nor an order to show what follows in another direction.
 pub fn is_printable(c: char) -> bool {
-    let reorders =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !reorders && !matches!(c, '\u{2028}' | '\u{2029}')
+    !c.is_control() && !reorders(c) && !matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// For JSON: a value as its text.

@@ -203,6 +203,24 @@ fn an_api_server_that_restarts_is_asked_again() {
     assert_eq!(hits.count(), 2);
 }
 
+/// [`Pod::run`] looks for the address and the token in all that is said.
+#[test]
+fn neither_address_nor_token_is_shown_whoever_repeats_it() {
+    for status in [200, 403, 404, 422, 500] {
+        let pod = Pod::new();
+        let words = format!("annotation {ADDRESS} by Token canary-pod-token is not welcome");
+        pod.answers("PATCH", SERVICE, refusal(status, &words));
+        if matches!(status, 404 | 500) {
+            // Those are waited for; the next answer ends it.
+            pod.server.clear_faults();
+            pod.answers("PATCH", SERVICE, refusal(422, &words));
+            pod.server.fault(Rule::hub().method("PATCH").then(Fault::Reply(refusal(status, &words))));
+        }
+        let output = pod.run("cluster patch-service --verbose");
+        assert!(said(&output).contains("llamacpp-app"), "{}", said(&output));
+    }
+}
+
 #[test]
 fn an_api_server_with_another_authority_gets_no_token() {
     let pod = Pod::new();

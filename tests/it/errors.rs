@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use modelfetch::content::{Computed, Digest, Sha256};
 use modelfetch::error::{Advice, EXITS, Error, Failure, Signal};
-use modelfetch::request::{BadToken, Endpoint, Gap, RepoId, RepoKind, TokenInTheClear, TokenSource};
+use modelfetch::request::{BadToken, Gap, RepoId, RepoKind, TokenInTheClear, TokenSource};
 
 /// The promised number of every variant. The match is exhaustive: a new variant does not compile
 /// before its number is written down here, and then the tests want an example of it.
@@ -73,7 +73,8 @@ fn examples() -> Vec<Error> {
         Error::Internal("impossible".into()),
         Error::invalid("glob", "[", "unclosed"),
         BadToken(TokenSource::Variable("HF_TOKEN")).into(),
-        TokenInTheClear(Endpoint::parse("http://mirror.example").expect("endpoint")).into(),
+        TokenInTheClear { what: "token", endpoint: "http://mirror.example".into(), way: String::new() }
+            .into(),
         Error::Gated { repo: repo(), page: "https://hub.example/o/n".into(), token: None, answer: answer() },
         Error::Unauthorised { host: host(), repo: repo(), token: token(), answer: answer() },
         Error::RepoNotFound { host: host(), repo: repo(), token: token() },

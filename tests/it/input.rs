@@ -77,7 +77,6 @@ fn a_malformed_pin_is_refused() {
 fn a_malformed_endpoint_or_number_is_refused() {
     refused(&[REPO, FILE, "--endpoint", "huggingface.co"], "endpoint");
     refused(&[REPO, FILE, "--endpoint", "ftp://hub.example"], "expected https://HOST or http://HOST");
-    refused(&[REPO, FILE, "--endpoint", "https://user:pass@hub.example"], "would end up in logs");
     refused(&[REPO, FILE, "--connections", "0"], "from 1 to 64");
     refused(&[REPO, FILE, "--connections", "65"], "from 1 to 64");
     refused(&[REPO, FILE, "--limit-rate", "fast"], "expected bytes per second");
@@ -89,10 +88,18 @@ fn a_malformed_endpoint_or_number_is_refused() {
 #[test]
 fn the_password_of_an_endpoint_is_not_repeated() {
     let dir = TestDir::new();
-    dir.command(["plan", REPO, FILE, "--endpoint", "https://user:s3cret@hub.example"])
-        .run()
-        .exits(2)
-        .does_not_say("s3cret");
+    dir.command([
+        "plan",
+        REPO,
+        FILE,
+        "--endpoint",
+        "https://user:s3cret@hub.example",
+        "--offline",
+        "--verbose",
+    ])
+    .run()
+    .exits(32)
+    .does_not_say("s3cret");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 
+use crate::support::proxy::Proxy;
 use crate::support::volume::Volume;
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
 
@@ -31,6 +32,31 @@ fn it_passes_with_a_few_megabytes_and_publishes_nothing() {
     dir.assert_absent(FILE);
     dir.assert_no_leftovers();
     dir.job("smoke", &hub, [REPO, FILE]).run().succeeds().prints("a fetch would work");
+}
+
+#[test]
+fn it_tells_the_way_to_the_hub_and_what_answers_there() {
+    let hub = hub(&model(1, 1));
+    let dir = TestDir::new();
+    let localhost = hub.endpoint().replace("127.0.0.1", "localhost");
+    let smoke = |endpoint: &str| dir.job("smoke", &hub, [REPO, FILE, "--endpoint", endpoint]);
+    smoke(&localhost)
+        .run()
+        .succeeds()
+        .prints("directly, to 127.0.0.1")
+        .prints("answers like a Hub, to anybody");
+    let proxy = Proxy::start();
+    let run = smoke(&hub.endpoint()).env("HTTP_PROXY", proxy.url()).run().succeeds();
+    run.prints(&format!("through the proxy {} of HTTP_PROXY", proxy.url().replace("http://", "")));
+    let other = TestDir::new();
+    let repo = Repo::model(REPO).lfs(FILE, model(1, 1));
+    let safe = built(FakeHub::builder().repo(repo).token("hf_any").tls(other.path().join("tls")));
+    let run = other.job("smoke", &safe, [REPO, FILE]).env("SSL_CERT_FILE", safe.ca_file().expect("TLS"));
+    run.env("HF_TOKEN", "hf_any")
+        .run()
+        .succeeds()
+        .prints("it is of an authority that is trusted")
+        .prints("to the token from HF_TOKEN");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_fetch_that_is_dropped_leaves_no_thread() {
     else {
         panic!("a command line that is understood")
     };
-    let Work { job: Job::Fetch(request), roots, .. } = *work else { panic!("a fetch") };
+    let Work { job: Job::Fetch(request), roots, proxies, .. } = *work else { panic!("a fetch") };
 
     let workers = 2;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +65,8 @@ fn a_fetch_that_is_dropped_leaves_no_thread() {
         .build()
         .expect("a runtime");
     let (_sender, stop) = stop::channel(None);
-    let context = Context { http: net::client(&roots).expect("a client"), reporter: Arc::new(Silent), stop };
+    let context =
+        Context { http: net::client(&roots, proxies).expect("a client"), reporter: Arc::new(Silent), stop };
     let bytes_move = async {
         while hub.bytes_sent(Server::Cdn) < 2 * MIB {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -56,6 +56,11 @@ impl Facts {
         }
     }
 
+    /// Whether nothing more need be asked about the file.
+    pub(super) fn tells_all(&self) -> bool {
+        self.commit.is_some() && self.linked_size.is_some()
+    }
+
     /// All of it together; the error says what is missing or wrong.
     pub(super) fn head(self, url: Url) -> Result<Head, String> {
         let commit = self.commit.ok_or("there is no X-Repo-Commit header")?;

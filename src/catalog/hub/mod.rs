@@ -5,11 +5,12 @@ mod pages;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, RANGE};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Method, Response, Url};
 use tracing::debug;
 
 use head::Facts;
@@ -18,7 +19,7 @@ pub use pages::next_page;
 
 use super::tree::{self, Listed};
 use crate::error::{Error, Failure};
-use crate::net::{self, Redirects, Watchdog, check_encoding};
+use crate::net::{self, Client, Redirects, Watchdog, check_encoding};
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -44,6 +45,7 @@ pub struct Hub {
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
+    told_of_name: AtomicBool,
 }
 
 impl Hub {
@@ -57,7 +59,8 @@ impl Hub {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let Limits { stall_timeout, give_up_after, .. } = *limits;
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter }
+        let told_of_name = AtomicBool::new(false);
+        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
     }
 
     /// Commit, digest, size and location of one file.
@@ -122,13 +125,13 @@ impl Hub {
         timeout: Duration,
     ) -> Result<Response, Failure> {
         let mut url = url.clone();
-        let mut redirects = Redirects::default();
+        let mut redirects = Redirects::of_bytes();
         loop {
             let response = self.send(Method::GET, &url, range, timeout).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            url = redirects.follow(&url, response.headers())?;
+            url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
         }
     }
 
@@ -149,7 +152,16 @@ impl Hub {
         let endpoints = self.endpoints.iter().cycle().skip(first).take(self.endpoints());
         let ask = |endpoint: &'a Endpoint| {
             self.reporter.report(&Event::Asking { what, host: &endpoint.host() });
-            attempt(endpoint)
+            let answer = attempt(endpoint);
+            async move {
+                answer.await.map_err(|setback| match setback {
+                    // It may be the proxy's page that is none of a Hub.
+                    Setback::Useless(Error::NotAHub { why, .. }) => {
+                        Setback::Useless(Error::NotAHub { host: self.http.peer(endpoint.url()), why })
+                    }
+                    setback => setback,
+                })
+            }
         };
         retry.among(endpoints, ask).await
     }
@@ -160,7 +172,7 @@ impl Hub {
         place: &str,
         subject: &refusal::Subject<'_>,
     ) -> Result<Commit, Setback> {
-        let (body, _) = self.page(&parse_url(&endpoint.join(place))?, subject, Excess::Cut).await?;
+        let (body, ..) = self.page(&parse_url(&endpoint.join(place))?, subject, Excess::Cut).await?;
         tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
     }
 
@@ -174,13 +186,16 @@ impl Hub {
     ) -> Result<Head, Setback> {
         let mut url = parse_url(&endpoint.join(place))?;
         let mut facts = Facts::default();
-        let mut redirects = Redirects::default();
+        let mut redirects = Redirects::of_facts();
         loop {
             let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers(), false);
-                let target = redirects.follow(&url, response.headers())?;
-                if !self.is_hub(&target, &url) {
+                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                let target = self.renamed(endpoint, target, subject);
+                // The first other host is that of the bytes, unless it still has to tell what they are: then a
+                // mirror has led to the Hub, or to itself by another name.
+                if !self.is_hub(&target, &url) && facts.tells_all() {
                     return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
                 }
                 url = target;
@@ -193,31 +208,45 @@ impl Hub {
         }
     }
 
+    /// Where a redirect of a Hub leads below `endpoint`: a mirror below a path passes on what the Hub wrote, which
+    /// knows nothing of that path. Tells of a repository that has another name now.
+    fn renamed(&self, endpoint: &Endpoint, target: Url, subject: &refusal::Subject<'_>) -> Url {
+        let target = endpoint.below(target);
+        let asked = subject.repo.url_path();
+        if let Some(name) = endpoint.repository_in(&target).filter(|name| *name != asked)
+            && !self.told_of_name.swap(true, Ordering::Relaxed)
+        {
+            let text = format!(
+                "`{asked}` is called `{name}` now; name it so, because the old name may be given away"
+            );
+            self.reporter.report(&Event::Warning(&text));
+        }
+        target
+    }
+
     fn is_hub(&self, target: &Url, from: &Url) -> bool {
         target.origin() == from.origin()
             || self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(target))
             || HUB_ORIGINS.contains(&target.origin().ascii_serialization().as_str())
     }
 
-    /// Gets one JSON body of bounded size.
+    /// Gets one JSON body of bounded size, with its headers and where it was in the end.
     async fn page(
         &self,
-        url: &Url,
+        asked: &Url,
         subject: &refusal::Subject<'_>,
         excess: Excess,
-    ) -> Result<(Vec<u8>, HeaderMap), Setback> {
-        let mut url = url.clone();
-        let mut redirects = Redirects::default();
+    ) -> Result<(Vec<u8>, HeaderMap, Url), Setback> {
+        let mut url = asked.clone();
+        let mut redirects = Redirects::of_facts();
         loop {
             let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
             if response.status().is_redirection() {
-                // A renamed repository; JSON is never on another origin.
-                let target = redirects.follow(&url, response.headers())?;
-                if !self.is_hub(&target, &url) {
-                    let why = format!("a redirect of an API call to another host, {}", host(&target));
-                    return Err(net::misconfigured(&url, why).into());
+                // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
+                url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.has_origin_of(&url)) {
+                    url = self.renamed(endpoint, url, subject);
                 }
-                url = target;
                 continue;
             }
             if !response.status().is_success() {
@@ -229,7 +258,12 @@ impl Hub {
             let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog, excess))
                 .await
                 .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
-            return Ok((body, headers));
+            // Whoever else has the answer has it as a Hub would: one edge of many may have led astray.
+            if !self.is_hub(&url, asked) && !is_json(&body) {
+                let why = format!("a redirect of an API call to {}, which has no JSON", host(&url));
+                return Err(net::misconfigured(asked, why).into());
+            }
+            return Ok((body, headers, url));
         }
     }
 
@@ -242,8 +276,10 @@ impl Hub {
         range: Option<(u64, u64)>,
         timeout: Duration,
     ) -> Result<Response, Failure> {
-        let mut request = self.http.request(method, url.clone()).header(ACCEPT_ENCODING, "identity");
-        if let Some(token) = self.endpoints.token_for(url) {
+        let mut request = self.http.request(method, url).header(ACCEPT_ENCODING, "identity");
+        if let Some(login) = self.endpoints.login_for(url) {
+            request = request.basic_auth(login.user(), Some(login.expose()));
+        } else if let Some(token) = self.endpoints.token_for(url) {
             let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
             request = request.header(AUTHORIZATION, header);
         }
@@ -251,9 +287,9 @@ impl Hub {
             request = request.header(RANGE, format!("bytes={first}-{last}"));
         }
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(timeout, request.send()).await {
-            Ok(answer) => answer.map_err(|cause| net::transport(url, cause)),
-            Err(_) => Err(stalled(url, timeout)),
+        let answer = match tokio::time::timeout(timeout, self.http.send(request, url)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Stalled { host: self.http.peer(url), waited: timeout }),
         };
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
@@ -263,6 +299,10 @@ impl Hub {
         }
         answer
     }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'[' | b'{'))
 }
 
 fn api_path(repo: &RepoId) -> String {
@@ -287,7 +327,15 @@ async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) ->
     if failure.is_transient() {
         return Setback::Failed(failure);
     }
-    refusal::explain(subject, url, failure).map_or_else(Setback::Failed, Setback::Final)
+    match refusal::explain(subject, url, failure) {
+        // Another endpoint may have it. Who may have it is the first one's word.
+        Ok(
+            error
+            @ (Error::RepoNotFound { .. } | Error::RevisionNotFound { .. } | Error::FileNotFound { .. }),
+        ) => Setback::Useless(error),
+        Ok(error) => Setback::Final(error),
+        Err(failure) => Setback::Failed(failure),
+    }
 }
 
 /// What becomes of a body that is too long.

@@ -34,14 +34,14 @@ impl Hub {
             if seen.len() == PAGES_MAX {
                 return Err(wrong(format!("the list of files has more than {PAGES_MAX} pages")));
             }
-            let (body, headers) = self.page(&url, subject, Excess::Refuse).await?;
+            let (body, headers, place) = self.page(&url, subject, Excess::Refuse).await?;
             pages = off_the_runtime(move || {
                 pages.add(&body)?;
                 Ok(pages)
             })
             .await?
             .map_err(wrong)?;
-            next = next_page(&headers, &url, endpoint).map_err(wrong)?;
+            next = next_page(&headers, &place, endpoint).map_err(wrong)?;
             seen.insert(url);
             if next.as_ref().is_some_and(|next| seen.contains(next)) {
                 return Err(wrong("the list of files leads back to a page of its own".into()));
@@ -74,7 +74,7 @@ pub fn next_page(headers: &HeaderMap, url: &Url, endpoint: &Endpoint) -> Result<
     });
     let Some(next) = next else { return Ok(None) };
     let next = url.join(next).map_err(|why| format!("the link to the next page is no URL ({why})"))?;
-    if endpoint.has_origin_of(&next) {
+    if endpoint.has_origin_of(&next) || next.origin() == url.origin() {
         return Ok(Some(next));
     }
     if !HUB_ORIGINS.contains(&next.origin().ascii_serialization().as_str()) {

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, WANTS_LOGIN};
 use crate::request::{RepoId, RepoPath, Revision, Token};
 use crate::words::host;
 
@@ -28,6 +28,7 @@ pub(super) fn explain(subject: &Subject<'_>, url: &Url, failure: Failure) -> Res
             let page = format!("{}/{}", url.origin().ascii_serialization(), repo.url_path());
             Error::Gated { repo, page, token, answer: Box::new(failure) }
         }
+        (Some(WANTS_LOGIN), 401) => Error::Unauthorised { host, repo, token, answer: Box::new(failure) },
         (_, 401) if bad_credentials => Error::Unauthorised { host, repo, token, answer: Box::new(failure) },
         (Some("RepoNotFound"), _) | (_, 401) => Error::RepoNotFound { host, repo, token },
         (_, 403) => Error::Unauthorised { host, repo, token, answer: Box::new(failure) },

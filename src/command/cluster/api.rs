@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::error::{Error, Failure};
 use crate::net;
 use crate::report::{Event, Reporter};
 use crate::retry::{Budget, Retry, Setback};
+use crate::words::host;
 
 /// Where Kubernetes mounts a pod's account.
 const ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -53,9 +54,16 @@ impl ServiceAccount {
     }
 }
 
+impl ServiceAccount {
+    /// The token as it is now, to keep it out of messages.
+    pub(crate) fn token(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join("token")).ok().map(|token| token.trim().to_owned())
+    }
+}
+
 /// A client of one namespace.
 pub(super) struct Api {
-    client: Client,
+    client: net::Client,
     base: Url,
     token: PathBuf,
     namespace: String,
@@ -140,7 +148,7 @@ impl Api {
     }
 
     fn host(&self) -> String {
-        crate::words::host(&self.base)
+        host(&self.base)
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Option<Value>, Error> {
@@ -155,13 +163,13 @@ impl Api {
         let url = self.base.join(question.path).map_err(|why| {
             Setback::Final(Error::invalid("name of an object", question.path, why.to_string()))
         })?;
-        let mut request = self.client.request(question.method.clone(), url.clone());
+        let mut request = self.client.request(question.method.clone(), &url);
         let authorization = self.authorization().map_err(Setback::Final)?;
         request = request.timeout(TIMEOUT).header(AUTHORIZATION, authorization);
         if let Some((kind, body)) = question.body {
             request = request.header(CONTENT_TYPE, kind).body(body.to_string());
         }
-        let lost = |cause| net::transport(&url, cause);
+        let lost = |cause| net::transport(host(&url), cause);
         let response = request.send().await.map_err(lost)?;
         if response.status() == question.absent_ok {
             return Ok(None);

@@ -3,6 +3,7 @@
 
 mod api;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ pub enum Provider {
 }
 
 /// What `cluster patch-service` is asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AddressRequest {
     /// Name of the Service.
     pub service: String,
@@ -115,6 +116,12 @@ pub struct AddressRequest {
     pub annotation: Option<String>,
     /// One address, or several separated by commas for dual stack. From a Secret: never shown.
     pub addresses: String,
+}
+
+impl fmt::Debug for AddressRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AddressRequest({} by {:?})", self.service, self.provider)
+    }
 }
 
 /// Puts the load-balancer address on the Service. Says what it did, without the address.

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::{Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::content::Content;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::net;
 use crate::plan::WantedFile;
 use crate::words::host;
@@ -28,6 +28,9 @@ use answer::Answer;
 
 pub use answer::parse_content_range;
 pub use locate::{Locate, Located};
+
+/// Requests of all connections that are led astray, without a good answer, before that is the end.
+const MISLED_MAX: u32 = 8;
 
 /// One file, by ranged GETs.
 pub struct HttpSource<L> {
@@ -60,6 +63,8 @@ struct Seen {
     ranged: bool,
     /// It ignores them.
     whole: bool,
+    /// Wrong redirects since the last good answer.
+    misled: u32,
     /// One more than the newest generation of the URL that was answered with bytes.
     proven: u32,
     /// The etag of the last good answer, and the host that gave it.
@@ -82,7 +87,8 @@ impl<L: Locate> HttpSource<L> {
             return Err(Trouble::NoRanges(location.origin()));
         }
         let bounds = (!is_whole).then(|| (range.start, range.end - 1));
-        let response = self.locate.get(&location.url, bounds, self.stall_timeout).await?;
+        let answer = self.locate.get(&location.url, bounds, self.stall_timeout).await;
+        let response = answer.map_err(|failure| self.misled(failure))?;
         match answer::judge(&location.url, response, range, self.file.size()).await? {
             Answer::Part(_) if is_whole => {
                 let why = "a part of a file that was asked for as a whole";
@@ -108,6 +114,7 @@ impl<L: Locate> HttpSource<L> {
         let origin = location.origin();
         {
             let mut seen = self.seen();
+            seen.misled = 0;
             seen.proven = seen.proven.max(location.generation + 1);
             if let Some(etag) = answer::etag(&response) {
                 match &seen.validator {
@@ -121,6 +128,21 @@ impl<L: Locate> HttpSource<L> {
         }
         let body = Body::new(chunks(location.url, response), self.stall_timeout, origin.clone());
         Ok(Opened { body, covers: range.clone(), origin })
+    }
+
+    /// A server that is set up wrongly may be one edge of many; but where all connections are led astray and nothing
+    /// came meanwhile, there is no other one.
+    fn misled(&self, failure: Failure) -> Trouble {
+        if !matches!(failure, Failure::Misconfigured { .. }) || self.locate.places() > 1 {
+            return failure.into();
+        }
+        let mut seen = self.seen();
+        seen.misled += 1;
+        if seen.misled < MISLED_MAX {
+            return failure.into();
+        }
+        let what = format!("fetching `{}` from {}", self.file.path, failure.host());
+        Trouble::Final(Error::Refused { what, answer: Box::new(failure) })
     }
 
     /// All bytes came although a range was asked for. Unless ranges worked before, the server has none.
@@ -226,7 +248,8 @@ fn chunks(url: Url, response: Response) -> BoxStream<'static, Result<Bytes, Trou
     let state = Box::new((url, response));
     let next = |mut state: Box<(Url, Response)>| async move {
         let chunk = state.1.chunk().await;
-        let chunk = chunk.map_err(|cause| Trouble::Failed(net::transport(&state.0, cause)))?;
+        let chunk =
+            chunk.map_err(|cause| Trouble::Failed(net::transport(net::peer(&state.0, &state.1), cause)))?;
         Ok(chunk.map(|chunk| (chunk, state)))
     };
     stream::try_unfold(state, next).boxed()

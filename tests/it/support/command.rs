@@ -48,7 +48,7 @@ impl Modelfetch {
     }
 
     /// Through another program, which runs this one.
-    fn through(self, program: &str, arguments: &[&str]) -> Self {
+    pub(super) fn through(self, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments);
         command.arg(self.0.get_program()).args(self.0.get_args());

@@ -20,16 +20,49 @@ impl Proxy {
     }
 
     pub(crate) fn with_names(names: Names) -> Self {
-        let names = Arc::new(names);
+        Self::serving(move |client, log| serve(client, log, &names))
+    }
+
+    /// One that answers every request like this, and passes on none.
+    pub(crate) fn answering(answer: &'static str) -> Self {
+        Self::serving(move |mut client, log| {
+            read_head(&mut BufReader::new(client.try_clone()?), log)?;
+            client.write_all(answer.as_bytes())
+        })
+    }
+
+    /// A mirror: what is below this path there is at the root of this server.
+    pub(crate) fn below(path: &'static str, server: &str) -> Self {
+        let server = server.replace("http://", "");
+        Self::serving(move |mut client, log| {
+            let mut reader = BufReader::new(client.try_clone()?);
+            let head = read_head(&mut reader, log)?;
+            let Some((method, target)) = head.first().and_then(|line| line.split_once(' ')) else {
+                return Ok(());
+            };
+            let Some(target) = target.strip_prefix(path) else {
+                return client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            };
+            let to_server = TcpStream::connect(&server)?;
+            let headers: String = head[1..].iter().map(String::as_str).collect();
+            write!(&to_server, "{method} {target}{headers}Connection: close\r\n\r\n")?;
+            tunnel(reader, client, &to_server)
+        })
+    }
+
+    fn serving(
+        serve: impl Fn(&TcpStream, &Mutex<Vec<String>>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let serve = Arc::new(serve);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = Arc::clone(&lines);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (log, names) = (Arc::clone(&log), Arc::clone(&names));
+                let (log, serve) = (Arc::clone(&log), Arc::clone(&serve));
                 // A peer that leaves ends its own connection only.
-                thread::spawn(move || drop(serve(&client, &log, &names)));
+                thread::spawn(move || drop(serve(&client, &log)));
             }
         });
         Self { address, lines }
@@ -48,17 +81,8 @@ impl Proxy {
 /// One connection; one request, unless it is a tunnel.
 fn serve(client: &TcpStream, log: &Mutex<Vec<String>>, names: &Names) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push(line);
-    }
+    let head = read_head(&mut reader, log)?;
     let Some(line) = head.first() else { return Ok(()) };
-    log.lock().expect("nobody panics").push(line.trim().to_owned());
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if method == "CONNECT" {
@@ -74,6 +98,21 @@ fn serve(client: &TcpStream, log: &Mutex<Vec<String>>, names: &Names) -> io::Res
     let headers: String = headers.map(String::as_str).collect();
     write!(&server, "{method} /{path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")?;
     tunnel(reader, client, &server)
+}
+
+/// The lines of a request up to its body.
+fn read_head(reader: &mut impl BufRead, log: &Mutex<Vec<String>>) -> io::Result<Vec<String>> {
+    let mut head: Vec<String> = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push(line);
+    }
+    log.lock().expect("nobody panics").extend(head.first().map(|line| line.trim().to_owned()));
+    Ok(head)
 }
 
 fn tunnel(

@@ -1,0 +1,118 @@
+//! The HTTP client, and the way its requests take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, Url};
+use url::Host;
+
+use super::{ExtraRoots, dns, roots, transport};
+use crate::error::{Error, Failure};
+use crate::request::{Place, Proxies, Proxy};
+use crate::words::{chain, host};
+
+/// Time for TCP and TLS to the server or proxy.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An HTTP client; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    proxies: Arc<Proxies>,
+    resolver: dns::Resolver,
+}
+
+/// Whom an answer came through, for messages about what is wrong with it.
+#[derive(Debug, Clone)]
+struct Through(String);
+
+/// Builds the client: HTTP/1.1, no redirects of its own (the origin of each hop decides about the
+/// token), no content decoding.
+pub fn client(extra: &ExtraRoots, proxies: Proxies) -> Result<Client, Error> {
+    build(roots::load(extra)?, proxies)
+}
+
+/// Builds a client that trusts one authority alone and uses no proxy: for a cluster's API server.
+pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
+    build(roots::only(authority)?, Proxies::default())
+}
+
+fn build(roots: roots::Roots, proxies: Proxies) -> Result<Client, Error> {
+    let proxies = Arc::new(proxies);
+    let resolver = dns::Resolver::default();
+    let mut builder = builder(roots.tls()?).dns_resolver(resolver.clone());
+    proxies.iter().filter_map(|proxy| proxy.url().host_str()).for_each(|name| resolver.mean(name));
+    if proxies.iter().next().is_some() {
+        let proxies = Arc::clone(&proxies);
+        let way = move |url: &Url| proxies.of(url).map(|proxy| proxy.url().clone());
+        builder = builder.proxy(reqwest::Proxy::custom(way));
+    }
+    let setup = |why| Error::Internal(format!("HTTP client setup: {}", chain(&why)));
+    Ok(Client { http: builder.build().map_err(setup)?, proxies, resolver })
+}
+
+fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        // Not those that the HTTP stack would find by itself.
+        .no_proxy()
+        .user_agent(concat!("modelfetch/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(Duration::from_secs(30))
+        .http1_only()
+}
+
+impl Client {
+    /// Takes a host as named by the user: wherever it is, it is meant.
+    pub(crate) fn mean(&self, name: &str) {
+        self.resolver.mean(name);
+    }
+
+    /// A request that is still to be sent.
+    pub(crate) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        self.http.request(method, url.clone())
+    }
+
+    /// Sends a request to `url` and waits for the headers of the answer, whatever its status.
+    pub(crate) async fn send(&self, request: RequestBuilder, url: &Url) -> Result<Response, Failure> {
+        let mut response = request.send().await.map_err(|cause| transport(self.peer(url), cause))?;
+        if let Some(proxy) = self.proxies.of(url) {
+            response.extensions_mut().insert(Through(proxy.host()));
+        }
+        Ok(response)
+    }
+
+    /// How a request to `url` would get there, in words.
+    pub(crate) async fn way(&self, url: &Url) -> Result<String, String> {
+        if let Some(proxy) = self.proxies.of(url) {
+            return Ok(format!("through the proxy {} of {}", proxy.host(), proxy.variable()));
+        }
+        let Some(Host::Domain(name)) = url.host() else { return Ok("directly".into()) };
+        let addresses = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        Ok(format!("directly, to {}", addresses.join(", ")))
+    }
+
+    /// Host and port of `url`, and those of the proxy before it: either may be what is wrong.
+    pub(crate) fn peer(&self, url: &Url) -> String {
+        named(url, self.proxies.of(url).map(Proxy::host).as_deref())
+    }
+}
+
+/// The same of who gave an answer.
+pub(crate) fn peer(url: &Url, response: &Response) -> String {
+    named(url, response.extensions().get().map(|Through(proxy)| proxy.as_str()))
+}
+
+/// Where whoever gave an answer is. Of a proxy's answer only the name tells.
+pub(crate) fn place(url: &Url, response: &Response) -> Place {
+    let address = response.remote_addr().filter(|_| response.extensions().get::<Through>().is_none());
+    address.map_or_else(|| Place::of(url), |address| Place::of_address(address.ip()))
+}
+
+fn named(url: &Url, proxy: Option<&str>) -> String {
+    let host = host(url);
+    proxy.map_or_else(|| host.clone(), |proxy| format!("{host} through the proxy {proxy}"))
+}
