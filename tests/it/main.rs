@@ -37,3 +37,4 @@ mod trouble;
 mod twins;
 mod unheard;
 mod verify;
+mod volumes;
