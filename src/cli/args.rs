@@ -252,7 +252,7 @@ pub(super) struct FreshnessArgs {
     #[arg(long, env = "MODELFETCH_PREFER_OFFLINE", value_parser = BoolishValueParser::new())]
     pub(super) prefer_offline: bool,
 
-    /// Fail if the Hub cannot be reached, even when verified files are on disk
+    /// Fail unless the Hub says what it has now, even when verified files are on disk
     #[arg(long, env = "MODELFETCH_REQUIRE_FRESH", value_parser = BoolishValueParser::new())]
     pub(super) require_fresh: bool,
 

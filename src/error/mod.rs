@@ -463,6 +463,17 @@ impl Error {
         [exits::NETWORK.number, exits::RATE_LIMITED.number].contains(&self.exit_number())
     }
 
+    /// Whether the Hub has no such repository for this user: gated, private, disabled, gone.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Gated { .. } | Self::Unauthorised { .. } | Self::RepoNotFound { .. })
+    }
+
+    /// Whether something cannot be written because it is mounted read-only, or is somebody else's.
+    pub fn is_unwritable(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::Io { cause, .. } if matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let token_hint = |token: &Option<TokenSource>| match token {

@@ -72,13 +72,13 @@ impl Destination {
 /// How much of the network a request may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NetworkUse {
-    /// Ask the Hub; if it cannot be reached, verified files on disk will do.
+    /// Ask the Hub; if it does not answer, or not this user, verified files on disk will do.
     #[default]
     Allowed,
     /// Ask the Hub only if a file is missing: verified ones will do, even if a branch has moved
     /// (`--prefer-offline`).
     PreferOffline,
-    /// Ask the Hub, and fail if it cannot be reached (`--require-fresh`).
+    /// Ask the Hub, and fail if it does not say what it has now, or that cannot be fetched (`--require-fresh`).
     RequireFresh,
     /// No request at all (`--offline`, `HF_HUB_OFFLINE`).
     Offline,

@@ -122,6 +122,18 @@ impl Store {
         Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
     }
 
+    /// Whether the readers of a cache find every file in the snapshot of a commit. Those of a directory find what is
+    /// there.
+    pub fn is_visible(&self, files: &[WantedFile], commit: Option<&Commit>) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files {
+            if !lookout.is_visible(wanted, commit)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
         self.first_unlike(files, Recheck::Receipt, |action| action == Action::Skip)
     }

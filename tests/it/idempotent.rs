@@ -155,6 +155,45 @@ fn nor_does_one_that_answers_badly() {
 }
 
 #[test]
+fn what_the_hub_does_not_give_out_any_more_is_used_with_a_loud_warning_as_long_as_it_is_there() {
+    let payload = model(1, 1);
+    let of = |repo: fn(Repo) -> Repo| {
+        let repo = repo(Repo::model(REPO).lfs(FILE, payload.clone()));
+        built(FakeHub::builder().repo(repo).token("hf_other"))
+    };
+    let before = hub(&payload);
+    let now = [
+        (of(|repo| repo.gated(&["hf_right"])), None, 10, "is gated"),
+        (of(|repo| repo.gated(&["hf_right"])), Some("hf_other"), 10, "is it of that account?"),
+        (of(|repo| repo.private(&["hf_right"])), None, 11, "no token was used"),
+        (of(Repo::disabled), None, 10, "Access to this resource is disabled."),
+        (hub(&payload), Some("hf_revoked"), 10, "check that it is valid"),
+        (built(FakeHub::builder()), None, 11, "not found"),
+    ];
+    for (hub, token, number, cause) in now {
+        let dir = TestDir::new();
+        let fetch = |selection: &[&str]| {
+            let run = dir.fetch(&hub, [REPO]).args(selection);
+            if let Some(token) = token { run.env("HF_TOKEN", token) } else { run }
+        };
+        fetch(&[FILE]).run().exits(number);
+        dir.fetch(&before, [REPO]).run().succeeds();
+        // Who may not have the files of a gated repository still may know their list.
+        let selections = if cause.contains("account") || cause.contains("gated") { 1 } else { 2 };
+        for selection in &[&[FILE][..], &[]][..selections] {
+            let run = fetch(selection).arg("--json").run().succeeds();
+            assert_eq!(run.json()["stale"], true);
+            run.says("warning: the Hub refuses to say whether main moved").says(cause);
+            fetch(selection).arg("--require-fresh").run().exits(number);
+        }
+        dir.job("plan", &hub, [REPO, FILE]).run().succeeds().prints("skip");
+        assert!(hub.requests_to(Server::Cdn).is_empty());
+        fs::remove_file(dir.file(FILE)).expect("the file was there");
+        fetch(&[FILE]).run().exits(number);
+    }
+}
+
+#[test]
 fn a_file_the_hub_has_lost_is_an_error_even_if_it_is_here() {
     let hub = hub(&model(1, 1));
     let dir = TestDir::new();

@@ -42,3 +42,4 @@ mod trouble;
 mod twins;
 mod unheard;
 mod verify;
+mod volumes;

@@ -23,12 +23,22 @@ pub(super) struct Known {
     pub(super) resolution: Arc<Resolution>,
     /// No question was asked.
     pub(super) from_disk: bool,
-    /// The Hub did not answer.
+    /// The Hub did not say what it has now.
     pub(super) stale: bool,
+    /// What earlier runs left, where the Hub has said more, and this may be used all the same.
+    pub(super) earlier: Option<Arc<Resolution>>,
+}
+
+impl Known {
+    fn recalled(resolution: Resolution, stale: bool) -> Self {
+        Self { resolution: resolution.into(), from_disk: true, stale, earlier: None }
+    }
 }
 
 /// Asks the Hub, unless what earlier runs left is certain; falls back on that if it is there and the Hub does
-/// not answer.
+/// not answer, or not any more for this user: the files were his to have when they were fetched, and
+/// `huggingface_hub` (2.x, `_get_metadata_or_catch_error`) decides the same. A revision or file that is gone is
+/// the Hub's word on what was asked for, and an error there and here.
 pub(super) async fn look_up(
     request: &Request,
     store: &Store,
@@ -54,7 +64,7 @@ pub(super) async fn look_up(
     let is_offline = request.network == NetworkUse::Offline;
     let recalled = match recalled {
         Some(known) if is_certain && is_present => {
-            return Ok(Known { resolution: known.into(), from_disk: true, stale: false });
+            return Ok(Known::recalled(known, false));
         }
         _ if is_offline => return Err(offline(request, store)),
         recalled => recalled,
@@ -70,21 +80,31 @@ pub(super) async fn look_up(
         tokio::time::timeout(PATIENCE_WHEN_SATISFIED, question).await.unwrap_or_else(|_| Err(silence()))
     });
     match (asked.await, recalled) {
-        (Ok(resolution), _) => {
+        (Ok(resolution), recalled) => {
             tell(request, &resolution, context);
-            Ok(Known { resolution: resolution.into(), from_disk: false, stale: false })
+            let earlier = recalled.filter(|_| may_fall_back).map(Arc::new);
+            Ok(Known { resolution: resolution.into(), from_disk: false, stale: false, earlier })
         }
-        (Err(error), Some(known)) if may_fall_back && error.is_outage() => {
-            let text = format!(
-                "the Hub could not be asked whether {} moved ({}); what is here was verified earlier and is used",
-                request.revision,
-                chain(&error)
-            );
-            context.reporter.report(&Event::Warning(&text));
-            Ok(Known { resolution: known.into(), from_disk: true, stale: true })
+        (Err(error), Some(known)) if may_fall_back && (error.is_outage() || error.is_refusal()) => {
+            context.reporter.report(&Event::Warning(&unanswered(request, &error)));
+            Ok(Known::recalled(known, true))
         }
         (Err(error), _) => Err(error),
     }
+}
+
+/// Why the Hub did not say what it has now, and what is done about it.
+fn unanswered(request: &Request, error: &Error) -> String {
+    let (revision, cause) = (&request.revision, chain(error));
+    if error.is_outage() {
+        return format!(
+            "the Hub could not be asked whether {revision} moved ({cause}); what is here was verified earlier and is used"
+        );
+    }
+    let hint = error.hint().map_or_else(String::new, |hint| format!(": {hint}"));
+    format!(
+        "the Hub refuses to say whether {revision} moved ({cause}){hint}. What is here was verified earlier and is used; --require-fresh makes this an error"
+    )
 }
 
 fn tell(request: &Request, resolution: &Resolution, context: &Context) {

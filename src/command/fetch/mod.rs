@@ -3,6 +3,7 @@
 mod files;
 mod freshness;
 mod one_file;
+mod unwritable;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,22 +24,30 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
     let store = Store::new(&request.destination, &request.repo);
     let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
     let known = freshness::look_up(request, &store, &hub, context).await?;
-    let resolution = Arc::clone(&known.resolution);
-    let files = match nothing_to_do(request, &store, &known, context).await? {
-        Some(plan) => {
-            context.reporter.report(&Event::Planned(&plan));
-            plan.items.iter().map(|item| one_file::skip(item, &store, plan.commit, context)).collect()
-        }
-        None => change(request, &store, &resolution, &hub, context).await?,
-    };
-    Ok(Outcome {
+    let ended = |known: &Known, files| Outcome {
         repo: request.repo.clone(),
         revision: request.revision.clone(),
-        commit: resolution.commit,
+        commit: known.resolution.commit,
         files,
         stale: known.stale,
         seconds: started.elapsed().as_secs_f64(),
-    })
+    };
+    if let Some(plan) = nothing_to_do(request, &store, &known, context).await? {
+        context.reporter.report(&Event::Planned(&plan));
+        let skip = |item| one_file::skip(item, &store, plan.commit, context);
+        return Ok(ended(&known, plan.items.iter().map(skip).collect()));
+    }
+    let probed = store.clone();
+    match context.stop.or_blocking("looking at the disk", move || probed.probe()).await {
+        Ok(()) => {}
+        Err(why @ (Error::Io { .. } | Error::DiskFull { .. })) => {
+            let (known, files) = unwritable::settle(request, &store, known, why, context).await?;
+            return Ok(ended(&known, files));
+        }
+        Err(error) => return Err(error),
+    }
+    let files = change(request, &store, &known.resolution, &hub, context).await?;
+    Ok(ended(&known, files))
 }
 
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk, changes nothing.
@@ -87,8 +96,6 @@ async fn change(
     hub: &Arc<crate::catalog::Hub>,
     context: &Context,
 ) -> Result<Vec<FileOutcome>, Error> {
-    let probed = store.clone();
-    context.stop.or_blocking("looking at the disk", move || probed.probe()).await?;
     let access = Arc::new(store.lock(&*context.reporter, &context.stop).await?);
     let plan = prepare(request, &access, resolution, context).await?;
     context.reporter.report(&Event::Planned(&plan));

@@ -14,7 +14,7 @@ use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Commit, NetworkUse};
 use crate::source::{LocalFile, Source};
 use crate::stop::Stop;
-use crate::store::hashing::{HashQueue, Verified};
+use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
 use crate::store::partial::Partial;
 use crate::store::{Store, WriteAccess};
 use crate::transfer::{Counts, Demand, Engine, Unfinished};
@@ -23,6 +23,49 @@ use crate::transfer::{Counts, Demand, Engine, Unfinished};
 pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
     context.reporter.report(&Event::Skipped { path: &item.file.path });
     outcome(&item.file, store, commit, Done::Skipped, 0, Duration::ZERO)
+}
+
+/// A file that is hashed where it is, with nothing written down; `None` if it is not what it should be.
+pub(super) async fn check(
+    item: &Item,
+    store: &Store,
+    commit: Option<Commit>,
+    hashes: &HashQueue,
+    context: &Context,
+) -> Result<Option<FileOutcome>, Error> {
+    let started = Instant::now();
+    let proven = hash(&item.file, store, hashes, &*context.reporter, &context.stop).await?;
+    Ok(proven.map(|_| {
+        let checked = outcome(&item.file, store, commit, Done::Adopted, 0, started.elapsed());
+        context.reporter.report(&Event::Published(&checked));
+        checked
+    }))
+}
+
+/// Hashes a file that is there; `None`, with a warning, if it is not what it should be.
+async fn hash(
+    wanted: &WantedFile,
+    store: &Store,
+    hashes: &HashQueue,
+    reporter: &dyn Reporter,
+    stop: &Stop,
+) -> Result<Option<Proven>, Error> {
+    let path = store.target_path(wanted);
+    let open = {
+        let (store, wanted) = (store.clone(), wanted.clone());
+        move || store.open(&wanted)
+    };
+    let hashed = hashes.hash(open, path.clone(), wanted, reporter, stop).await?;
+    Ok(hashed.and_then(|hashed| {
+        let told = |unlike: &Unlike| {
+            let text = format!(
+                "`{}` is not what the Hub has ({unlike}); it stays until its replacement is verified",
+                path.display()
+            );
+            reporter.report(&Event::Warning(&text));
+        };
+        hashed.inspect_err(told).ok()
+    }))
 }
 
 fn outcome(
@@ -92,24 +135,9 @@ impl FileWork {
     /// Hashes a file that is there; `None` if it is not what it should be.
     async fn adopt(&self, wanted: &WantedFile) -> Result<Option<FileOutcome>, Error> {
         let started = Instant::now();
-        let path = self.access.store().target_path(wanted);
-        let open = {
-            let (access, wanted) = (Arc::clone(&self.access), wanted.clone());
-            move || access.store().open(&wanted)
-        };
-        let hashed = self.hashes.hash(open, path.clone(), wanted, &*self.reporter, &self.stop).await?;
-        let Some(hashed) = hashed else { return Ok(None) };
-        let proven = match hashed {
-            Ok(proven) => proven,
-            Err(unlike) => {
-                let text = format!(
-                    "`{}` is not what the Hub has ({unlike}); it stays until its replacement is verified",
-                    path.display()
-                );
-                self.reporter.report(&Event::Warning(&text));
-                return Ok(None);
-            }
-        };
+        let store = self.access.store();
+        let proven = hash(wanted, store, &self.hashes, &*self.reporter, &self.stop).await?;
+        let Some(proven) = proven else { return Ok(None) };
         let adopted = wanted.clone();
         self.change_in_turn(move |access, origin| {
             access.record(&adopted, &proven, origin)?;
