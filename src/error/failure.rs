@@ -90,6 +90,12 @@ impl Failure {
         may_be_one_edge || self.is_transient()
     }
 
+    /// Whether a server refused for good without a word that a Hub would add (`X-Error-Code`, `X-Error-Message`): an
+    /// edge that does not know the method, perhaps.
+    pub fn is_wordless_refusal(&self) -> bool {
+        matches!(self, Self::Status { message: None, code: None, .. }) && !self.is_transient()
+    }
+
     /// The pause the server asked for.
     pub fn ordered_wait(&self) -> Option<Duration> {
         match self {

@@ -16,6 +16,7 @@ mod idempotent;
 mod input;
 mod integrity;
 mod lists;
+mod mirrors;
 mod names;
 mod network;
 mod output;

@@ -33,7 +33,7 @@ impl Hub {
             if seen.len() == PAGES_MAX {
                 return Err(wrong(format!("the list of files has more than {PAGES_MAX} pages")));
             }
-            let (body, headers) = self.page(&url, subject).await?;
+            let (body, headers) = self.page(&url, super::Question::Get(None), subject).await?;
             bytes += body.len();
             if bytes > LISTING_BYTES_MAX {
                 let most = Bytes(LISTING_BYTES_MAX as u64);

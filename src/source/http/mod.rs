@@ -215,9 +215,10 @@ impl<L: Locate> Source for HttpSource<L> {
 /// Whether what is announced now cannot be the content. A digest of another kind than the one the
 /// bytes are verified against says nothing.
 fn contradicts(located: &Located, content: &Content) -> bool {
+    let size = located.size.unwrap_or(content.size());
     match located.digest {
-        Some(digest) => !Content::new(located.size, digest).may_be(content),
-        None => located.size != content.size(),
+        Some(digest) => !Content::new(size, digest).may_be(content),
+        None => size != content.size(),
     }
 }
 
