@@ -1,6 +1,8 @@
 //! Mirrors, edges and caches that tell less of a file than the Hub, or something of their own: whatever another
 //! answer can tell is asked for there, and the run ends well.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 
 use crate::support::{FILE, REPO, TestDir, built, hub, model};
@@ -195,4 +197,43 @@ fn another_commit_than_the_one_that_was_asked_for_is_refused() {
         .run()
         .succeeds();
     dir.assert_done(FILE, &model);
+}
+
+/// Replicas behind one name, in turn, each with an etag of its own.
+fn two_backends(hub: &FakeHub) {
+    let count = AtomicU64::new(0);
+    hub.on(Rule::cdn().always(), move |_, reply| {
+        let backend = count.fetch_add(1, Ordering::Relaxed) % 2;
+        reply.set("ETag", Some(format!("\"backend {backend}\"")));
+    });
+}
+
+#[test]
+fn two_backends_with_etags_of_their_own_cost_no_byte_twice() {
+    let model = model(1, 16);
+    let hub = hub(&model);
+    two_backends(&hub);
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--connections", "1", "--json"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    assert_eq!(run.json()["bytes_fetched"], model.size());
+}
+
+#[test]
+fn of_two_backends_the_bytes_of_the_wrong_one_alone_are_fetched_again() {
+    let model = model(1, 64);
+    let hub = hub(&model);
+    // A stale copy sends the second of the ranges.
+    let stale = |_: &_, reply: &mut fake_hub::Reply| {
+        let mut content = reply.content();
+        content.reverse();
+        *reply = reply.clone().body(content).header("ETag", "\"stale\"");
+    };
+    let hits = hub.on(Rule::cdn().nth(2), stale);
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, FILE, "--connections", "1", "--json"]).run().succeeds();
+    dir.assert_done(FILE, &model);
+    assert_eq!(hits.count(), 1);
+    let again = run.json()["bytes_fetched"].as_u64().expect("a number") - model.size();
+    assert_eq!(again, hub.requests_to(Server::Cdn)[1].bytes_sent, "what the stale copy sent, and no more");
 }
