@@ -47,7 +47,7 @@ impl Locate for HubFile {
     fn locate(&self, first: usize) -> BoxFuture<'_, Result<Located, Error>> {
         let Snapshot { hub, repo, revision } = &self.snapshot;
         Box::pin(async move {
-            let head = hub.head_from(first, repo, revision, &self.path).await?;
+            let head = hub.locate(first, repo, revision, &self.path).await?;
             Ok(Located { url: head.url, size: head.size, digest: head.digest })
         })
     }

@@ -12,17 +12,19 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use url::Url;
 
-pub use hub::{Head, Hub, next_page};
+pub use hub::{Described, Head, Hub, Needs, next_page};
 pub use locate::Snapshot;
 pub use tree::{Entry, Listed};
 
-use crate::content::{Content, Digest};
+use crate::content::{Content, Digest, Sha256};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
 use crate::request::{
-    Choice, Commit, Gap, Names, Patterns, RepoId, RepoPath, Request, Revision, Selection, Unmet, quants,
+    Choice, Commit, Destination, Gap, Names, Patterns, RepoId, RepoPath, Request, Revision, Selection, Unmet,
+    quants,
 };
 use crate::trust;
+use crate::words::host;
 
 /// Questions about named files under way at once.
 const HEADS_PARALLEL: usize = 8;
@@ -91,26 +93,37 @@ async fn named(
 ) -> Result<Resolution, Error> {
     request.pins.check_used(paths.iter())?;
     let (first, rest) = paths.split_first().ok_or_else(|| Error::Internal("no file is selected".into()))?;
-    let head = hub.head(&request.repo, request.revision.as_str(), first).await?;
+    let pin = |path| request.pins.for_file(path, paths.len());
+    let is_cache = matches!(request.destination, Destination::Cache(_));
+    let needs = |path| Needs { digest: pin(path).is_none(), commit: is_cache };
+    let head = hub.head(&request.repo, request.revision.as_str(), first, needs(first)).await?;
     let commit = head.commit;
-    let mut resolution = Resolution::empty(request, Some(commit));
-    resolution.add(request, first, paths.len(), head)?;
+    if commit.is_none() {
+        hub.warn(&format!(
+            "{} does not tell which commit {} is: the files are verified, but may be of several commits",
+            host(&head.url),
+            request.revision
+        ));
+    }
+    let mut resolution = Resolution::empty(request, commit);
+    resolution.add(hub, first, pin(first), head)?;
     if let Some(known) = known
-        && known.commit == Some(commit)
+        && commit.is_some()
+        && known.commit == commit
         && let Some((first, head)) = known.files.first().zip(resolution.files.first())
         && first.content.proves(&head.content)
     {
         return Ok(Resolution { urls: resolution.urls, ..known.clone() });
     }
     // The commit, not the branch: all files are of one snapshot even if the branch moves now.
-    let commit = commit.to_string();
+    let revision = resolution.commit_or_revision();
     let heads: Vec<_> = stream::iter(rest)
-        .map(|path| hub.head(&request.repo, &commit, path))
+        .map(|path| hub.head(&request.repo, &revision, path, needs(path)))
         .buffered(HEADS_PARALLEL)
         .try_collect()
         .await?;
     for (path, head) in rest.iter().zip(heads) {
-        resolution.add(request, path, paths.len(), head)?;
+        resolution.add(hub, path, pin(path), head)?;
     }
     Ok(resolution)
 }
@@ -203,13 +216,18 @@ impl Resolution {
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 
-    fn add(&mut self, request: &Request, path: &RepoPath, selected: usize, head: Head) -> Result<(), Error> {
-        let host = crate::words::host(&head.url);
-        let pin = request.pins.for_file(path, selected);
-        let announced = head.digest.or(pin.map(Digest::Sha256)).ok_or_else(|| {
-            let why = format!("it announces no digest for `{path}`; pin one with --sha256");
-            Error::NotAHub { host, why }
-        })?;
+    /// Adds a named file. Its pin and what a Hub alone says are certain; an etag is taken for want of
+    /// anything better.
+    fn add(&mut self, hub: &Hub, path: &RepoPath, pin: Option<Sha256>, head: Described) -> Result<(), Error> {
+        if head.is_guess {
+            hub.warn(&format!(
+                "{} sends no X-Linked-ETag header and no list of files: its ETag is taken for the digest of `{path}`",
+                host(&head.url)
+            ));
+        }
+        let announced = head.digest.or(pin.map(Digest::Sha256));
+        let announced =
+            announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
         self.files.push(WantedFile { path: path.clone(), content });
         self.urls.insert(path.clone(), head.url);

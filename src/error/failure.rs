@@ -110,6 +110,13 @@ impl Failure {
         }
     }
 
+    /// Whether a server refused for good without a word that a Hub would add (`X-Error-Code`, `X-Error-Message`): an
+    /// edge that does not know the method, perhaps. A proxy that wants a password wants it for every method.
+    pub fn is_wordless_refusal(&self) -> bool {
+        matches!(self, Self::Status { status, message: None, code: None, .. } if *status != 407)
+            && !self.is_transient()
+    }
+
     /// The pause the server asked for.
     pub fn ordered_wait(&self) -> Option<Duration> {
         match self {

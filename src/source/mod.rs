@@ -69,25 +69,40 @@ pub struct Opened {
     pub origin: Provenance,
 }
 
-/// Who sent bytes: host and port of a server, or the path of a file.
+/// Who sent bytes: host and port of a server, or the path of a file; and which copy of them, where it has several.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Provenance(Arc<str>);
+pub struct Provenance {
+    name: Arc<str>,
+    copy: Option<Arc<str>>,
+}
 
 impl Provenance {
     /// Of a place with this name, which may be shown anywhere.
     pub fn new(name: &str) -> Self {
-        Self(name.into())
+        Self { name: name.into(), copy: None }
     }
 
-    /// The name.
+    /// One of several copies at the same place, by the name that it has there.
+    #[must_use]
+    pub fn of_copy(&self, copy: &str) -> Self {
+        Self { copy: Some(copy.into()), ..self.clone() }
+    }
+
+    /// The place, whichever copy it sent.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        Self { copy: None, ..self.clone() }
+    }
+
+    /// The name of the place.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

@@ -101,7 +101,7 @@ pub struct Engine {
     demands: Mutex<Vec<Weak<AtomicU64>>>,
     /// Rung when a file has no more to offer.
     satisfied: Notify,
-    /// Bytes that were verified, by who sent them.
+    /// Bytes that were verified, by the place that sent them.
     verified: Mutex<HashMap<Provenance, u64>>,
 }
 
@@ -248,14 +248,14 @@ impl Engine {
     /// run first, then those of whoever has brought the fewest good bytes in this run.
     pub fn suspects(&self, size: u64, inherited: &RangeSet, origins: &Origins) -> Suspects {
         let verified = self.verified();
-        Suspects::new(size, inherited, origins, |origin| verified.get(origin).copied().unwrap_or(0))
+        Suspects::new(size, inherited, origins, |origin| verified.get(&origin.place()).copied().unwrap_or(0))
     }
 
     /// Notes that the bytes of a file were right.
     fn trust(&self, origins: &Origins) {
         let mut verified = self.verified();
         for (origin, ranges) in origins.iter() {
-            *verified.entry(origin.clone()).or_default() += ranges.bytes();
+            *verified.entry(origin.place()).or_default() += ranges.bytes();
         }
     }
 

@@ -69,8 +69,7 @@ pub(crate) fn headers(data: &[u8]) {
     let endpoint = Endpoint::parse("https://hub.example/base").expect("an endpoint");
     let url = Url::parse("https://hub.example/base/o/n/resolve/main/f").expect("a URL");
     if let Ok(head) = Head::from_headers(&headers, url.clone()) {
-        assert!(i64::try_from(head.size).is_ok());
-        assert_eq!(head.commit.to_string().len(), 40);
+        assert!(head.size.is_none_or(|size| i64::try_from(size).is_ok()));
     }
     if let Ok(target) = net::redirect_target(&url, &headers) {
         assert_eq!(target.scheme(), "https", "{target}");

@@ -1,30 +1,37 @@
 //! What the headers of an answer tell about a file.
 
-use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap};
+use reqwest::{Response, StatusCode};
 use url::Url;
 
 use crate::content::Digest;
 use crate::net::text_header;
 use crate::request::Commit;
+use crate::source::http::parse_content_range;
 
-/// What `HEAD /{repo}/resolve/{revision}/{path}` tells.
+/// What `HEAD /{repo}/resolve/{revision}/{path}` tells. A Hub tells all of it; of a mirror, an edge or a cache
+/// anything may be missing.
 #[derive(Debug, Clone)]
 pub struct Head {
     /// `X-Repo-Commit`.
-    pub commit: Commit,
-    /// `X-Linked-Etag` or `ETag`, if it is a digest.
+    pub commit: Option<Commit>,
+    /// `X-Linked-Etag`: the one header that nobody but a Hub writes, so that it can be believed.
     pub digest: Option<Digest>,
-    /// `X-Linked-Size` or `Content-Length`, in bytes.
-    pub size: u64,
+    /// What a Hub's own `ETag` would say. A cache may have put one of its own there (the SHA-1 of the bytes), or
+    /// the CDN's, which for a file in Xet storage is 64 digits of another hash.
+    pub guess: Option<Digest>,
+    /// `X-Linked-Size`, `Content-Length`, or the total of a `Content-Range`, in bytes.
+    pub size: Option<u64>,
     /// Where the bytes are: a signed CDN URL, or the Hub itself for small files.
     pub url: Url,
 }
 
 impl Head {
-    /// What the headers of a single answer tell; the error says what is missing or wrong in them.
+    /// What the headers of a single answer tell; the error says what is wrong in them.
     pub fn from_headers(headers: &HeaderMap, url: Url) -> Result<Self, String> {
         let mut facts = Facts::default();
-        facts.note(headers, true);
+        facts.note(headers);
+        facts.note_content(StatusCode::OK, headers);
         facts.head(url)
     }
 }
@@ -34,14 +41,15 @@ impl Head {
 pub(super) struct Facts {
     commit: Option<String>,
     linked_etag: Option<String>,
+    xet_hash: Option<String>,
     etag: Option<String>,
     linked_size: Option<String>,
-    length: Option<String>,
+    length: Option<u64>,
 }
 
 impl Facts {
-    /// Takes note of one hop; only the last one's `Content-Length` is that of the file.
-    pub(super) fn note(&mut self, headers: &HeaderMap, last: bool) {
+    /// Takes note of what any hop tells.
+    pub(super) fn note(&mut self, headers: &HeaderMap) {
         let take = |fact: &mut Option<String>, name: &str| {
             if let Some(value) = text_header(headers, name) {
                 *fact = Some(value);
@@ -50,10 +58,7 @@ impl Facts {
         take(&mut self.commit, "x-repo-commit");
         take(&mut self.linked_etag, "x-linked-etag");
         take(&mut self.linked_size, "x-linked-size");
-        take(&mut self.etag, ETAG.as_str());
-        if last {
-            take(&mut self.length, CONTENT_LENGTH.as_str());
-        }
+        take(&mut self.xet_hash, "x-xet-hash");
     }
 
     /// Whether nothing more need be asked about the file.
@@ -61,18 +66,103 @@ impl Facts {
         self.commit.is_some() && self.linked_size.is_some()
     }
 
-    /// All of it together; the error says what is missing or wrong.
+    /// Takes note of the answer that has, or would have, the bytes themselves. Its `Content-Length` is theirs unless
+    /// they are encoded, and its `ETag` may be a Hub's where the commit, too, is named beside it.
+    pub(super) fn note_content(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let encoding = text_header(headers, CONTENT_ENCODING.as_str());
+        if encoding.is_some_and(|encoding| encoding != "identity") {
+            return;
+        }
+        let text = |name: &str| text_header(headers, name);
+        self.length = if status == StatusCode::PARTIAL_CONTENT {
+            text(CONTENT_RANGE.as_str()).and_then(|range| parse_content_range(&range)?.2)
+        } else {
+            text(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok())
+        };
+        self.etag = text(ETAG.as_str()).filter(|_| headers.contains_key("x-repo-commit"));
+    }
+
+    /// All of it together; the error says what is wrong.
     pub(super) fn head(self, url: Url) -> Result<Head, String> {
-        let commit = self.commit.ok_or("there is no X-Repo-Commit header")?;
-        let commit = commit.parse().map_err(|_| format!("X-Repo-Commit is {commit:?}"))?;
-        let etag = self.linked_etag.or(self.etag).unwrap_or_default();
-        let size = self.linked_size.or(self.length).ok_or("the file's size is missing")?;
-        let size = size.parse().ok().filter(|size| i64::try_from(*size).is_ok());
+        let is_possible = |size: &u64| i64::try_from(*size).is_ok();
+        let linked_size = match self.linked_size {
+            Some(size) => Some(
+                size.parse()
+                    .ok()
+                    .filter(is_possible)
+                    .ok_or("the file's size is no number that a file can have")?,
+            ),
+            None => None,
+        };
+        let digest = |etag: Option<String>| Digest::from_etag(bare(&etag?));
+        // Where the hash of Xet storage is told, it shows that an etag is nothing else.
+        let is_xet_hash = |etag: &String| self.xet_hash.as_deref() == Some(bare(etag));
         Ok(Head {
-            commit,
-            digest: Digest::from_etag(etag.trim_start_matches("W/").trim_matches('"')),
-            size: size.ok_or("the file's size is no number that a file can have")?,
+            commit: self.commit.and_then(|commit| commit.parse().ok()),
+            digest: digest(self.linked_etag),
+            guess: digest(self.etag.filter(|etag| !is_xet_hash(etag))),
+            size: linked_size.or(self.length.filter(is_possible)),
             url,
         })
+    }
+}
+
+/// An etag without its quotes and the mark of a weak one.
+fn bare(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
+/// Whether a page for people answers instead of a file: a login page has a length and an etag, too.
+pub(super) fn is_page(response: &Response, name: &str) -> bool {
+    let headers = response.headers();
+    let is_html = |kind: String| kind.to_ascii_lowercase().starts_with("text/html");
+    let may_be_html = [".html", ".htm"].into_iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    !may_be_html
+        && !headers.contains_key("x-repo-commit")
+        && text_header(headers, CONTENT_TYPE.as_str()).is_some_and(is_html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIT: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+    const SHA: &str = "abababababababababababababababababababababababababababababababab";
+
+    fn head(pairs: &[(&'static str, &str)]) -> Head {
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("name"), value.parse().expect("value")))
+            .collect();
+        Head::from_headers(&headers, "https://h/x".parse().expect("a URL")).expect("facts")
+    }
+
+    #[test]
+    fn only_a_linked_etag_is_believed_to_be_a_digest() {
+        let told = |pairs: &[(&'static str, &str)]| {
+            let Head { digest, guess, .. } = head(pairs);
+            [digest, guess].map(|digest| digest.map(|digest| digest.to_string().len()))
+        };
+        assert_eq!(told(&[("x-linked-etag", &format!("\"{SHA}\"")), ("etag", GIT)]), [Some(64), None]);
+        assert_eq!(told(&[("etag", GIT)]), [None, None], "nothing says that it is a Hub's");
+        assert_eq!(told(&[("etag", GIT), ("x-repo-commit", GIT)]), [None, Some(40)]);
+        assert_eq!(told(&[("etag", &format!("W/\"{SHA}\"")), ("x-repo-commit", GIT)]), [None, Some(64)]);
+        assert_eq!(told(&[("etag", SHA), ("x-repo-commit", GIT), ("x-xet-hash", SHA)]), [None, None]);
+        for own in ["\"d41d8cd98f00b204e9800998ecf8427e\"", &format!("\"{GIT}-gzip\""), "\"5f1-62\""] {
+            assert_eq!(told(&[("etag", own), ("x-repo-commit", GIT)]), [None, None], "{own}");
+        }
+        let encoded = [("etag", GIT), ("x-repo-commit", GIT), ("content-encoding", "gzip")];
+        assert_eq!(told(&encoded), [None, None]);
+    }
+
+    #[test]
+    fn the_length_of_an_encoded_body_is_not_that_of_the_file() {
+        assert_eq!(head(&[("content-length", "7")]).size, Some(7));
+        assert_eq!(head(&[("content-length", "7"), ("x-linked-size", "9")]).size, Some(9));
+        assert_eq!(head(&[("content-length", "7"), ("content-encoding", "br")]).size, None);
+        let mut facts = Facts::default();
+        let range = HeaderMap::from_iter([(CONTENT_RANGE, "bytes 0-0/5".parse().expect("a header"))]);
+        facts.note_content(StatusCode::PARTIAL_CONTENT, &range);
+        assert_eq!(facts.length, Some(5));
     }
 }

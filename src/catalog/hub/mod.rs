@@ -1,5 +1,6 @@
 //! Questions to the Hub, with redirects, retries and failover between endpoints.
 
+mod complete;
 mod head;
 mod pages;
 mod refusal;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, RANGE};
-use reqwest::{Method, Response, Url};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use tracing::debug;
 
-use head::Facts;
+pub use complete::{Described, Needs};
 pub use head::Head;
+use head::{Facts, is_page};
 pub use pages::next_page;
 
 use super::tree::{self, Listed};
@@ -63,9 +65,25 @@ impl Hub {
         Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
     }
 
-    /// Commit, digest, size and location of one file.
-    pub async fn head(&self, repo: &RepoId, revision: &str, path: &RepoPath) -> Result<Head, Error> {
-        self.head_from(0, repo, revision, path).await
+    /// Commit, digest, size and location of one file, as an endpoint tells them in one way or another.
+    pub async fn head(
+        &self,
+        repo: &RepoId,
+        revision: &str,
+        path: &RepoPath,
+        needs: Needs,
+    ) -> Result<Described, Error> {
+        let subject = &self.subject(repo, revision, Some(path));
+        let ask = |endpoint| async move {
+            let head = self.head_at(endpoint, subject).await?;
+            self.complete(endpoint, head, subject, needs).await
+        };
+        self.ask(0, path.as_str(), ask).await
+    }
+
+    /// Tells the user of something that is done in another way than a Hub would have it.
+    pub(super) fn warn(&self, text: &str) {
+        self.reporter.report(&Event::Warning(text));
     }
 
     /// Number of endpoints.
@@ -73,30 +91,30 @@ impl Hub {
         self.endpoints.iter().count()
     }
 
-    /// [`Hub::head`], beginning with another endpoint than the first.
-    pub async fn head_from(
+    /// Where a file is, beginning with another endpoint than the first, and what is said of it by the way.
+    pub async fn locate(
         &self,
         first: usize,
         repo: &RepoId,
         revision: &str,
         path: &RepoPath,
     ) -> Result<Head, Error> {
-        let place = format!(
-            "{}/resolve/{}/{}",
-            repo.url_path(),
-            utf8_percent_encode(revision, COMPONENT),
-            utf8_percent_encode(path.as_str(), PATH)
-        );
-        let subject = refusal::Subject { repo, revision, path: Some(path), token: self.endpoints.token() };
-        self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &place, &subject)).await
+        let subject = self.subject(repo, revision, Some(path));
+        self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &subject)).await
     }
 
     /// The commit a revision is right now.
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
-        let place = format!("{}/revision/{}", api_path(repo), utf8_percent_encode(revision, COMPONENT));
-        let subject = refusal::Subject { repo, revision, path: None, token: self.endpoints.token() };
+        let subject = &self.subject(repo, revision, None);
         let what = format!("the commit of {revision}");
-        self.ask(0, &what, |endpoint| self.commit_at(endpoint, &place, &subject)).await
+        let ask = |endpoint| async move {
+            let refused = match self.commit_at(endpoint, subject).await {
+                Err(refused) if complete::may_be_told_otherwise(&refused) => refused,
+                answered => return answered,
+            };
+            self.commit_by_header(endpoint, subject).await?.ok_or(refused)
+        };
+        self.ask(0, &what, ask).await
     }
 
     /// The files of a commit, and whether all of them: of a very long list only those are kept that the patterns
@@ -109,11 +127,18 @@ impl Hub {
     ) -> Result<(Listed, bool), Error> {
         let revision = commit.to_string();
         let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
-        let subject =
-            refusal::Subject { repo, revision: &revision, path: None, token: self.endpoints.token() };
-        let (what, patterns) = ("the list of files", Arc::new(patterns.clone()));
-        let (subject, patterns) = (&subject, &patterns);
-        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, subject, patterns)).await
+        let subject = self.subject(repo, &revision, None);
+        let (what, patterns) = ("the list of files", &Arc::new(patterns.clone()));
+        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject, patterns)).await
+    }
+
+    fn subject<'a>(
+        &'a self,
+        repo: &'a RepoId,
+        revision: &'a str,
+        path: Option<&'a RepoPath>,
+    ) -> refusal::Subject<'a> {
+        refusal::Subject { repo, revision, path, token: self.endpoints.token() }
     }
 
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
@@ -127,7 +152,7 @@ impl Hub {
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();
         loop {
-            let response = self.send(Method::GET, &url, range, timeout).await?;
+            let response = self.send(&Question::Get(range), &url, timeout).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -169,28 +194,48 @@ impl Hub {
     async fn commit_at(
         &self,
         endpoint: &Endpoint,
-        place: &str,
         subject: &refusal::Subject<'_>,
     ) -> Result<Commit, Setback> {
-        let (body, ..) = self.page(&parse_url(&endpoint.join(place))?, subject, Excess::Cut).await?;
+        let place = format!("{}/revision/{}", api_path(subject.repo), encoded(subject.revision, COMPONENT));
+        let (body, ..) =
+            self.page(&parse_url(&endpoint.join(&place))?, Question::Get(None), subject, Excess::Cut).await?;
         tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
+    }
+
+    /// What the answer to a HEAD tells. Who refuses one without a word of a Hub, as edges do that know signed
+    /// GETs alone, is asked for the first byte instead.
+    async fn head_at(&self, endpoint: &Endpoint, subject: &refusal::Subject<'_>) -> Result<Head, Setback> {
+        let head = match self.facts_at(endpoint, Question::Head, subject).await {
+            Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
+                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await?
+            }
+            told => told?,
+        };
+        match (subject.revision.parse::<Commit>(), head.commit) {
+            (Ok(asked), Some(told)) if asked != told => {
+                Err(not_a_hub(endpoint, format!("asked for commit {asked} it answers with {told}")))
+            }
+            _ => Ok(head),
+        }
     }
 
     /// The redirect rule: all metadata is on the Hub's own answers; the first redirect to another
     /// host is the signed URL of the bytes (`huggingface_hub` `get_hf_file_metadata`).
-    async fn head_at(
+    async fn facts_at(
         &self,
         endpoint: &Endpoint,
-        place: &str,
+        question: Question<'_>,
         subject: &refusal::Subject<'_>,
     ) -> Result<Head, Setback> {
-        let mut url = parse_url(&endpoint.join(place))?;
+        let path = subject.path.map_or("", |path| path.as_str());
+        let start = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
+        let mut url = start.clone();
         let mut facts = Facts::default();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(Method::HEAD, &url, None, self.stall_timeout).await?;
+            let response = self.send(&question, &url, self.stall_timeout).await?;
             if response.status().is_redirection() {
-                facts.note(response.headers(), false);
+                facts.note(response.headers());
                 let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
                 let target = self.renamed(endpoint, target, subject);
                 // The first other host is that of the bytes, unless it still has to tell what they are: then a
@@ -199,11 +244,18 @@ impl Hub {
                     return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
                 }
                 url = target;
-            } else if response.status().is_success() {
-                facts.note(response.headers(), true);
-                return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
+            } else if !response.status().is_success() {
+                let failure = net::bad_status(&url, response).await;
+                if matches!(question, Question::Head) && failure.is_wordless_refusal() {
+                    return Err(failure.into());
+                }
+                return Err(explained(&url, failure, subject));
+            } else if is_page(&response, path) {
+                return Facts::default().head(start).map_err(|why| not_a_hub(endpoint, why));
             } else {
-                return Err(judge(&url, response, subject).await);
+                facts.note(response.headers());
+                facts.note_content(response.status(), response.headers());
+                return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
             }
         }
     }
@@ -234,13 +286,14 @@ impl Hub {
     async fn page(
         &self,
         asked: &Url,
+        question: Question<'_>,
         subject: &refusal::Subject<'_>,
         excess: Excess,
     ) -> Result<(Vec<u8>, HeaderMap, Url), Setback> {
         let mut url = asked.clone();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(Method::GET, &url, None, self.stall_timeout).await?;
+            let response = self.send(&question, &url, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
                 url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
@@ -269,22 +322,14 @@ impl Hub {
 
     /// Sends one request and waits for the headers of the answer. The token goes along only to
     /// an endpoint it is meant for.
-    async fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        range: Option<(u64, u64)>,
-        timeout: Duration,
-    ) -> Result<Response, Failure> {
-        let mut request = self.http.request(method, url).header(ACCEPT_ENCODING, "identity");
+    async fn send(&self, question: &Question<'_>, url: &Url, timeout: Duration) -> Result<Response, Failure> {
+        let request = self.http.request(question.method(), url);
+        let mut request = question.complete(request).header(ACCEPT_ENCODING, "identity");
         if let Some(login) = self.endpoints.login_for(url) {
             request = request.basic_auth(login.user(), Some(login.expose()));
         } else if let Some(token) = self.endpoints.token_for(url) {
             let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
             request = request.header(AUTHORIZATION, header);
-        }
-        if let Some((first, last)) = range {
-            request = request.header(RANGE, format!("bytes={first}-{last}"));
         }
         let asked = Instant::now();
         let answer = match tokio::time::timeout(timeout, self.http.send(request, url)).await {
@@ -294,8 +339,8 @@ impl Hub {
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
         match &answer {
-            Ok(answer) => debug!(%host, status = answer.status().as_u16(), ?range, milliseconds, "answer"),
-            Err(failure) => debug!(%host, failure = chain(failure), ?range, milliseconds, "no answer"),
+            Ok(answer) => debug!(%host, status = answer.status().as_u16(), ?question, milliseconds, "answer"),
+            Err(failure) => debug!(%host, failure = chain(failure), ?question, milliseconds, "no answer"),
         }
         answer
     }
@@ -303,6 +348,46 @@ impl Hub {
 
 fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'[' | b'{'))
+}
+
+/// What is asked of a URL.
+#[derive(Debug, Clone, Copy)]
+enum Question<'a> {
+    /// The headers.
+    Head,
+    /// A range of bytes, inclusive, or all of them.
+    Get(Option<(u64, u64)>),
+    /// What a form asks for.
+    Post(&'a str),
+}
+
+impl Question<'_> {
+    fn method(&self) -> Method {
+        match self {
+            Self::Head => Method::HEAD,
+            Self::Get(_) => Method::GET,
+            Self::Post(_) => Method::POST,
+        }
+    }
+
+    fn complete(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::Head | Self::Get(None) => request,
+            Self::Get(Some((first, last))) => request.header(RANGE, format!("bytes={first}-{last}")),
+            Self::Post(form) => {
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body((*form).to_owned())
+            }
+        }
+    }
+}
+
+fn resolve_path(repo: &RepoId, revision: &str, path: &str) -> String {
+    let (revision, path) = (encoded(revision, COMPONENT), encoded(path, PATH));
+    format!("{}/resolve/{revision}/{path}", repo.url_path())
+}
+
+fn encoded<'a>(text: &'a str, set: &'static AsciiSet) -> PercentEncode<'a> {
+    utf8_percent_encode(text, set)
 }
 
 fn api_path(repo: &RepoId) -> String {
@@ -323,7 +408,10 @@ fn stalled(url: &Url, waited: Duration) -> Failure {
 
 /// A bad status: the Hub's final word, or a passing trouble.
 async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
-    let failure = net::bad_status(url, response).await;
+    explained(url, net::bad_status(url, response).await, subject)
+}
+
+fn explained(url: &Url, failure: Failure, subject: &refusal::Subject<'_>) -> Setback {
     if failure.is_transient() {
         return Setback::Failed(failure);
     }

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, LINK};
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use super::{Excess, HUB_ORIGINS, Hub, not_a_hub, parse_url, refusal};
+use super::{Excess, HUB_ORIGINS, Hub, Question, not_a_hub, parse_url, refusal};
 use crate::catalog::tree::{Listed, Pages};
 use crate::error::Error;
 use crate::report::Event;
@@ -34,7 +34,8 @@ impl Hub {
             if seen.len() == PAGES_MAX {
                 return Err(wrong(format!("the list of files has more than {PAGES_MAX} pages")));
             }
-            let (body, headers, place) = self.page(&url, subject, Excess::Refuse).await?;
+            let (body, headers, place) =
+                self.page(&url, Question::Get(None), subject, Excess::Refuse).await?;
             pages = off_the_runtime(move || {
                 pages.add(&body)?;
                 Ok(pages)

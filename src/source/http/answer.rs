@@ -61,7 +61,7 @@ pub(super) async fn judge(
     }
 }
 
-/// The validator of the file at its place, if the server gives one.
+/// What the server calls this copy of the file, if anything.
 pub(super) fn etag(response: &Response) -> Option<String> {
     text_header(response.headers(), ETAG.as_str())
 }

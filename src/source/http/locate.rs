@@ -30,8 +30,8 @@ pub trait Locate: Send + Sync {
 pub struct Located {
     /// Whose query may be a secret.
     pub url: Url,
-    /// Length in bytes.
-    pub size: u64,
+    /// Length in bytes, if that is told.
+    pub size: Option<u64>,
     /// What the bytes hash to, if that is told.
     pub digest: Option<Digest>,
 }

@@ -67,8 +67,27 @@ struct Seen {
     misled: u32,
     /// One more than the newest generation of the URL that was answered with bytes.
     proven: u32,
-    /// The etag of the last good answer, and the host that gave it.
-    validator: Option<(String, String)>,
+    /// The etags that good answers had.
+    etags: Vec<String>,
+}
+
+/// Copies that are told apart by their etags. A server that has a new one for each answer says nothing by it.
+const COPIES_MAX: usize = 8;
+
+impl Seen {
+    /// Whose bytes an answer brings. Backends behind one name have etags of their own, and a cache a new one for what
+    /// it has fetched again: no reason to drop a byte, for the digest decides; but if that is wrong, it is one of the
+    /// copies, perhaps, and not all of them.
+    fn origin(&mut self, host: &Provenance, etag: Option<String>) -> Provenance {
+        let Some(etag) = etag else { return host.clone() };
+        if !self.etags.contains(&etag) {
+            if self.etags.len() == COPIES_MAX {
+                return host.clone();
+            }
+            self.etags.push(etag.clone());
+        }
+        host.of_copy(&etag)
+    }
 }
 
 impl<L: Locate> HttpSource<L> {
@@ -96,9 +115,9 @@ impl<L: Locate> HttpSource<L> {
             }
             Answer::Part(response) => {
                 self.seen().ranged = true;
-                self.opened(location, response, range)
+                Ok(self.opened(location, response, range))
             }
-            Answer::Whole(response) if is_all => self.opened(location, response, range),
+            Answer::Whole(response) if is_all => Ok(self.opened(location, response, range)),
             Answer::Whole(_) => Err(self.ignored_range(&location)),
             Answer::Expired(answer) => {
                 let (origin, generation) = (location.origin(), location.generation);
@@ -108,26 +127,16 @@ impl<L: Locate> HttpSource<L> {
         }
     }
 
-    /// A good answer. Fails if it is of another file than the answers before: same host, other etag.
-    /// Another host may call the same bytes differently.
-    fn opened(&self, location: Location, response: Response, range: &Range<u64>) -> Result<Opened, Trouble> {
-        let origin = location.origin();
-        {
+    /// A good answer.
+    fn opened(&self, location: Location, response: Response, range: &Range<u64>) -> Opened {
+        let origin = {
             let mut seen = self.seen();
             seen.misled = 0;
             seen.proven = seen.proven.max(location.generation + 1);
-            if let Some(etag) = answer::etag(&response) {
-                match &seen.validator {
-                    Some((host, before)) if host == origin.as_str() && *before != etag => {
-                        let why = format!("its etag was {before} and is {etag}");
-                        return Err(Trouble::Changed { host: origin.to_string(), why });
-                    }
-                    _ => seen.validator = Some((origin.to_string(), etag)),
-                }
-            }
-        }
+            seen.origin(&location.origin(), answer::etag(&response))
+        };
         let body = Body::new(chunks(location.url, response), self.stall_timeout, origin.clone());
-        Ok(Opened { body, covers: range.clone(), origin })
+        Opened { body, covers: range.clone(), origin }
     }
 
     /// A server that is set up wrongly may be one edge of many; but where all connections are led astray and nothing
@@ -237,9 +246,10 @@ impl<L: Locate> Source for HttpSource<L> {
 /// Whether what is announced now cannot be the content. A digest of another kind than the one the
 /// bytes are verified against says nothing.
 fn contradicts(located: &Located, content: &Content) -> bool {
+    let size = located.size.unwrap_or(content.size());
     match located.digest {
-        Some(digest) => !Content::new(located.size, digest).may_be(content),
-        None => located.size != content.size(),
+        Some(digest) => !Content::new(size, digest).may_be(content),
+        None => size != content.size(),
     }
 }
 

@@ -33,7 +33,7 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
     fn locate(&self, first: usize) -> BoxFuture<'_, Result<Located, Error>> {
         let generation = self.located.fetch_add(1, Ordering::Relaxed);
         let url = format!("https://host{first}/{generation}").parse().expect("URL");
-        Box::pin(std::future::ready(Ok(Located { url, size: SIZE, digest: None })))
+        Box::pin(std::future::ready(Ok(Located { url, size: Some(SIZE), digest: None })))
     }
 
     fn places(&self) -> usize {
@@ -111,12 +111,27 @@ async fn one_whole_answer_does_not_make_a_server_one_without_ranges() {
 }
 
 #[tokio::test]
-async fn another_etag_of_the_same_host_is_a_change_until_the_content_is_confirmed() {
-    let source = source(|_, number| Says::Part(if number == 0 { "before" } else { "after" }));
-    source.open(&(0..10)).await.expect("a part");
-    assert!(matches!(source.open(&(10..20)).await, Err(Trouble::Changed { .. })));
-    source.confirm().await.expect("confirmed");
-    source.open(&(10..20)).await.expect("a part");
+async fn another_etag_of_the_same_host_is_another_copy_of_the_same_bytes() {
+    let source = source(|_, number| Says::Part(["one", "two"][number % 2]));
+    let mut origins = Vec::new();
+    for _ in 0..4 {
+        origins.push(source.open(&(0..10)).await.expect("a part").origin);
+    }
+    assert_eq!((&origins[0], &origins[1]), (&origins[2], &origins[3]));
+    assert_ne!(origins[0], origins[1]);
+    assert_eq!(origins[0].to_string(), origins[1].to_string(), "what is shown is the host");
+}
+
+#[tokio::test]
+async fn a_server_whose_etags_are_all_new_is_one_origin() {
+    let source = source(|_, number| {
+        Says::Part(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"][number % 12])
+    });
+    let mut origins = std::collections::HashSet::new();
+    for _ in 0..12 {
+        origins.insert(source.open(&(0..10)).await.expect("a part").origin);
+    }
+    assert_eq!(origins.len(), COPIES_MAX + 1);
 }
 
 #[tokio::test]
@@ -170,7 +185,7 @@ fn a_digest_of_another_kind_is_no_contradiction() {
     let content = Content::new(5, digest("a", 64));
     let announced = |size, digest| {
         let url = "https://h/x".parse().expect("URL");
-        contradicts(&Located { url, size, digest }, &content)
+        contradicts(&Located { url, size: Some(size), digest }, &content)
     };
     assert!(!announced(5, None) && !announced(5, Some(digest("a", 64))));
     assert!(!announced(5, Some(digest("b", 40))));
