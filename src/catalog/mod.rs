@@ -199,6 +199,7 @@ impl Resolution {
                 quants: quants(names),
             });
         }
+        drop(names);
         check_whole(request, &gaps)?;
         let count = listed.entries.len();
         if let Some(refused) = picked.iter().find_map(|at| listed.refused.get(at.checked_sub(count)?)) {
@@ -207,12 +208,13 @@ impl Resolution {
         }
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
         request.pins.check_used(picked.iter().map(|file| &file.path))?;
-        let vouched = picked.iter().map(|file| {
-            let content =
-                trust::vouch(&file.path, file.content, request.pins.for_file(&file.path, picked.len()))?;
-            Ok(WantedFile { path: file.path.clone(), content })
-        });
-        let files = vouched.collect::<Result<_, Error>>()?;
+        // There may be 100,000: room that grows would be twice as much for a moment.
+        let mut files = Vec::with_capacity(picked.len());
+        for file in &picked {
+            let pin = request.pins.for_file(&file.path, picked.len());
+            let content = trust::vouch(&file.path, file.content, pin)?;
+            files.push(WantedFile { path: file.path.clone(), content });
+        }
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 

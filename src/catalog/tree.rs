@@ -241,6 +241,8 @@ impl Pages {
     /// What there is.
     pub(super) fn finish(mut self) -> Listed {
         self.listed.set_twins_aside();
+        // It stays for as long as the run, and a list may have grown to twice what it needs.
+        self.listed.entries.shrink_to_fit();
         self.listed
     }
 }

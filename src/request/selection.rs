@@ -159,6 +159,9 @@ impl Patterns {
 
     /// Picks from the names of a list.
     pub fn choose(&self, names: &[&str]) -> Result<Choice, Unmet> {
+        if self.takes_all() && self.exclude.is_empty() && self.quant.is_none() {
+            return Ok(Choice { picked: (0..names.len()).collect(), gaps: Vec::new() });
+        }
         let listed: HashSet<&str> = names.iter().copied().collect();
         let is_listed = |wish: &&Wish| listed.contains(wish.text.as_str());
         for wish in self.files.iter().filter(|wish| !is_listed(wish)) {
