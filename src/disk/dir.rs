@@ -69,6 +69,8 @@ pub struct Stat {
     pub links: u64,
     /// Owner.
     pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Permission bits.
     pub mode: u32,
     /// Bytes of disk space taken.
@@ -113,6 +115,7 @@ impl From<rustix::fs::Stat> for Stat {
             device: stat.st_dev as u64,
             links: stat.st_nlink as u64,
             uid: stat.st_uid,
+            gid: stat.st_gid,
             mode: stat.st_mode & 0o7777,
             allocated: u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512),
         }
@@ -137,19 +140,26 @@ impl Dir {
         }
     }
 
-    /// Opens a folder that the user named, or creates it with its parents, durably.
+    /// Opens a folder that the user named, or creates it with its parents, durably, each as writable for the group
+    /// as the one above.
     pub fn create(path: &Path) -> Result<Self, Error> {
         if let Some(dir) = Self::open(path)? {
             return Ok(dir);
         }
         let parent = Self::create(path.parent().unwrap_or(Path::new("")))?;
         let name = path.file_name().unwrap_or(OsStr::new("."));
-        match retry(|| rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))) {
-            Ok(()) => parent.sync()?,
-            Err(Errno::EXIST) => {}
+        let is_new = match retry(|| rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(why) => return Err(Error::io("create directory", path)(why.into())),
+        };
+        let absent = || Error::io("open directory", path)(io::ErrorKind::NotFound.into());
+        let dir = Self::open(path)?.ok_or_else(absent)?;
+        if is_new {
+            parent.share(&dir, 0o070);
+            parent.sync()?;
         }
-        Self::open(path)?.ok_or_else(|| Error::io("open directory", path)(io::ErrorKind::NotFound.into()))
+        Ok(dir)
     }
 
     /// Its path, for messages.
@@ -214,14 +224,15 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Gives the group of a new file or folder the rights it has on this one. Where that is not allowed
-    /// it is nobody's fault: the owner can still write.
+    /// Gives the group of a new file or folder the rights it has on this one, if it is the same group. Where that is
+    /// not allowed it is nobody's fault: the owner can still write.
     fn share(&self, new: impl AsFd, rights: u32) {
         let Ok(own) = Stat::of(self) else { return };
         if own.mode & 0o020 == 0 {
             return;
         }
         if let Ok(stat) = Stat::of(&new)
+            && stat.gid == own.gid
             && stat.mode & rights != rights
         {
             let _ = rustix::fs::fchmod(&new, Mode::from_raw_mode(stat.mode | rights));
@@ -508,6 +519,8 @@ mod tests {
             std::fs::set_permissions(place.path(), PermissionsExt::from_mode(above)).expect("set");
             let made = dir.make(&format!("{above:o}/x")).expect("made");
             assert_eq!(Stat::of(&made).expect("a folder").mode & 0o070, below);
+            let named = Dir::create(&place.path().join(format!("named-{above:o}/x"))).expect("made");
+            assert_eq!(Stat::of(&named).expect("a folder").mode & 0o070, below);
         }
     }
 }
