@@ -120,13 +120,17 @@ async fn smoke_unstopped(
         probe.sample(file, url, &mut checks).await?;
     }
 
-    let plan = store.plan(&resolution.origin(), &resolution.files, request.recheck)?;
+    let (planned, recheck) = (store.clone(), request.recheck);
+    let (origin, files) = (resolution.origin(), resolution.files.clone());
+    let plan = move || planned.plan(&origin, &files, recheck);
+    let plan = context.stop.or_blocking("looking at the disk", plan).await?;
     plan.check_space()?;
     checks.pass(
         format!("room in {}", store.root().display()),
         format!("{} needed, {}", Bytes(plan.bytes_needed), free_space(plan.bytes_free)),
     );
-    store.probe()?;
+    let probed = store.clone();
+    context.stop.or_blocking("looking at the disk", move || probed.probe()).await?;
     checks
         .pass(format!("write access to {}", store.root().display()), "a file was written and removed".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
