@@ -1,0 +1,45 @@
+"""Programs that run for the length of a test."""
+
+import contextlib
+import socket
+import subprocess
+import time
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, port, log, **options):
+    """Runs a server in the foreground; it is ready when it listens on `port`."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
+    try:
+        until = time.monotonic() + 20
+        while not listens(port):
+            assert process.poll() is None, f"{command[0]} ended: {open(log).read()}"
+            assert time.monotonic() < until, f"{command[0]} does not listen: {open(log).read()}"
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def release(package):
+    """The version of an installed Debian package, without what only Debian counts."""
+    version = subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", package], text=True)
+    return version.partition(":")[2].partition("-")[0] or version.partition("-")[0]
