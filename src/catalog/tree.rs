@@ -17,8 +17,8 @@ use crate::words::{Bytes, Invalid};
 
 /// So much JSON of a list is held as a whole, for the next run and for other readers of a cache.
 const HELD_WHOLE_BYTES_MAX: usize = 32 << 20;
-/// A list of a million files; one without end stops here.
-const READ_BYTES_MAX: usize = 256 << 20;
+/// A list of half a million files; one without end stops here.
+const READ_BYTES_MAX: usize = 128 << 20;
 /// Files of a list that are held at most: some 100 MB.
 const HELD_MAX: usize = 500_000;
 
