@@ -150,6 +150,26 @@ fn who_tells_no_digest_in_any_way_is_refused_by_the_name_of_the_header() {
 }
 
 #[test]
+fn a_size_that_nothing_else_tells_is_read_from_a_range_of_one_byte() {
+    let hub = both(&model(1, 1));
+    without_api(&hub);
+    hub.fault(Rule::hub().method("HEAD").always().then(Fault::Chunked));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, SMALL, "--sha256", config().sha256()]).run().succeeds();
+    dir.assert_done(SMALL, &config());
+    let ranges: Vec<_> = hub.requests_to(Server::Hub).iter().filter_map(|r| r.request.range()).collect();
+    assert_eq!(ranges, [(0, Some(0)), (0, Some(config().size() - 1))]);
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_asked_for_once() {
+    let hub = both(&model(1, 1));
+    let dir = TestDir::new();
+    dir.fetch(&hub, ["owner/missing", "*"]).run().exits(11);
+    assert_eq!(hub.requests().len(), 1);
+}
+
+#[test]
 fn a_head_that_is_refused_is_asked_as_a_get() {
     let model = model(1, 2);
     for status in [400, 403, 404, 405, 501] {

@@ -172,8 +172,8 @@ impl Head {
 pub(super) fn may_be_told_otherwise(refused: &Setback) -> bool {
     match refused {
         Setback::Failed(failure) => !failure.is_transient(),
-        Setback::Useless(_) => true,
-        Setback::Final(error) => matches!(error, Error::RevisionNotFound { .. }),
+        Setback::Useless(error) => matches!(error, Error::NotAHub { .. } | Error::RevisionNotFound { .. }),
+        Setback::Final(_) => false,
     }
 }
 
