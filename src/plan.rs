@@ -111,6 +111,13 @@ pub enum Action {
     Fetch,
 }
 
+impl Action {
+    /// Whether it is there, as far as can be told without hashing.
+    pub fn is_there(&self) -> bool {
+        matches!(self, Self::Skip | Self::Adopt)
+    }
+}
+
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

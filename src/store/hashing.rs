@@ -44,10 +44,10 @@ impl Proof {
         &self.identity
     }
 
-    /// What an earlier run proved of a file that is still the same.
-    pub(super) fn of_receipt(receipt: &Receipt, present: &Identity) -> Option<Self> {
+    /// What an earlier run proved of a file that is still the same, if that is enough for `wanted`.
+    pub(super) fn of_receipt(receipt: &Receipt, present: &Identity, wanted: &Content) -> Option<Self> {
         let content = receipt.content().filter(|_| receipt.identity() == present)?;
-        Some(Self { content, identity: *present })
+        content.proves(wanted).then_some(Self { content, identity: *present })
     }
 
     /// The same bytes after the file got another name, which moves a time of its inode. Fails if it is not

@@ -131,8 +131,8 @@ impl Store {
         let bytes = self.read(&place, receipt::BYTES_MAX)?;
         let Some(receipt) = bytes.and_then(|bytes| Receipt::parse(&bytes)) else { return Ok(None) };
         let Some((.., present)) = self.entry(wanted)? else { return Ok(None) };
-        let proof = Proof::of_receipt(&receipt, &present.identity);
-        Ok(proof.filter(|proof| proof.content().proves(&wanted.content)).map(|proof| (receipt, proof)))
+        let proof = Proof::of_receipt(&receipt, &present.identity, &wanted.content);
+        Ok(proof.map(|proof| (receipt, proof)))
     }
 
     /// The file at its final name: its folder, its name there, and what is known of it.

@@ -78,8 +78,7 @@ impl Store {
 
     /// Whether every file is there, as far as can be told without hashing.
     pub fn is_present(&self, files: &[WantedFile], recheck: Recheck) -> Result<bool, Error> {
-        let is_there = |action| matches!(action, Action::Skip | Action::Adopt);
-        Ok(self.first_unlike(files, recheck, is_there)?.is_none())
+        Ok(self.first_unlike(files, recheck, |action| action.is_there())?.is_none())
     }
 
     /// Whether every file is there and verified.
@@ -158,8 +157,7 @@ impl OnDisk {
     /// The receipt, if it proves that the file is `wanted`.
     fn proven(&self, wanted: &Content) -> Option<&Receipt> {
         let receipt = self.receipt.as_ref()?;
-        let proof = Proof::of_receipt(receipt, self.present.as_ref()?)?;
-        proof.content().proves(wanted).then_some(receipt)
+        Proof::of_receipt(receipt, self.present.as_ref()?, wanted).map(|_| receipt)
     }
 
     /// Whether hashing it could prove that it is `wanted`.

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use percent_encoding::utf8_percent_encode;
 use tracing::debug;
 use url::Url;
 
 use super::head::{Facts, Head, is_page};
-use super::{COMPONENT, Excess, Hub, PATH, Question, api_path, encoded, parse_url, refusal};
+use super::{COMPONENT, Excess, Hub, PATH, Question, api_path, parse_url, refusal};
 use crate::catalog::tree::{self, Entry};
 use crate::content::Digest;
 use crate::error::Error;
@@ -82,7 +83,7 @@ impl Hub {
     ) -> Result<Option<Entry>, Setback> {
         let Some(path) = subject.path else { return Ok(None) };
         let revision = commit.map_or_else(|| subject.revision.to_owned(), |commit| commit.to_string());
-        let revision = encoded(&revision, COMPONENT);
+        let revision = utf8_percent_encode(&revision, COMPONENT);
         let api = api_path(subject.repo);
         let is_it = |entry: &Entry| entry.file.path == *path;
         let listed = self.paths_info(endpoint, &format!("{api}/paths-info/{revision}"), subject).await;
@@ -90,7 +91,7 @@ impl Hub {
             return Ok(entries.into_iter().find(is_it));
         }
         let folder = match path.as_str().rsplit_once('/') {
-            Some((folder, _)) => format!("/{}", encoded(folder, PATH)),
+            Some((folder, _)) => format!("/{}", utf8_percent_encode(folder, PATH)),
             None => String::new(),
         };
         let place = format!("{api}/tree/{revision}{folder}");
@@ -106,7 +107,7 @@ impl Hub {
         subject: &refusal::Subject<'_>,
     ) -> Result<Vec<Entry>, Setback> {
         let path = subject.path.map_or("", |path| path.as_str());
-        let form = format!("paths={}", encoded(path, COMPONENT));
+        let form = format!("paths={}", utf8_percent_encode(path, COMPONENT));
         let url = parse_url(&endpoint.join(place))?;
         let (body, ..) = self.page(&url, Question::Post(&form), subject, Excess::Refuse).await?;
         let listed = tree::parse_page(&body).map_err(|why| super::not_a_hub(endpoint, why))?;
@@ -127,8 +128,7 @@ impl Hub {
             return Ok(None);
         }
         let mut facts = Facts::default();
-        facts.note(response.headers());
-        facts.note_content(response.status(), response.headers());
+        facts.note_last(response.status(), response.headers());
         let head = facts.head(head.url.clone());
         Ok(head.ok().and_then(|head| head.size))
     }

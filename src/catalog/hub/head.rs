@@ -30,8 +30,7 @@ impl Head {
     /// What the headers of a single answer tell; the error says what is wrong in them.
     pub fn from_headers(headers: &HeaderMap, url: Url) -> Result<Self, String> {
         let mut facts = Facts::default();
-        facts.note(headers);
-        facts.note_content(StatusCode::OK, headers);
+        facts.note_last(StatusCode::OK, headers);
         facts.head(url)
     }
 }
@@ -66,9 +65,10 @@ impl Facts {
         self.commit.is_some() && self.linked_size.is_some()
     }
 
-    /// Takes note of the answer that has, or would have, the bytes themselves. Its `Content-Length` is theirs unless
+    /// Takes note of the last answer, which has, or would have, the bytes themselves. Its `Content-Length` is theirs unless
     /// they are encoded, and its `ETag` may be a Hub's where the commit, too, is named beside it.
-    pub(super) fn note_content(&mut self, status: StatusCode, headers: &HeaderMap) {
+    pub(super) fn note_last(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.note(headers);
         let encoding = text_header(headers, CONTENT_ENCODING.as_str());
         if encoding.is_some_and(|encoding| encoding != "identity") {
             return;
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(head(&[("content-length", "7"), ("content-encoding", "br")]).size, None);
         let mut facts = Facts::default();
         let range = HeaderMap::from_iter([(CONTENT_RANGE, "bytes 0-0/5".parse().expect("a header"))]);
-        facts.note_content(StatusCode::PARTIAL_CONTENT, &range);
+        facts.note_last(StatusCode::PARTIAL_CONTENT, &range);
         assert_eq!(facts.length, Some(5));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use tracing::debug;
@@ -196,7 +196,11 @@ impl Hub {
         endpoint: &Endpoint,
         subject: &refusal::Subject<'_>,
     ) -> Result<Commit, Setback> {
-        let place = format!("{}/revision/{}", api_path(subject.repo), encoded(subject.revision, COMPONENT));
+        let place = format!(
+            "{}/revision/{}",
+            api_path(subject.repo),
+            utf8_percent_encode(subject.revision, COMPONENT)
+        );
         let (body, ..) =
             self.page(&parse_url(&endpoint.join(&place))?, Question::Get(None), subject, Excess::Cut).await?;
         tree::parse_commit(&body).map_err(|why| not_a_hub(endpoint, why))
@@ -253,8 +257,7 @@ impl Hub {
             } else if is_page(&response, path) {
                 return Facts::default().head(start).map_err(|why| not_a_hub(endpoint, why));
             } else {
-                facts.note(response.headers());
-                facts.note_content(response.status(), response.headers());
+                facts.note_last(response.status(), response.headers());
                 return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
             }
         }
@@ -382,12 +385,8 @@ impl Question<'_> {
 }
 
 fn resolve_path(repo: &RepoId, revision: &str, path: &str) -> String {
-    let (revision, path) = (encoded(revision, COMPONENT), encoded(path, PATH));
+    let (revision, path) = (utf8_percent_encode(revision, COMPONENT), utf8_percent_encode(path, PATH));
     format!("{}/resolve/{revision}/{path}", repo.url_path())
-}
-
-fn encoded<'a>(text: &'a str, set: &'static AsciiSet) -> PercentEncode<'a> {
-    utf8_percent_encode(text, set)
 }
 
 fn api_path(repo: &RepoId) -> String {

@@ -72,7 +72,7 @@ async fn as_it_is(
         move || {
             let plan = store.plan(&resolution.origin(), &resolution.files, recheck)?;
             let is_visible = store.is_visible(&resolution.files, resolution.commit.as_ref())?;
-            Ok(Some(plan).filter(|plan| is_visible && plan.items.iter().all(is_there)))
+            Ok(Some(plan).filter(|plan| is_visible && plan.items.iter().all(|item| item.action.is_there())))
         }
     };
     let Some(plan) = context.stop.or_blocking("looking at the disk", look).await? else { return Ok(None) };
@@ -82,10 +82,6 @@ async fn as_it_is(
     let files: Option<Vec<_>> = files.buffered(AHEAD).try_collect::<Vec<_>>().await?.into_iter().collect();
     let hashed = plan.items.iter().filter(|item| item.action == Action::Adopt).count();
     Ok(files.map(|files| (files, hashed as u64)))
-}
-
-fn is_there(item: &Item) -> bool {
-    matches!(item.action, Action::Skip | Action::Adopt)
 }
 
 /// A file that is there; `None` if it is not what it should be.
