@@ -11,6 +11,7 @@ pub mod journal;
 mod layout;
 mod leftovers;
 mod lock;
+mod opening;
 pub mod partial;
 mod planner;
 mod publish;

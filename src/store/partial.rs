@@ -12,12 +12,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use rustix::fs::FallocateFlags;
-
 use super::block::{Block, WORTH_IT_FROM};
 use super::journal::{Journal, Partials, Record};
+use super::opening::{self, Opened};
 use crate::content::RangeSet;
-use crate::disk::{self, Stat};
+use crate::disk;
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
@@ -170,14 +169,9 @@ impl Partial {
     /// Opens what an earlier run left, or creates the file. Disk space is taken at once where the
     /// file system can do that, so that a full disk shows before the download, not after it.
     pub fn open(partials: &Partials, wanted: &WantedFile, repo: &RepoId) -> Result<Self, Error> {
+        let Opened { file, journal, buffered } = opening::open(partials, wanted, repo)?;
         let name = wanted.content.key().to_string();
-        let path = partials.dir.join(&name);
-        let io = |action| Error::io(action, path.clone());
-        let size = wanted.size();
-        let opened = reopen(partials, wanted)?.map_or_else(|| create(partials, wanted, repo), Ok)?;
-        let Opened { file, journal, buffered } = opened;
-        allocate(&file, size).map_err(io("take disk space for"))?;
-        let direct = (size >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
+        let direct = (wanted.size() >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
             .then(|| partials.dir.file_past_page_cache(&name, &file));
         let state = State {
             journal,
@@ -454,7 +448,7 @@ impl Partial {
             return self.discard();
         }
         self.record()?;
-        give_back(&self.file, &written).map_err(Error::io("give back disk space of", self.path()))
+        opening::give_back(&self.file, &written).map_err(Error::io("give back disk space of", self.path()))
     }
 
     /// Takes ranges for missing again. They stay where they are until others come.
@@ -472,91 +466,6 @@ impl Partial {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the state")
-    }
-}
-
-/// A partial file with what is known about it.
-struct Opened {
-    file: File,
-    journal: Journal,
-    /// What was written, and is not known to be flushed.
-    buffered: RangeSet,
-}
-
-/// A partial file with nothing in it, in the place of what an earlier run left.
-fn create(partials: &Partials, wanted: &WantedFile, repo: &RepoId) -> Result<Opened, Error> {
-    partials.discard(&wanted.content)?;
-    let file = partials.dir.create_file(&wanted.content.key().to_string())?;
-    Ok(Opened { file, journal: Journal::new(wanted, repo), buffered: RangeSet::default() })
-}
-
-/// What an earlier run left, if there is something to go on with.
-fn reopen(partials: &Partials, wanted: &WantedFile) -> Result<Option<Opened>, Error> {
-    let name = wanted.content.key().to_string();
-    let Some(file) = reusable(partials, &name)? else { return Ok(None) };
-    let length = file.metadata().map_err(Error::io("look at", partials.dir.join(&name)))?.len();
-    let journal = Journal::read(&partials.dir, &wanted.content, length)?;
-    let Some(journal) = journal.filter(|_| length <= wanted.size()) else { return Ok(None) };
-    let mut buffered = journal.written.clone();
-    if let Some(mut flushed) = Journal::read_record(&partials.dir, &name, Record::Flushed)? {
-        buffered.remove_all(&flushed.written);
-        // Bytes that were doubted, or not worth keeping: others will be in their place, which no flush has covered.
-        let mut gone = flushed.written.clone();
-        gone.remove_all(&journal.written);
-        if !gone.is_empty() {
-            flushed.written.remove_all(&gone);
-            flushed.write(partials, &wanted.content, Record::Flushed)?;
-        }
-    }
-    Ok(Some(Opened { file, journal, buffered }))
-}
-
-/// What is there under `name`, if it can be gone on with. A file that somebody else may still write to is
-/// not: one with a second name, and one of another user in a folder that everybody may write to. In one
-/// that a group shares its members trust each other.
-fn reusable(partials: &Partials, name: &str) -> Result<Option<File>, Error> {
-    let file = match partials.dir.file_to_write(name) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
-        Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let look = || Ok((Stat::of(&file)?, Stat::of(&partials.dir)?));
-    let (stat, dir) = look().map_err(Error::io("look at", partials.dir.join(name)))?;
-    let is_own = stat.uid == rustix::process::geteuid().as_raw();
-    let is_open_to_all = (stat.mode | dir.mode) & 0o002 != 0;
-    Ok((stat.links == 1 && (is_own || !is_open_to_all)).then_some(file))
-}
-
-/// Frees the disk space of all but `written`, where the file system can do that in the middle of a file.
-fn give_back(file: &File, written: &RangeSet) -> std::io::Result<()> {
-    let end = written.end();
-    for gap in written.missing(end).iter() {
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // Without holes the gaps stay taken; they count as space that the partial file has already.
-        if rustix::fs::fallocate(file, hole, gap.start, gap.end - gap.start).is_err() {
-            break;
-        }
-    }
-    file.set_len(end)
-}
-
-/// Takes the disk space of `size` bytes and makes the file that long. NFS before 4.2, some FUSE
-/// file systems and old kernels cannot take space beforehand; there the length alone is set.
-fn allocate(file: &File, size: u64) -> std::io::Result<()> {
-    use rustix::io::Errno;
-    if size == 0 {
-        return file.set_len(0);
-    }
-    loop {
-        return match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => Ok(()),
-            Err(Errno::INTR) => continue,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
-            Err(why) => Err(why.into()),
-        };
     }
 }
 
