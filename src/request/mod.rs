@@ -2,6 +2,8 @@
 //! has bad input refused, so that no later step checks a name again.
 
 mod endpoint;
+mod lockfile;
+mod manifest;
 mod pins;
 mod place;
 mod proxy;
@@ -10,12 +12,15 @@ mod reference;
 mod repo;
 mod selection;
 mod shard;
+mod table;
 mod token;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
+pub use lockfile::{LockedFile, LockedModel, Lockfile};
+pub use manifest::{Manifest, Model, Wish};
 pub use pins::Pins;
 pub use place::{Place, is_localhost};
 pub use proxy::{Proxies, Proxy};
