@@ -7,10 +7,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::blame::Origins;
-use super::engine::Unfinished;
+use super::engine::{Scope, Unfinished};
 use super::schedule::{Segment, Segments};
 use super::tuner::Estimate;
 use crate::error::Error;
+use crate::report::Reporter;
 use crate::request::RepoPath;
 use crate::retry::Budget;
 use crate::source::{Provenance, Source};
@@ -23,6 +24,7 @@ pub(super) struct Active {
     pub(super) path: RepoPath,
     pub(super) size: u64,
     pub(super) source: Arc<dyn Source>,
+    pub(super) reporter: Arc<dyn Reporter>,
     pub(super) budget: Budget,
     /// Bytes received for it.
     pub(super) received: AtomicU64,
@@ -53,6 +55,7 @@ impl Active {
         budget: Budget,
         pool: Option<Arc<Pool>>,
         payloads: mpsc::Sender<Payload>,
+        scope: &Scope,
     ) -> Self {
         let remote = partial.wanted();
         let segments = Segments::new(remote.size(), partial.missing());
@@ -61,6 +64,7 @@ impl Active {
             path: remote.path.clone(),
             size: remote.size(),
             source,
+            reporter: Arc::clone(&scope.reporter),
             budget,
             received: AtomicU64::new(0),
             connections: AtomicUsize::new(0),

@@ -52,23 +52,23 @@ pub(super) async fn work(engine: Arc<Engine>, index: u16) {
         file.release(&segment);
         engine.offer();
         if let Err(Halt::Trouble(trouble)) = fetched {
-            settle(&engine, &file, trouble, &mut connection.backoff).await;
+            settle(&file, trouble, &mut connection.backoff).await;
         }
     }
 }
 
 /// Does what a trouble calls for, and pauses as long as it should.
-async fn settle(engine: &Engine, file: &Active, trouble: Trouble, backoff: &mut Backoff) {
+async fn settle(file: &Active, trouble: Trouble, backoff: &mut Backoff) {
     match trouble {
         // The file is read as a whole from now on.
         Trouble::NoRanges(_) => {}
         Trouble::Final(error) => file.fail(error),
         Trouble::Changed { host, why } => file.stop(Unfinished::Changed { host, why }),
-        Trouble::Failed(failure) => pause(engine, file, failure, backoff).await,
+        Trouble::Failed(failure) => pause(file, failure, backoff).await,
         Trouble::Expired(expired) => {
             match file.source.renew(expired).await {
                 Ok(origin) => {
-                    engine.reporter.report(&Event::Renewed { path: &file.path, host: origin.as_str() });
+                    file.reporter.report(&Event::Renewed { path: &file.path, host: origin.as_str() });
                 }
                 Err(error) => return file.fail(error),
             }
@@ -82,8 +82,8 @@ async fn settle(engine: &Engine, file: &Active, trouble: Trouble, backoff: &mut 
     }
 }
 
-async fn pause(engine: &Engine, file: &Active, failure: Failure, backoff: &mut Backoff) {
-    let retry = retry(engine, file);
+async fn pause(file: &Active, failure: Failure, backoff: &mut Backoff) {
+    let retry = retry(file);
     let paused = tokio::select! {
         paused = retry.pause(failure, backoff) => paused,
         () = file.over() => return,
@@ -97,9 +97,9 @@ async fn pause(engine: &Engine, file: &Active, failure: Failure, backoff: &mut B
     }
 }
 
-fn retry<'a>(engine: &'a Engine, file: &'a Active) -> Retry<'a> {
+fn retry(file: &Active) -> Retry<'_> {
     let doing = |path: &str, host: &str| format!("fetching `{path}` from {host}");
-    Retry { what: file.path.as_str(), doing, budget: &file.budget, reporter: &*engine.reporter }
+    Retry { what: file.path.as_str(), doing, budget: &file.budget, reporter: &*file.reporter }
 }
 
 /// Fetches one range.
@@ -200,7 +200,7 @@ async fn receive(
         news += bytes.len() as u64;
         if news >= PROGRESS || file.is_done(segment) {
             news = 0;
-            progressed(engine, file, &mut connection.backoff);
+            progressed(file, &mut connection.backoff);
         }
         if let Some(throttle) = engine.throttle.as_ref().filter(|_| is_metered) {
             tokio::select! { () = throttle.pass(bytes.len()) => {}, () = file.over() => return Err(Halt::Gone) }
@@ -211,7 +211,7 @@ async fn receive(
 }
 
 /// Notes that the connection is of use.
-fn progressed(engine: &Engine, file: &Active, backoff: &mut Backoff) {
+fn progressed(file: &Active, backoff: &mut Backoff) {
     file.budget.progressed();
-    retry(engine, file).recovered(backoff);
+    retry(file).recovered(backoff);
 }

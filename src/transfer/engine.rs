@@ -85,15 +85,22 @@ impl Demand {
     }
 }
 
+/// What a file is part of: who is told about it, and who may stop it.
+#[derive(Clone)]
+pub struct Scope {
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+    /// The order to stop.
+    pub stop: Stop,
+}
+
 /// Shared by all files of a run.
 pub struct Engine {
     pub(super) limits: Limits,
-    pub(super) reporter: Arc<dyn Reporter>,
     pub(super) tuner: Tuner,
     pub(super) throttle: Option<Throttle>,
     pub(super) admission: Arc<Admission>,
     crew: Crew,
-    stop: Stop,
     files: Mutex<Vec<Arc<Active>>>,
     /// Rung when there may be new ranges to take.
     work: Notify,
@@ -107,15 +114,13 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without connections; see [`Engine::run`].
-    pub fn new(limits: Limits, reporter: Arc<dyn Reporter>, stop: Stop) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             tuner: Tuner::new(limits.connections),
             throttle: limits.rate_max.map(Throttle::new),
             limits,
-            reporter,
             admission: Arc::default(),
             crew: Crew::default(),
-            stop,
             files: Mutex::default(),
             work: Notify::new(),
             demands: Mutex::default(),
@@ -172,25 +177,28 @@ impl Engine {
         partial: Arc<Partial>,
         source: Arc<dyn Source>,
         demand: &Demand,
+        scope: &Scope,
         counts: &mut Counts,
     ) -> Result<Verified, Unfinished> {
         let mut filling = Filling::begin(&self.crew, &partial)?;
-        let budget = Budget::new(self.limits.give_up_after, self.stop.deadline());
+        let budget = Budget::new(self.limits.give_up_after, scope.stop.deadline());
         let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
-        let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink()));
+        let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink(), scope));
         let listed = Listed::new(self, &active, demand);
-        let show = |filling: &Filling| {
+        let tell = |filling: &Filling| {
             demand.set(active.remaining());
-            self.show(&active, filling.progress());
+            show(&active, filling.progress());
         };
-        let written = self.watch(&active, &mut filling, &show).await;
+        let written = watch(&active, &mut filling, &scope.stop, &tell).await;
         drop(listed);
         counts.received += active.received.load(Ordering::Relaxed);
         counts.origins.update(&active.origins());
 
         let result = match written {
-            Ok(()) => filling.finish(&self.stop, show).await.map_err(Unfinished::from),
-            Err(unfinished) => filling.end(&self.stop).await.map_err(Unfinished::Failed).and(Err(unfinished)),
+            Ok(()) => filling.finish(&scope.stop, tell).await.map_err(Unfinished::from),
+            Err(unfinished) => {
+                filling.end(&scope.stop).await.map_err(Unfinished::Failed).and(Err(unfinished))
+            }
         };
         if result.is_ok() {
             self.trust(&counts.origins);
@@ -204,44 +212,12 @@ impl Engine {
                         active.path,
                         chain(&error)
                     );
-                    self.reporter.report(&Event::Warning(&text));
+                    scope.reporter.report(&Event::Warning(&text));
                 }
                 (_, saved) => saved?,
             }
         }
         result
-    }
-
-    /// Waits until every byte is written, and tells of the progress meanwhile.
-    async fn watch(
-        &self,
-        active: &Active,
-        filling: &mut Filling,
-        show: &impl Fn(&Filling),
-    ) -> Result<(), Unfinished> {
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        let ended_early = loop {
-            tokio::select! {
-                () = active.over() => break None,
-                written = filling.written() => break Some(written),
-                cause = self.stop.raised() => {
-                    active.fail(cause.error("downloading"));
-                    // A writer that waits for a slow disk need not do so any more.
-                    filling.close()?;
-                }
-                _ = ticks.tick() => show(filling),
-            }
-        };
-        let written = match ended_early {
-            Some(written) => {
-                active.fail(Error::Internal("the writer ended early".into()));
-                written
-            }
-            // The connections let go of their sinks; what was sent is still written.
-            None => filling.written().await,
-        };
-        written?;
-        active.stopped().map_or(Ok(()), Err)
     }
 
     /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
@@ -289,17 +265,6 @@ impl Engine {
         self.admission.ring();
     }
 
-    fn show(&self, active: &Active, filled: Filled) {
-        self.reporter.report(&Event::Progress(&Progress {
-            path: &active.path,
-            size: active.size,
-            on_disk: filled.written,
-            hashed: filled.hashed,
-            received: active.received.load(Ordering::Relaxed),
-            connections: active.connections.load(Ordering::Relaxed),
-        }));
-    }
-
     /// Whether the disk and the hash keep up with all files.
     #[cfg(test)]
     pub(super) fn files_plentiful(&self) -> bool {
@@ -309,6 +274,49 @@ impl Engine {
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Active>>> {
         self.files.lock().expect("nothing panics while it holds the list of files")
     }
+}
+
+/// Waits until every byte is written, and tells of the progress meanwhile.
+async fn watch(
+    active: &Active,
+    filling: &mut Filling,
+    stop: &Stop,
+    show: &impl Fn(&Filling),
+) -> Result<(), Unfinished> {
+    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+    let ended_early = loop {
+        tokio::select! {
+            () = active.over() => break None,
+            written = filling.written() => break Some(written),
+            cause = stop.raised() => {
+                active.fail(cause.error("downloading"));
+                // A writer that waits for a slow disk need not do so any more.
+                filling.close()?;
+            }
+            _ = ticks.tick() => show(filling),
+        }
+    };
+    let written = match ended_early {
+        Some(written) => {
+            active.fail(Error::Internal("the writer ended early".into()));
+            written
+        }
+        // The connections let go of their sinks; what was sent is still written.
+        None => filling.written().await,
+    };
+    written?;
+    active.stopped().map_or(Ok(()), Err)
+}
+
+fn show(active: &Active, filled: Filled) {
+    active.reporter.report(&Event::Progress(&Progress {
+        path: &active.path,
+        size: active.size,
+        on_disk: filled.written,
+        hashed: filled.hashed,
+        received: active.received.load(Ordering::Relaxed),
+        connections: active.connections.load(Ordering::Relaxed),
+    }));
 }
 
 /// A file on the list of those that connections work on, for as long as this exists.

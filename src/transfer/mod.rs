@@ -17,4 +17,4 @@ mod tuner;
 mod tuning;
 
 pub use blame::{Origins, Suspects};
-pub use engine::{Counts, Demand, Engine, Unfinished};
+pub use engine::{Counts, Demand, Engine, Scope, Unfinished};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sha2::Digest as _;
 use tokio::time::Instant;
 
-use super::{Counts, Engine, Unfinished};
+use super::{Counts, Engine, Scope, Unfinished};
 use crate::content::{Content, RangeSet, Sha256};
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -61,6 +61,7 @@ impl Reporter for Seen {
 struct Bench {
     dir: tempfile::TempDir,
     engine: Arc<Engine>,
+    scope: Scope,
     seen: Arc<Seen>,
     halt: StopSender,
 }
@@ -75,7 +76,7 @@ impl Bench {
         let seen = Arc::new(Seen::default());
         let reporter: Arc<dyn Reporter> = Arc::clone(&seen) as Arc<dyn Reporter>;
         let dir = tempfile::tempdir().expect("a directory");
-        Self { dir, engine: Arc::new(Engine::new(limits, reporter, stop)), seen, halt }
+        Self { dir, engine: Arc::new(Engine::new(limits)), scope: Scope { reporter, stop }, seen, halt }
     }
 
     fn partial(&self, content: &Bytes) -> Arc<Partial> {
@@ -93,7 +94,7 @@ impl Bench {
 
     async fn fill(&self, partial: &Arc<Partial>, source: Arc<dyn Source>, counts: &mut Counts) -> Verdict {
         let demand = self.engine.admit(partial.wanted().size()).await;
-        self.engine.fill(Arc::clone(partial), source, &demand, counts).await
+        self.engine.fill(Arc::clone(partial), source, &demand, &self.scope, counts).await
     }
 
     /// Fills a content from nothing, and says how long the bytes took.
@@ -373,10 +374,11 @@ async fn many_files_share_the_connections() {
     let sources: Vec<_> = contents.iter().map(|content| scripted(content, |_| Reply::default())).collect();
     let fill = |n: usize| {
         let partial = partial(bench.dir.path(), &format!("{n}.bin"), &contents[n]);
-        let (source, engine) = (Arc::clone(&sources[n]) as Arc<dyn Source>, &bench.engine);
+        let source = Arc::clone(&sources[n]) as Arc<dyn Source>;
+        let (engine, scope) = (&bench.engine, &bench.scope);
         async move {
             let demand = engine.admit(partial.wanted().size()).await;
-            engine.fill(partial, source, &demand, &mut Counts::default()).await
+            engine.fill(partial, source, &demand, scope, &mut Counts::default()).await
         }
     };
     let started = Instant::now();

@@ -17,7 +17,7 @@ use crate::request::{Limits, NetworkUse};
 use crate::stop::{self, Cause};
 use crate::store::WriteAccess;
 use crate::store::hashing::HashQueue;
-use crate::transfer::Engine;
+use crate::transfer::{Engine, Scope};
 
 /// What is to be done.
 pub(super) struct Work<'a> {
@@ -28,35 +28,30 @@ pub(super) struct Work<'a> {
     pub(super) network: NetworkUse,
 }
 
-/// Does it. One outcome per item of the plan, in its order. When a file fails the others are
-/// stopped, with their state recorded, and its error is returned.
+/// Does it, with the connections of `engine`, which has to run. One outcome per item of the plan, in its order. When a
+/// file fails the others of this plan are stopped, with their state recorded, and its error is returned.
 pub(super) async fn work(
     work: &Work<'_>,
     hub: &Arc<Hub>,
+    engine: &Arc<Engine>,
     context: &Context,
 ) -> Result<Vec<FileOutcome>, Error> {
     let (halt, stop) = stop::channel(context.stop.deadline());
-    let engine = Engine::new(work.limits.clone(), Arc::clone(&context.reporter), stop.clone());
-    let engine = Arc::new(engine);
     let of_file = Arc::new(FileWork {
         access: Arc::clone(work.access),
         origin: work.resolution.origin(),
         network: work.network,
         stall_timeout: work.limits.stall_timeout,
-        engine: Arc::clone(&engine),
+        engine: Arc::clone(engine),
         hashes: HashQueue::default(),
-        reporter: Arc::clone(&context.reporter),
-        stop,
+        scope: Scope { reporter: Arc::clone(&context.reporter), stop },
         turn: Mutex::default(),
     });
-    let all = engine.run(async {
-        let mut all = std::pin::pin!(all_files(work, hub, &of_file, &halt));
-        tokio::select! {
-            result = &mut all => return result,
-            cause = context.stop.raised() => halt.stop(cause),
-        }
-        all.await
-    });
+    let mut all = std::pin::pin!(all_files(work, hub, &of_file, &halt));
+    tokio::select! {
+        result = &mut all => return result,
+        cause = context.stop.raised() => halt.stop(cause),
+    }
     all.await
 }
 
@@ -78,7 +73,7 @@ async fn all_files(
                 finished = tasks.join_next(), if !tasks.is_empty() => outcomes.note(finished, halt),
             }
         };
-        if outcomes.failed() || of_file.stop.cause().is_some() {
+        if outcomes.failed() || of_file.scope.stop.cause().is_some() {
             break;
         }
         let url = work.resolution.urls.get(&item.file.path).cloned();
@@ -89,7 +84,7 @@ async fn all_files(
     while let Some(finished) = tasks.join_next().await {
         outcomes.note(Some(finished), halt);
     }
-    of_file.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
+    of_file.scope.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
     let originals = originals(plan);
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action == Action::Copy) {
         let original = originals.get(&item.file.content);

@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::report::{Event, FileOutcome, Outcome};
 use crate::request::{Recheck, Request};
 use crate::store::{Store, WriteAccess};
+use crate::transfer::Engine;
 
 use freshness::Known;
 
@@ -108,7 +109,8 @@ async fn change(
         limits: &request.limits,
         network: request.network,
     };
-    let outcomes = files::work(&job, hub, context).await?;
+    let engine = Arc::new(Engine::new(request.limits.clone()));
+    let outcomes = engine.run(files::work(&job, hub, &engine, context)).await?;
     let resolution = Arc::clone(resolution);
     let record = move || {
         let listing = resolution.listing_json()?;

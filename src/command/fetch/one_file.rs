@@ -17,7 +17,7 @@ use crate::stop::Stop;
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
 use crate::store::partial::Partial;
 use crate::store::{Store, WriteAccess};
-use crate::transfer::{Counts, Demand, Engine, Unfinished};
+use crate::transfer::{Counts, Demand, Engine, Scope, Unfinished};
 
 /// A file that needs nothing.
 pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
@@ -95,8 +95,7 @@ pub(super) struct FileWork {
     pub(super) stall_timeout: Duration,
     pub(super) engine: Arc<Engine>,
     pub(super) hashes: HashQueue,
-    pub(super) reporter: Arc<dyn Reporter>,
-    pub(super) stop: Stop,
+    pub(super) scope: Scope,
     /// One change at a time: names with one content share a receipt in a cache. Tasks wait for it, so that no
     /// thread has to.
     pub(super) turn: Mutex<()>,
@@ -114,7 +113,7 @@ impl FileWork {
             Action::Skip => {
                 let file = item.file.clone();
                 self.change_in_turn(move |access, origin| access.keep(&file, origin)).await?;
-                self.reporter.report(&Event::Skipped { path: &item.file.path });
+                self.scope.reporter.report(&Event::Skipped { path: &item.file.path });
                 Ok(self.outcome(&item.file, Done::Skipped, 0, Duration::ZERO))
             }
             Action::Adopt => match self.adopt(&item.file).await? {
@@ -136,7 +135,7 @@ impl FileWork {
     async fn adopt(&self, wanted: &WantedFile) -> Result<Option<FileOutcome>, Error> {
         let started = Instant::now();
         let store = self.access.store();
-        let proven = hash(wanted, store, &self.hashes, &*self.reporter, &self.stop).await?;
+        let proven = hash(wanted, store, &self.hashes, &*self.scope.reporter, &self.scope.stop).await?;
         let Some(proven) = proven else { return Ok(None) };
         let adopted = wanted.clone();
         self.change_in_turn(move |access, origin| {
@@ -146,7 +145,7 @@ impl FileWork {
         })
         .await?;
         let adopted = self.outcome(wanted, Done::Adopted, 0, started.elapsed());
-        self.reporter.report(&Event::Published(&adopted));
+        self.scope.reporter.report(&Event::Published(&adopted));
         Ok(Some(adopted))
     }
 
@@ -169,14 +168,16 @@ impl FileWork {
             resumed.get_or_insert(on_disk);
             let inherited = suspects.is_none().then(|| partial.ranges());
             self.begin(wanted, on_disk);
-            let filled =
-                self.engine.fill(Arc::clone(&partial), Arc::clone(&source), demand, &mut counts).await;
+            let filled = self
+                .engine
+                .fill(Arc::clone(&partial), Arc::clone(&source), demand, &self.scope, &mut counts)
+                .await;
             let unfinished = match filled {
                 Ok(verified) => {
                     self.publish(verified).await?;
                     let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
                     let fetched = self.outcome(wanted, done, counts.received, started.elapsed());
-                    self.reporter.report(&Event::Published(&fetched));
+                    self.scope.reporter.report(&Event::Published(&fetched));
                     return Ok(fetched);
                 }
                 Err(unfinished) => unfinished,
@@ -208,14 +209,14 @@ impl FileWork {
                 }
             };
             // Before bytes are thrown away the source says once more what the file should be.
-            self.stop.or("asking the Hub", source.confirm()).await?;
+            self.scope.stop.or("asking the Hub", source.confirm()).await?;
             self.doubt(&wanted.path, &partial, doubtful, &why).await?;
         }
     }
 
     fn begin(&self, wanted: &WantedFile, resumed: u64) {
         let size = wanted.size();
-        self.reporter.report(&Event::Started { path: &wanted.path, size, resumed, hash_only: false });
+        self.scope.reporter.report(&Event::Started { path: &wanted.path, size, resumed, hash_only: false });
     }
 
     /// Takes a part for missing again.
@@ -230,7 +231,7 @@ impl FileWork {
         let doubted = Arc::clone(partial);
         spawn_blocking(move || doubted.doubt(&doubtful)).await??;
         let kept = partial.written();
-        self.reporter.report(&Event::Restarted { path, why, dropped: before - kept, kept });
+        self.scope.reporter.report(&Event::Restarted { path, why, dropped: before - kept, kept });
         Ok(())
     }
 
@@ -261,7 +262,7 @@ impl FileWork {
             self.publish(verified).await?;
         }
         let copied = self.outcome(wanted, Done::Copied, 0, started.elapsed());
-        self.reporter.report(&Event::Published(&copied));
+        self.scope.reporter.report(&Event::Published(&copied));
         Ok(copied)
     }
 
@@ -270,14 +271,15 @@ impl FileWork {
         let path = self.access.store().target_path(original);
         let opened = {
             let (access, original) = (Arc::clone(&self.access), original.clone());
-            self.stop.or_blocking("copying", move || access.store().open(&original)).await?
+            self.scope.stop.or_blocking("copying", move || access.store().open(&original)).await?
         };
         let opened = opened.ok_or_else(|| Error::Meddled { path: path.clone() })?;
         let source = LocalFile::new(opened, &path, self.stall_timeout);
         let partial = self.open(wanted).await?;
         self.begin(wanted, partial.written());
         let demand = self.engine.admit(wanted.size()).await;
-        let filled = self.engine.fill(partial, Arc::new(source), &demand, &mut Counts::default()).await;
+        let filled =
+            self.engine.fill(partial, Arc::new(source), &demand, &self.scope, &mut Counts::default()).await;
         let error = match filled {
             Ok(verified) => return Ok(verified),
             Err(Unfinished::Failed(error)) => return Err(error),
@@ -311,7 +313,7 @@ impl FileWork {
         let kept = plan.items.iter().filter(|item| item.action == Action::Skip);
         let kept: Vec<_> = kept.map(|item| item.file.clone()).collect();
         let access = Arc::clone(&self.access);
-        self.stop.or_blocking("looking at the disk", move || access.store().check_kept(&kept)).await
+        self.scope.stop.or_blocking("looking at the disk", move || access.store().check_kept(&kept)).await
     }
 
     fn outcome(&self, file: &WantedFile, done: Done, bytes_fetched: u64, time: Duration) -> FileOutcome {
