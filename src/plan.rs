@@ -155,10 +155,16 @@ impl Serialize for Plan {
 impl Plan {
     /// Fails with the exact shortfall if there is not enough room.
     pub fn check_space(&self) -> Result<(), Error> {
-        match self.bytes_free {
-            Some(free) if self.bytes_needed > free => {
-                Err(Error::NoSpace { dir: self.dir.clone(), need: self.bytes_needed, free })
-            }
+        Self::check_space_of(&[self])
+    }
+
+    /// Fails with the exact shortfall if there is not enough room for all of some plans on one file system.
+    pub fn check_space_of(plans: &[&Self]) -> Result<(), Error> {
+        let need = plans.iter().map(|plan| plan.bytes_needed).sum();
+        let tightest =
+            plans.iter().filter_map(|plan| Some((plan.bytes_free?, plan))).min_by_key(|(free, _)| *free);
+        match tightest {
+            Some((free, plan)) if need > free => Err(Error::NoSpace { dir: plan.dir.clone(), need, free }),
             _ => Ok(()),
         }
     }

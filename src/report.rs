@@ -4,6 +4,7 @@
 //! whether the run succeeded, and must not block: events come from the transfer's own tasks.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -57,8 +58,8 @@ pub enum Event<'a> {
         /// Their total size.
         bytes: u64,
     },
-    /// What will be done about it.
-    Planned(&'a Plan),
+    /// What will be done about it; in a run of several models a plan for each.
+    Planned(&'a [&'a Plan]),
     /// A file that was there needs nothing.
     Skipped {
         /// The file.
@@ -191,4 +192,56 @@ pub struct Outcome {
     /// Time of the whole run. The summary shows its own.
     #[serde(skip)]
     pub seconds: f64,
+}
+
+/// Tells of files below a folder: the models of a run may have files of one name. Plans are told by who knows them all.
+pub struct Below {
+    folder: Option<RepoPath>,
+    next: Arc<dyn Reporter>,
+}
+
+impl Below {
+    /// In front of `next`.
+    pub fn new(folder: Option<RepoPath>, next: Arc<dyn Reporter>) -> Self {
+        Self { folder, next }
+    }
+
+    fn place(&self, path: &RepoPath) -> RepoPath {
+        self.folder.as_ref().map_or_else(|| path.clone(), |folder| path.below(folder))
+    }
+}
+
+impl Reporter for Below {
+    fn report(&self, event: &Event<'_>) {
+        match event {
+            Event::Planned(_) => {}
+            Event::Skipped { path } => self.next.report(&Event::Skipped { path: &self.place(path) }),
+            Event::Started { path, size, resumed, hash_only } => {
+                let (size, resumed, hash_only) = (*size, *resumed, *hash_only);
+                self.next.report(&Event::Started { path: &self.place(path), size, resumed, hash_only });
+            }
+            Event::Progress(progress) => {
+                self.next
+                    .report(&Event::Progress(&Progress { path: &self.place(progress.path), ..**progress }));
+            }
+            Event::Renewed { path, host } => {
+                self.next.report(&Event::Renewed { path: &self.place(path), host });
+            }
+            Event::Restarted { path, why, dropped, kept } => {
+                let (dropped, kept) = (*dropped, *kept);
+                self.next.report(&Event::Restarted { path: &self.place(path), why, dropped, kept });
+            }
+            Event::Published(file) => {
+                let placed = FileOutcome { path: self.place(&file.path), ..(*file).clone() };
+                self.next.report(&Event::Published(&placed));
+            }
+            Event::Begin { .. }
+            | Event::Waiting { .. }
+            | Event::Asking { .. }
+            | Event::Resolved { .. }
+            | Event::Retrying { .. }
+            | Event::Recovered { .. }
+            | Event::Warning(_) => self.next.report(event),
+        }
+    }
 }

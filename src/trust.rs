@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::content::{Content, Sha256};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::RepoPath;
+use crate::request::{LockedFile, RepoPath};
 
 /// The content to verify against: what was announced for `path`, with the user's pin, which must agree
 /// where the two can be compared.
@@ -16,6 +16,28 @@ pub fn vouch(path: &RepoPath, announced: Content, pin: Option<Sha256>) -> Result
         pinned: pin,
         announced,
     })
+}
+
+/// Compares what a Hub says of a commit's files with a lock file, which lists them all.
+pub fn check_lock(announced: &[WantedFile], locked: &[LockedFile]) -> Result<(), Error> {
+    let contradicted = |path: &RepoPath, locked: Option<&Content>, announced: Option<&Content>| {
+        let words = |content: Option<&Content>| {
+            content.map_or("no such file".to_owned(), |content| format!("{content:?}"))
+        };
+        let (locked, announced) = (words(locked), words(announced));
+        Err(Error::LockContradicted { path: path.clone(), locked, announced })
+    };
+    let mut unseen: HashMap<_, _> = locked.iter().map(|file| (&file.path, &file.content)).collect();
+    for file in announced {
+        match unseen.remove(&file.path) {
+            Some(locked) if locked.may_be(&file.content) => {}
+            locked => return contradicted(&file.path, locked, Some(&file.content)),
+        }
+    }
+    match unseen.into_iter().min_by_key(|(path, _)| *path) {
+        Some((path, locked)) => contradicted(path, Some(locked), None),
+        None => Ok(()),
+    }
 }
 
 /// Extends the pin of one name to the other names of that content, if the Hub names it by its git blob id. They

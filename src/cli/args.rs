@@ -46,6 +46,10 @@ pub(super) enum Command {
     #[command(long_about = help::PLAN)]
     Plan(JobArgs),
 
+    /// Look up what the models of a manifest are, and write models.lock
+    #[command(long_about = help::LOCK)]
+    Lock(LockArgs),
+
     /// Hash the files on disk again and say which are wrong
     #[command(long_about = help::VERIFY)]
     Verify(VerifyArgs),
@@ -132,6 +136,8 @@ pub(super) struct JobArgs {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     #[command(flatten)]
+    pub(super) manifest: ManifestArgs,
+    #[command(flatten)]
     pub(super) destination: DestinationArgs,
     #[command(flatten)]
     pub(super) freshness: FreshnessArgs,
@@ -141,6 +147,51 @@ pub(super) struct JobArgs {
     pub(super) transfer: TransferArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    /// The file that names the models
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_MANIFEST", default_value = "models.toml",
+          value_hint = ValueHint::FilePath)]
+    pub(super) manifest: PathBuf,
+
+    /// Where what they are is written [default: the manifest's name with .lock at its end]
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_LOCKFILE", value_hint = ValueHint::FilePath)]
+    pub(super) lockfile: Option<PathBuf>,
+
+    /// Look up these models again, or all: what the Hub has now
+    #[arg(long, value_name = "NAME", num_args = 0.., env = "MODELFETCH_UPDATE", value_delimiter = '\n')]
+    pub(super) update: Option<Vec<String>>,
+
+    /// Write nothing: fail (exit 12) with the differences if the Hub has something else now
+    #[arg(long, env = "MODELFETCH_CHECK", value_parser = BoolishValueParser::new())]
+    pub(super) check: bool,
+
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(super) struct ManifestArgs {
+    /// The models of this file instead of one REPO: see `modelfetch lock --help`
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_MANIFEST", value_hint = ValueHint::FilePath)]
+    pub(super) manifest: Option<PathBuf>,
+
+    /// Exactly what the lock file says, without a question to anybody
+    ///
+    /// Without this flag the Hub is asked whether it is still so, and for models that are not locked.
+    #[arg(long, env = "MODELFETCH_LOCKED", value_parser = BoolishValueParser::new())]
+    pub(super) locked: bool,
+
+    /// The manifest's lock file [default: its name with .lock at its end]
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_LOCKFILE", value_hint = ValueHint::FilePath)]
+    pub(super) lockfile: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -170,13 +221,13 @@ pub(super) struct VerifyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Selection")]
 pub(super) struct SelectionArgs {
-    /// The repository: owner/name
+    /// The repository: owner/name; required without --manifest
     ///
     /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
     /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
     /// is written %2F where a path follows.
-    #[arg(env = "MODELFETCH_REPO", help_heading = None)]
-    pub(super) repo: String,
+    #[arg(env = "MODELFETCH_REPO", help_heading = None, required_unless_present = "manifest")]
+    pub(super) repo: Option<String>,
 
     /// Files, by name or glob; one shard stands for its whole set [default: all files]
     ///

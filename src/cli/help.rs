@@ -26,6 +26,22 @@ Hash the files on disk again and compare them with the receipts of the runs that
 with --sha256. Needs no network and changes nothing unless --repair is given. A wrong or missing \
 file is named, and the exit number is 20.";
 
+pub(super) const LOCK: &str = "\
+Look up what the models of a manifest are, and write commit, sizes and digests of their files into a \
+lock file beside it. Keep both under version control, as Cargo.toml and Cargo.lock are.
+
+A manifest, models.toml:
+  [[model]]
+  name = \"chat\"                            # optional
+  repo = \"ggml-org/gpt-oss-20b-GGUF\"       # whatever `fetch` takes
+  files = [\"gpt-oss-20b-mxfp4.gguf\"]       # names and globs; or quant, include, exclude
+  revision = \"main\"                        # optional
+  dir = \"gpt-oss\"                          # optional, below --dir
+  sha256 = { \"FILE\" = \"HEX\" }            # optional
+
+What is locked already stays as it is, unless --update names it. `fetch --manifest models.toml --locked` \
+brings exactly what is locked.";
+
 pub(super) const SMOKE: &str = "\
 Prove in seconds and a few MB that `fetch` would work with the same arguments, for CI: repository, \
 revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \

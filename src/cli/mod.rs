@@ -9,6 +9,7 @@ mod args;
 mod environment;
 mod given;
 mod help;
+mod manifest;
 mod netrc;
 mod output;
 mod pages;
@@ -32,10 +33,13 @@ pub use output::{Output, Stderr, TerminationMessage};
 pub use pages::{completions, man_page, man_pages};
 
 use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
+use crate::command::fetch::ModelsRequest;
+use crate::command::lock::LockRequest;
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::net::ExtraRoots;
 use crate::request::{Endpoint, Proxies, Proxy, Request};
+use crate::words::count;
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
 
@@ -88,8 +92,14 @@ impl std::fmt::Debug for Secrets {
 pub enum Job {
     /// [`crate::fetch()`]
     Fetch(Request),
+    /// [`crate::fetch_models()`]
+    FetchModels(ModelsRequest),
     /// [`crate::plan()`]
     Plan(Request),
+    /// [`crate::plan_models()`]
+    PlanModels(ModelsRequest),
+    /// [`crate::lock()`]
+    Lock(LockRequest),
     /// [`crate::verify()`]
     Verify(VerifyRequest),
     /// [`crate::command::smoke()`]
@@ -111,8 +121,9 @@ impl Job {
     /// The command's name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Fetch(_) => "fetch",
-            Self::Plan(_) => "plan",
+            Self::Fetch(_) | Self::FetchModels(_) => "fetch",
+            Self::Plan(_) | Self::PlanModels(_) => "plan",
+            Self::Lock(_) => "lock",
             Self::Verify(_) => "verify",
             Self::Smoke(_) => "smoke",
             Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
@@ -130,6 +141,13 @@ impl Job {
                 request.selection.describe(),
                 request.destination.root().display()
             ),
+            Self::FetchModels(request) | Self::PlanModels(request) => format!(
+                "{} of `{}` into `{}`",
+                count(request.models.len() as u64, "model"),
+                request.manifest.display(),
+                request.destination.root().display()
+            ),
+            Self::Lock(request) => format!("`{}`", request.lockfile.display()),
             Self::Verify(request) => format!("`{}`", request.destination.root().display()),
             Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),
             Self::Cluster(Task::PatchService(address), _) => address.service.clone(),
@@ -140,6 +158,8 @@ impl Job {
     pub fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => request.limits.deadline,
+            Self::FetchModels(request) | Self::PlanModels(request) => request.limits.deadline,
+            Self::Lock(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
             // The Job has a deadline of its own.
             Self::Cluster(..) => None,
@@ -194,7 +214,7 @@ fn invocation(
     let given = Given(matches);
     let output = |args: OutputArgs| output::output(args, &given, environment, stderr);
     let proxies = match command {
-        Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Verify(_) => {
+        Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Lock(_) | Command::Verify(_) => {
             environment.proxies()?
         }
         // The API server of its own cluster is never behind one.
@@ -205,13 +225,27 @@ fn invocation(
         Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
         Command::Fetch(args) => {
             let output = output(args.job.output.clone())?;
-            let (request, note) = request::request(args.job, &given, environment)?;
-            (if args.dry_run { Job::Plan(request) } else { Job::Fetch(request) }, output, note)
+            let (job, note) = match (manifest::is_meant(&args.job, &given)?, args.dry_run) {
+                (true, false) => job(manifest::models(args.job, &given, environment)?, Job::FetchModels),
+                (true, true) => job(manifest::models(args.job, &given, environment)?, Job::PlanModels),
+                (false, false) => job(request::request(args.job, &given, environment)?, Job::Fetch),
+                (false, true) => job(request::request(args.job, &given, environment)?, Job::Plan),
+            };
+            (job, output, note)
         }
         Command::Plan(args) => {
             let output = output(args.output.clone())?;
-            let (request, note) = request::request(args, &given, environment)?;
-            (Job::Plan(request), output, note)
+            let (job, note) = if manifest::is_meant(&args, &given)? {
+                job(manifest::models(args, &given, environment)?, Job::PlanModels)
+            } else {
+                job(request::request(args, &given, environment)?, Job::Plan)
+            };
+            (job, output, note)
+        }
+        Command::Lock(args) => {
+            let output = output(args.output.clone())?;
+            let (request, note) = manifest::lock_request(args, &given, environment)?;
+            (Job::Lock(request), output, note)
         }
         Command::Cluster(command) => {
             let account = ServiceAccount::from_environment(|name| environment.text(name).map(str::to_owned))?;
@@ -220,6 +254,10 @@ fn invocation(
         }
         Command::Smoke(args) => {
             let output = output(args.output.clone())?;
+            if manifest::is_meant(&args, &given)? {
+                let why = "smoke tries one REPO; `plan --manifest` looks up all models";
+                return Err(Error::invalid("combination", "smoke --manifest", why));
+            }
             let (request, note) = request::request(args, &given, environment)?;
             (Job::Smoke(request), output, note)
         }
@@ -236,6 +274,11 @@ fn invocation(
     Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes, secrets })))
 }
 
+/// A job of a request, with the note that came with that.
+fn job<T>((request, note): (T, Option<String>), job: impl FnOnce(T) -> Job) -> (Job, Option<String>) {
+    (job(request), note)
+}
+
 /// Everything that a server might repeat and nobody is to read.
 fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
     let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LB_IP"].into_iter();
@@ -244,6 +287,8 @@ fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
     let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
     let endpoints = match job {
         Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),
+        Job::FetchModels(request) | Job::PlanModels(request) => Some(&request.endpoints),
+        Job::Lock(request) => Some(&request.endpoints),
         Job::Verify(request) => Some(&request.endpoints),
         Job::Cluster(task, account) => {
             if let Task::PatchService(request) = task {

@@ -20,6 +20,7 @@ pub fn flags() -> String {
     let cluster = subcommand(&command, "cluster");
     for (name, special) in [
         ("fetch", subcommand(&command, "fetch")),
+        ("lock", subcommand(&command, "lock")),
         ("verify", subcommand(&command, "verify")),
         ("cluster ensure-claim", subcommand(cluster, "ensure-claim")),
         ("cluster patch-service", subcommand(cluster, "patch-service")),

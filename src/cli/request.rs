@@ -12,16 +12,18 @@ use crate::error::Error;
 use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection};
 
 /// A request, and a note for the user.
-type Noted<T> = (T, Option<String>);
+pub(super) type Noted<T> = (T, Option<String>);
 
 pub(super) fn request(
     args: JobArgs,
     given: &Given<'_>,
     environment: &Environment,
 ) -> Result<Noted<Request>, Error> {
-    let JobArgs { selection, destination, freshness, mut hub, transfer, output: _ } = args;
+    let JobArgs { selection, manifest: _, destination, freshness, mut hub, transfer, output: _ } = args;
     let repo_type = selection.repo_type;
-    let reference = RepoRef::parse(selection.repo.trim(), repo_type)?;
+    // clap has asked for one, unless a variable of that name beside it was blank.
+    let repo = selection.repo.as_deref().unwrap_or_default();
+    let reference = RepoRef::parse(repo.trim(), repo_type)?;
     hub.endpoint = given.lines("endpoint", hub.endpoint);
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
     let (endpoints, note) = token::endpoints(&hub, reference.endpoint.as_deref(), environment)?;
@@ -46,6 +48,7 @@ pub(super) fn request(
         network,
         recheck,
         limits: limits(&transfer),
+        locked: None,
     };
     Ok((request, note))
 }
@@ -114,7 +117,7 @@ fn pins(values: &[String]) -> Result<Pins, Error> {
     Ok(Pins::parse(values.iter().map(String::as_str))?)
 }
 
-fn destination(
+pub(super) fn destination(
     args: DestinationArgs,
     given: &Given<'_>,
     environment: &Environment,
@@ -152,7 +155,11 @@ fn switch(place: Option<PathBuf>) -> Cache {
     }
 }
 
-fn network(args: &FreshnessArgs, given: &Given<'_>, environment: &Environment) -> Result<NetworkUse, Error> {
+pub(super) fn network(
+    args: &FreshnessArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<NetworkUse, Error> {
     let fresh = Side { id: "require_fresh", label: "--require-fresh", set: args.require_fresh };
     let prefer = Side { id: "prefer_offline", label: "--prefer-offline", set: args.prefer_offline };
     let (prefer, set) = given.at_most_one(&prefer, &fresh)?;
@@ -173,7 +180,7 @@ fn network(args: &FreshnessArgs, given: &Given<'_>, environment: &Environment) -
     }
 }
 
-fn limits(args: &TransferArgs) -> Limits {
+pub(super) fn limits(args: &TransferArgs) -> Limits {
     Limits {
         connections: args.connections,
         rate_max: args.limit_rate,

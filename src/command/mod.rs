@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod fetch;
+pub mod lock;
 pub mod smoke;
 pub mod verify;
 
@@ -15,7 +16,8 @@ use crate::request::{Endpoints, Limits, Request};
 use crate::stop::Stop;
 use crate::store::Store;
 
-pub use fetch::{fetch, plan};
+pub use fetch::{fetch, fetch_models, plan, plan_models};
+pub use lock::lock;
 pub use smoke::smoke;
 pub use verify::verify;
 

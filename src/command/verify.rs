@@ -221,6 +221,7 @@ impl Subject {
             network: NetworkUse::RequireFresh,
             recheck: Recheck::Full,
             limits: request.limits.clone(),
+            locked: None,
         };
         fetch::fetch(&fetch, context).await.map(|_| ())
     }

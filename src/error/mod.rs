@@ -13,11 +13,36 @@ use std::time::Duration;
 
 use crate::content::{Computed, Digest, Sha256};
 use crate::request::{BadToken, Gap, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource, glob_of};
-use crate::words::{Bytes, Invalid, Span};
+use crate::words::{Bytes, Invalid, Span, chain, count};
 
 pub use exits::{Advice, EXITS, Exit};
 pub use failure::Failure;
 pub(crate) use failure::{PROXY_LOGIN, WANTS_LOGIN};
+
+/// A model of a manifest that failed, and why.
+#[derive(Debug)]
+pub struct Failed {
+    /// What the manifest calls it.
+    pub model: String,
+    /// What went wrong.
+    pub error: Error,
+}
+
+fn in_lines(failed: &[Failed]) -> String {
+    let lines: Vec<_> =
+        failed.iter().map(|Failed { model, error }| format!("\n  {model}: {}", chain(error))).collect();
+    lines.concat()
+}
+
+/// The failure that decides how a run ends: a signal, else the first one that needs somebody's hand, else the first.
+fn worst(failed: &[Failed]) -> Option<&Error> {
+    let rank = |error: &Error| match (error, error.exit().advice) {
+        (Error::Interrupted { .. }, _) => 2,
+        (_, Advice::Fail) => 1,
+        _ => 0,
+    };
+    failed.iter().map(|failed| &failed.error).rev().max_by_key(|error| rank(error))
+}
 
 /// An error with its exit number and hint.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +164,35 @@ pub enum Error {
         pinned: Sha256,
         /// The Hub's digest.
         announced: Sha256,
+    },
+
+    /// The lock file and the Hub disagree about a commit.
+    #[error("the lock file and the Hub disagree about `{path}`\n  locked: {locked}\n  Hub:    {announced}")]
+    LockContradicted {
+        /// The file.
+        path: RepoPath,
+        /// What the lock file says.
+        locked: String,
+        /// What the Hub says.
+        announced: String,
+    },
+
+    /// The Hub has something else now than when the lock file was written, or the manifest wants something else.
+    #[error("`{}` is not up to date\n  {}", lockfile.display(), differences.join("\n  "))]
+    LockOutdated {
+        /// The lock file.
+        lockfile: PathBuf,
+        /// What is different, in words.
+        differences: Vec<String>,
+    },
+
+    /// Some models of a manifest.
+    #[error("{} of {} failed{}", failed.len(), count(*models as u64, "model"), in_lines(failed))]
+    ModelsFailed {
+        /// At least one.
+        failed: Vec<Failed>,
+        /// How many there are in all.
+        models: usize,
     },
 
     /// Wrong bytes, still, after every part was asked for again.
@@ -433,7 +487,10 @@ impl Error {
             | Self::ShardNotFound { .. }
             | Self::NothingMatches { .. }
             | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
-            Self::PinMismatch { .. } => exits::PIN_MISMATCH,
+            Self::PinMismatch { .. } | Self::LockContradicted { .. } | Self::LockOutdated { .. } => {
+                exits::PIN_MISMATCH
+            }
+            Self::ModelsFailed { failed, .. } => worst(failed).map_or(exits::INTERNAL, Self::exit),
             Self::DigestMismatch { .. }
             | Self::NotGguf { .. }
             | Self::WrongKind { .. }
@@ -502,6 +559,9 @@ impl Error {
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
             Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),
+            Self::LockContradicted { .. } => "nothing was fetched: a commit never changes, so this is another repository, a mirror that lies, or a lock file of another one; check --endpoint, then run `modelfetch lock --update`".into(),
+            Self::LockOutdated { .. } => "`modelfetch lock --update` writes what is there now; look at the difference before it is deployed".into(),
+            Self::ModelsFailed { failed, .. } => return worst(failed)?.hint(),
             Self::DigestMismatch { computed: Computed::Collision, .. } => "nothing was published; do not trust this file, and tell the repository's owner and the Hub".into(),
             Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after each part was asked for again; look for a proxy or mirror that changes content".into(),
             Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),

@@ -17,6 +17,8 @@ use modelfetch::cli::{
     self, Environment, Invocation, Job, Output, Stderr, TerminationMessage, Unusable, Work,
 };
 use modelfetch::command::cluster;
+use modelfetch::command::fetch::Models;
+use modelfetch::command::lock::LockOutcome;
 use modelfetch::command::smoke::SmokeOutcome;
 use modelfetch::command::verify::Checked;
 use modelfetch::disk::{self, Durability};
@@ -38,7 +40,10 @@ use stdout::print;
 /// What a job found, kept until the summary is written.
 enum Finding {
     Fetched(Outcome),
+    FetchedModels(Models<Outcome>),
     Planned(Plan),
+    PlannedModels(Models<Plan>),
+    Locked(LockOutcome),
     Verified(Vec<Checked>),
     Smoked(SmokeOutcome),
     Cluster(String),
@@ -179,6 +184,25 @@ async fn execute(
             say(&results::fetched(&outcome));
             *found = Some(Finding::Fetched(outcome));
         }
+        Job::FetchModels(request) => {
+            let mut models = modelfetch::fetch_models(request, context).await?;
+            models.good().for_each(|outcome| say(&results::fetched(outcome)));
+            let all = models.check();
+            *found = Some(Finding::FetchedModels(models));
+            all?;
+        }
+        Job::PlanModels(request) => {
+            let mut models = modelfetch::plan_models(request, context).await;
+            models.good().for_each(|plan| say(&results::planned(plan)));
+            let all = models.check().and_then(|()| models.check_space());
+            *found = Some(Finding::PlannedModels(models));
+            all?;
+        }
+        Job::Lock(request) => {
+            let outcome = modelfetch::lock(request, context).await?;
+            say(&results::locked(&outcome));
+            *found = Some(Finding::Locked(outcome));
+        }
         Job::Plan(request) => {
             let plan = modelfetch::plan(request, context).await?;
             say(&results::planned(&plan));
@@ -217,7 +241,10 @@ impl Finding {
     fn findings(&self) -> Findings<'_> {
         match self {
             Self::Fetched(outcome) => Findings::Fetched(outcome),
+            Self::FetchedModels(models) => Findings::FetchedModels { models: &models.ends },
             Self::Planned(plan) => Findings::Planned { plan },
+            Self::PlannedModels(models) => Findings::PlannedModels { plans: &models.ends },
+            Self::Locked(lock) => Findings::Locked { lock },
             Self::Verified(files) => Findings::Verified { files },
             Self::Smoked(smoke) => Findings::Smoked { smoke },
             Self::Cluster(did) => Findings::Cluster { did },

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::table::{Document, Table};
+use super::table::{Document, Entry, Table};
 use super::{Pins, RepoId, RepoKind, RepoPath, RepoRef, Revision, Selection};
 use crate::words::Invalid;
 
@@ -65,6 +65,11 @@ impl Manifest {
             Ok(Self { models })
         })
     }
+
+    /// The model of a name.
+    pub fn named(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.name == name)
+    }
 }
 
 impl Model {
@@ -72,7 +77,7 @@ impl Model {
         table.check_keys(&KEYS)?;
         let wish = Wish::read(table)?;
         let mut pins = Vec::new();
-        for (file, digest) in table.texts_by_key("sha256")? {
+        for Entry { key: file, text: digest } in table.texts_by_key("sha256")? {
             let pin = file.map_or(digest.value.clone(), |file| format!("{file}={}", digest.value));
             Pins::parse([pin.as_str()]).map_err(|why| table.wrong(digest.at, &why))?;
             pins.push(pin);

@@ -16,6 +16,7 @@ mod table;
 mod token;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
@@ -54,6 +55,17 @@ pub struct Request {
     pub recheck: Recheck,
     /// Limits of the transfer.
     pub limits: Limits,
+    /// What a lock file says of the files; their commit is the revision.
+    pub locked: Option<Locked>,
+}
+
+/// What a lock file says of a request's files.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    /// All of them.
+    pub files: Arc<[LockedFile]>,
+    /// Nobody is asked whether it is so (`--locked`).
+    pub is_enough: bool,
 }
 
 /// Where files are published.

@@ -192,6 +192,12 @@ hex_digest!(
 pub struct RepoPath(Arc<str>);
 
 impl RepoPath {
+    /// The path of this one below a folder.
+    #[must_use]
+    pub fn below(&self, folder: &Self) -> Self {
+        Self(format!("{folder}/{self}").into())
+    }
+
     /// The path with `/` between its parts.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -25,8 +25,15 @@ pub(super) struct Document<'a> {
 /// A table in it.
 pub(super) struct Table<'a, 't> {
     document: Document<'a>,
-    table: &'t DeTable<'a>,
+    entries: &'t DeTable<'a>,
     at: Range<usize>,
+}
+
+/// A text of a table of texts.
+pub(super) struct Entry {
+    /// None where there is one text alone instead of a table.
+    pub(super) key: Option<String>,
+    pub(super) text: Located<String>,
 }
 
 /// A value and its place.
@@ -46,7 +53,7 @@ impl<'a> Document<'a> {
             let at = why.span().map_or(0, |span| span.start);
             self.invalid(at, why.message())
         })?;
-        let table = Table { document: self, table: parsed.get_ref(), at: parsed.span() };
+        let table = Table { document: self, entries: parsed.get_ref(), at: parsed.span() };
         use_table(&table)
     }
 
@@ -72,7 +79,7 @@ impl<'a> Table<'a, '_> {
 
     /// Fails if it has a key that is none of these, with the one that was probably meant.
     pub(super) fn check_keys(&self, known: &[&str]) -> Result<(), Invalid> {
-        let Some((key, _)) = self.table.iter().find(|(key, _)| !known.contains(&&**key.get_ref())) else {
+        let Some((key, _)) = self.entries.iter().find(|(key, _)| !known.contains(&&**key.get_ref())) else {
             return Ok(());
         };
         let written = &**key.get_ref();
@@ -87,7 +94,7 @@ impl<'a> Table<'a, '_> {
 
     /// A text.
     pub(super) fn text(&self, key: &str) -> Result<Option<Located<String>>, Invalid> {
-        let Some(value) = self.table.get(key) else { return Ok(None) };
+        let Some(value) = self.entries.get(key) else { return Ok(None) };
         self.as_text(key, value).map(Some)
     }
 
@@ -117,7 +124,7 @@ impl<'a> Table<'a, '_> {
 
     /// A list of texts; empty where there is none.
     pub(super) fn list(&self, key: &str) -> Result<Vec<String>, Invalid> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.entries.get(key) else { return Ok(Vec::new()) };
         let DeValue::Array(values) = value.get_ref() else {
             return Err(self.unexpected(key, value, "a list of texts"));
         };
@@ -126,7 +133,7 @@ impl<'a> Table<'a, '_> {
 
     /// A number that counts something.
     pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Invalid> {
-        let Some(value) = self.table.get(key) else { return Ok(None) };
+        let Some(value) = self.entries.get(key) else { return Ok(None) };
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
@@ -136,7 +143,7 @@ impl<'a> Table<'a, '_> {
 
     /// The tables of a list; none where there is no list.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<Table<'a, '_>>, Invalid> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.entries.get(key) else { return Ok(Vec::new()) };
         let expected = format!("tables, each below a line [[{key}]]");
         let DeValue::Array(values) = value.get_ref() else {
             return Err(self.unexpected(key, value, &expected));
@@ -146,21 +153,21 @@ impl<'a> Table<'a, '_> {
     }
 
     /// The texts of a table by their keys, or one text under no key.
-    pub(super) fn texts_by_key(&self, key: &str) -> Result<Vec<(Option<String>, Located<String>)>, Invalid> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+    pub(super) fn texts_by_key(&self, key: &str) -> Result<Vec<Entry>, Invalid> {
+        let Some(value) = self.entries.get(key) else { return Ok(Vec::new()) };
         let Some(table) = self.as_table(value) else {
-            return Ok(vec![(None, self.as_text(key, value)?)]);
+            return Ok(vec![Entry { key: None, text: self.as_text(key, value)? }]);
         };
-        let texts = table.table.iter().map(|(key, value)| {
+        let texts = table.entries.iter().map(|(key, value)| {
             let key = key.get_ref().as_ref();
-            Ok((Some(key.to_owned()), table.as_text(key, value)?))
+            Ok(Entry { key: Some(key.to_owned()), text: table.as_text(key, value)? })
         });
         texts.collect()
     }
 
     fn as_table<'s>(&'s self, value: &'s Spanned<DeValue<'a>>) -> Option<Table<'a, 's>> {
-        let DeValue::Table(table) = value.get_ref() else { return None };
-        Some(Table { document: self.document, table, at: value.span() })
+        let DeValue::Table(entries) = value.get_ref() else { return None };
+        Some(Table { document: self.document, entries, at: value.span() })
     }
 
     fn as_text(&self, key: &str, value: &Spanned<DeValue<'a>>) -> Result<Located<String>, Invalid> {

@@ -78,8 +78,9 @@ impl BarState {
                 return;
             }
             Event::Progress(progress) => return self.progress(progress, now),
-            Event::Planned(plan) if plan.items.len() > 1 => {
-                let (files, size) = (plan.items.len(), plan.bytes_total);
+            Event::Planned(plans) if plans.iter().map(|plan| plan.items.len()).sum::<usize>() > 1 => {
+                let files = plans.iter().map(|plan| plan.items.len()).sum();
+                let size = plans.iter().map(|plan| plan.bytes_total).sum();
                 self.total = Some(Total { files, size, finished: 0, rate: Rate::default() });
             }
             Event::Started { path, size, resumed, hash_only } => {
@@ -214,7 +215,7 @@ mod tests {
             connections: 4,
         };
         let shown = screen(&[
-            Event::Planned(&plan),
+            Event::Planned(&[&plan]),
             started(&first),
             started(&second),
             Event::Warning("mind the gap"),

@@ -62,21 +62,72 @@ struct Record<'a> {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Body<'a> {
-    Begin { command: &'a str, what: &'a str, version: &'static str },
-    Waiting { owner: &'a str, dir: &'a Path },
-    Asking { what: &'a str, host: &'a str },
-    Resolved { repo: String, revision: &'a Revision, commit: &'a Commit, files: usize, bytes: u64 },
-    Planned { plan: &'a Plan },
-    Skipped { path: &'a RepoPath },
-    Started { path: &'a RepoPath, size: u64, resumed: u64, hash_only: bool },
+    Begin {
+        command: &'a str,
+        what: &'a str,
+        version: &'static str,
+    },
+    Waiting {
+        owner: &'a str,
+        dir: &'a Path,
+    },
+    Asking {
+        what: &'a str,
+        host: &'a str,
+    },
+    Resolved {
+        repo: String,
+        revision: &'a Revision,
+        commit: &'a Commit,
+        files: usize,
+        bytes: u64,
+    },
+    Planned {
+        plan: &'a Plan,
+    },
+    #[serde(rename = "planned")]
+    PlannedModels {
+        plans: &'a [&'a Plan],
+    },
+    Skipped {
+        path: &'a RepoPath,
+    },
+    Started {
+        path: &'a RepoPath,
+        size: u64,
+        resumed: u64,
+        hash_only: bool,
+    },
     Progress(Far<'a>),
-    Retrying { what: &'a str, cause: String, delay_seconds: f64, attempt: u32 },
-    Recovered { what: &'a str, attempts: u32 },
-    Renewed { path: &'a RepoPath, host: &'a str },
-    Restarted { path: &'a RepoPath, why: &'a str, dropped: u64, kept: u64 },
-    Published { file: &'a FileOutcome },
-    Warning { message: &'a str },
-    Finished { summary: &'a Summary<'a> },
+    Retrying {
+        what: &'a str,
+        cause: String,
+        delay_seconds: f64,
+        attempt: u32,
+    },
+    Recovered {
+        what: &'a str,
+        attempts: u32,
+    },
+    Renewed {
+        path: &'a RepoPath,
+        host: &'a str,
+    },
+    Restarted {
+        path: &'a RepoPath,
+        why: &'a str,
+        dropped: u64,
+        kept: u64,
+    },
+    Published {
+        file: &'a FileOutcome,
+    },
+    Warning {
+        message: &'a str,
+    },
+    Finished {
+        summary: &'a Summary<'a>,
+    },
 }
 
 #[derive(Serialize)]
@@ -113,7 +164,8 @@ impl JsonState {
             Event::Resolved { repo, revision, commit, files, bytes } => {
                 Body::Resolved { repo: repo.to_string(), revision, commit, files, bytes }
             }
-            Event::Planned(plan) => Body::Planned { plan },
+            Event::Planned([plan]) => Body::Planned { plan },
+            Event::Planned(plans) => Body::PlannedModels { plans },
             Event::Skipped { path } => Body::Skipped { path },
             Event::Started { path, size, resumed, hash_only } => {
                 self.0.insert(path.clone(), (Track::new(now, size, resumed, hash_only), None));
@@ -200,7 +252,7 @@ mod tests {
                 files: 1,
                 bytes: size,
             },
-            Event::Planned(&plan),
+            Event::Planned(&[&plan]),
             Event::Skipped { path: &file.path },
             Event::Started { path: &file.path, size, resumed: 0, hash_only: false },
             Event::Progress(&progress),

@@ -69,8 +69,8 @@ struct Active {
 impl LineState {
     fn line(&mut self, event: &Event<'_>, now: Instant) -> Option<String> {
         match event {
-            Event::Planned(plan) => {
-                self.files = plan.items.len();
+            Event::Planned(plans) => {
+                self.files = plans.iter().map(|plan| plan.items.len()).sum();
                 self.begun = 0;
                 sentence(event)
             }
@@ -149,7 +149,11 @@ fn finished(summary: &Summary<'_>) -> Option<String> {
     };
     let (fetched, total) = (Bytes(summary.bytes_fetched), Bytes(summary.bytes_total));
     let done = match summary.findings {
-        Some(Findings::Planned { .. }) => "nothing was changed".into(),
+        Some(Findings::Planned { .. } | Findings::PlannedModels { .. }) => "nothing was changed".into(),
+        Some(Findings::Locked { lock }) => {
+            let state = if lock.written { "was written" } else { "is as it was" };
+            format!("`{}` {state}", lock.lockfile.display())
+        }
         Some(Findings::Verified { files }) => {
             format!("{} with {total} verified", count(files.len() as u64, "file"))
         }
@@ -216,7 +220,7 @@ mod tests {
         let now = Instant::now();
         let plan = fixture::plan(2);
         assert_eq!(
-            state.line(&Event::Planned(&plan), now).expect("line"),
+            state.line(&Event::Planned(&[&plan]), now).expect("line"),
             "2 of 2 files to do, 2.00 GB to fetch; 500 GB free in `/models`"
         );
         let first = path("0.gguf");

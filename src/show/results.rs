@@ -3,17 +3,36 @@
 use std::fmt::{self, Display, Write};
 
 use super::secrets;
+use crate::command::lock::LockOutcome;
 use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
 use crate::report::Outcome;
-use crate::words::{Bytes, free_space, one_line};
+use crate::words::{Bytes, count, free_space, one_line};
 
 /// The published paths, one per line, for scripts.
 pub fn fetched(outcome: &Outcome) -> String {
     let mut text = String::new();
     for file in &outcome.files {
         let _ = writeln!(text, "{}", file.target.display());
+    }
+    text
+}
+
+/// Each model of a lock file, and what has changed.
+pub fn locked(outcome: &LockOutcome) -> String {
+    let mut text = String::new();
+    for model in &outcome.models {
+        match model.describe() {
+            lines if lines.is_empty() => {
+                let commit = model.to.map(|commit| commit.to_string()).unwrap_or_default();
+                let files = count(model.files as u64, "file");
+                let _ = writeln!(text, "{}: {commit}, {files}, {}", model.name, Bytes(model.bytes));
+            }
+            lines => lines.iter().for_each(|line| {
+                let _ = writeln!(text, "{line}");
+            }),
+        }
     }
     text
 }

@@ -21,7 +21,7 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
             count(*files as u64, "file"),
             Bytes(*bytes)
         ),
-        Event::Planned(plan) => planned(plan),
+        Event::Planned(plans) => planned(plans),
         Event::Skipped { path } => format!("{path}: already there and verified"),
         Event::Retrying { what, cause, delay, attempt } => {
             format!("{what}: {}; retry {attempt} in {}", chain(*cause), Span(*delay))
@@ -45,18 +45,22 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
     Some(one_line(&text))
 }
 
-fn planned(plan: &Plan) -> String {
-    let dir = plan.dir.display();
-    let files = plan.items.len() as u64;
-    let waiting = plan.items.iter().filter(|item| item.action != Action::Skip).count();
+fn planned(plans: &[&Plan]) -> String {
+    let items = || plans.iter().flat_map(|plan| &plan.items);
+    let files = items().count() as u64;
+    let waiting = items().filter(|item| item.action != Action::Skip).count();
+    let place = match plans {
+        [plan] => format!("`{}`", plan.dir.display()),
+        _ => count(plans.len() as u64, "model"),
+    };
     if waiting == 0 {
-        return format!("nothing to do: {} in `{dir}`", count(files, "verified file"));
+        return format!("nothing to do: {} in {place}", count(files, "verified file"));
     }
     format!(
-        "{waiting} of {} to do, {} to fetch; {} in `{dir}`",
+        "{waiting} of {} to do, {} to fetch; {} in {place}",
         count(files, "file"),
-        Bytes(plan.bytes_to_fetch),
-        free_space(plan.bytes_free)
+        Bytes(plans.iter().map(|plan| plan.bytes_to_fetch).sum()),
+        free_space(plans.iter().filter_map(|plan| plan.bytes_free).min())
     )
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::{Totals, secrets};
+use crate::command::fetch::ModelEnd;
+use crate::command::lock::LockOutcome;
 use crate::command::smoke::SmokeOutcome;
 use crate::command::verify::Checked;
 use crate::error::Error;
@@ -49,6 +51,21 @@ pub struct Summary<'a> {
 pub enum Findings<'a> {
     /// Of a fetch: repository, revision, commit, files.
     Fetched(&'a Outcome),
+    /// Of a fetch of several models.
+    FetchedModels {
+        /// Each of them.
+        models: &'a [ModelEnd<Outcome>],
+    },
+    /// Of a plan of several models.
+    PlannedModels {
+        /// Each of them.
+        plans: &'a [ModelEnd<Plan>],
+    },
+    /// Of a lock file.
+    Locked {
+        /// What is in it.
+        lock: &'a LockOutcome,
+    },
     /// Of a plan.
     Planned {
         /// The plan.
@@ -75,7 +92,14 @@ impl Findings<'_> {
     /// The sums, where the findings know them better than the events told.
     fn totals(self, told: Totals) -> Totals {
         match self {
-            Self::Fetched(_) | Self::Planned { .. } | Self::Cluster { .. } => told,
+            Self::Fetched(_)
+            | Self::FetchedModels { .. }
+            | Self::PlannedModels { .. }
+            | Self::Planned { .. }
+            | Self::Cluster { .. } => told,
+            Self::Locked { lock } => {
+                Totals { bytes_total: lock.models.iter().map(|model| model.bytes).sum(), ..told }
+            }
             Self::Verified { files } => {
                 Totals { bytes_total: files.iter().map(|file| file.size).sum(), ..told }
             }

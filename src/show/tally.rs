@@ -65,7 +65,7 @@ impl Sums {
     fn add(&mut self, event: &Event<'_>) {
         match event {
             Event::Resolved { bytes, .. } => self.bytes_total = *bytes,
-            Event::Planned(plan) => self.bytes_total = plan.bytes_total,
+            Event::Planned(plans) => self.bytes_total = plans.iter().map(|plan| plan.bytes_total).sum(),
             Event::Progress(progress) => self.received(progress.path, progress.received),
             Event::Published(outcome) => self.received(&outcome.path, outcome.bytes_fetched),
             Event::Retrying { .. } => self.retries += 1,
@@ -101,7 +101,7 @@ mod tests {
             connections: 1,
         };
         let (first, second) = (path("a"), path("b"));
-        tally.report(&Event::Planned(&fixture::plan(2)));
+        tally.report(&Event::Planned(&[&fixture::plan(2)]));
         for (path, received) in [(&first, 100), (&first, 300), (&second, 50)] {
             tally.report(&Event::Progress(&progress(path, received)));
         }

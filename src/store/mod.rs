@@ -69,6 +69,11 @@ impl Store {
         self.layout.root()
     }
 
+    /// The folder that its state and its lock are in.
+    pub fn place(&self) -> PathBuf {
+        self.root().join(self.layout.base())
+    }
+
     /// Whether it is a cache rather than plain files.
     pub fn is_cache(&self) -> bool {
         self.layout.is_cache()

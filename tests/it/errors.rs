@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use modelfetch::content::{Computed, Digest, Sha256};
-use modelfetch::error::{Advice, EXITS, Error, Failure, Signal};
+use modelfetch::error::{Advice, EXITS, Error, Failed, Failure, Signal};
 use modelfetch::request::{BadToken, Gap, RepoId, RepoKind, TokenInTheClear, TokenSource};
 
 /// The promised number of every variant. The match is exhaustive: a new variant does not compile
@@ -39,6 +39,9 @@ promise! {
     NothingMatches => 11,
     ObjectNotFound => 11,
     PinMismatch => 12,
+    LockContradicted => 12,
+    LockOutdated => 12,
+    ModelsFailed => 11,
     DigestMismatch => 20,
     NotGguf => 20,
     WrongKind => 20,
@@ -93,6 +96,9 @@ fn examples() -> Vec<Error> {
             quants: vec!["Q8_0".into()],
         },
         Error::PinMismatch { path: path(), pinned: sha256(1), announced: sha256(2) },
+        Error::LockContradicted { path: path(), locked: "a".into(), announced: "b".into() },
+        Error::LockOutdated { lockfile: "models.lock".into(), differences: vec!["chat: moved".into()] },
+        Error::ModelsFailed { failed: failed(), models: 3 },
         Error::DigestMismatch {
             path: path(),
             expected: Digest::Sha256(sha256(1)),
@@ -129,6 +135,17 @@ fn examples() -> Vec<Error> {
         Error::ObjectNotFound { object: "secret x".into(), namespace: "ns".into() },
         Error::ClaimTerminating { name: "x".into() },
         Error::Interrupted { signal: Signal::Term },
+    ]
+}
+
+/// What cannot be mended by trying again weighs more than what can.
+fn failed() -> Vec<Failed> {
+    let revision = || "v9".parse().expect("revision");
+    let repo = || RepoId::new(RepoKind::Model, "o/n").expect("repository");
+    let failed = |model: &str, error| Failed { model: model.into(), error };
+    vec![
+        failed("chat", Error::Deadline { deadline: Duration::from_secs(90), doing: "fetching".into() }),
+        failed("data", Error::RevisionNotFound { repo: repo(), revision: revision() }),
     ]
 }
 

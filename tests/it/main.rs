@@ -19,6 +19,7 @@ mod integrity;
 mod lists;
 mod llama_cpp;
 mod mirrors;
+mod models;
 mod names;
 mod network;
 mod output;

@@ -13,6 +13,7 @@ use crate::plan::WantedFile;
 use crate::report::Event;
 use crate::request::{NetworkUse, Request};
 use crate::store::Store;
+use crate::trust;
 use crate::words::chain;
 
 /// How long the Hub may take to answer when everything asked for seems to be there.
@@ -50,7 +51,10 @@ pub(super) async fn look_up(
         .or_blocking("looking at the disk", {
             let (request, store) = (request.clone(), store.clone());
             move || {
-                let recalled = recall::recall(&request, &store)?;
+                let recalled = match request.locked.as_ref().filter(|locked| locked.is_enough) {
+                    Some(locked) => Some(recall::of_lock(&request, locked)?),
+                    None => recall::recall(&request, &store)?,
+                };
                 let is_present = match &recalled {
                     Some(known) => store.is_present(&known.files, request.recheck)?,
                     None => false,
@@ -67,6 +71,9 @@ pub(super) async fn look_up(
             return Ok(Known::recalled(known, false));
         }
         _ if is_offline => return Err(offline(request, store)),
+        Some(known) if request.locked.as_ref().is_some_and(|locked| locked.is_enough) => {
+            return Ok(Known::recalled(known, false));
+        }
         recalled => recalled,
     };
     let may_fall_back = is_present && request.network != NetworkUse::RequireFresh;
@@ -81,6 +88,9 @@ pub(super) async fn look_up(
     });
     match (asked.await, recalled) {
         (Ok(resolution), recalled) => {
+            if let Some(locked) = &request.locked {
+                trust::check_lock(&resolution.files, &locked.files)?;
+            }
             tell(request, &resolution, context);
             let earlier = recalled.filter(|_| may_fall_back).map(Arc::new);
             Ok(Known { resolution: resolution.into(), from_disk: false, stale: false, earlier })

@@ -2,6 +2,7 @@
 
 mod files;
 mod freshness;
+mod models;
 mod one_file;
 mod unwritable;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Context;
-use crate::catalog::Resolution;
+use crate::catalog::Hub;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::report::{Event, FileOutcome, Outcome};
@@ -19,36 +20,131 @@ use crate::transfer::Engine;
 
 use freshness::Known;
 
+pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
+
 /// Leaves every file of `request` verified at its final name.
 pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Error> {
-    let started = Instant::now();
-    let store = Store::new(&request.destination, &request.repo);
-    let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
-    let known = freshness::look_up(request, &store, &hub, context).await?;
-    let ended = |known: &Known, files| Outcome {
-        repo: request.repo.clone(),
-        revision: request.revision.clone(),
-        commit: known.resolution.commit,
-        files,
-        stale: known.stale,
-        seconds: started.elapsed().as_secs_f64(),
-    };
-    if let Some(plan) = nothing_to_do(request, &store, &known, context).await? {
-        context.reporter.report(&Event::Planned(&plan));
-        let skip = |item| one_file::skip(item, &store, plan.commit, context);
-        return Ok(ended(&known, plan.items.iter().map(skip).collect()));
-    }
-    let probed = store.clone();
-    match context.stop.or_blocking("looking at the disk", move || probed.probe()).await {
-        Ok(()) => {}
-        Err(why @ (Error::Io { .. } | Error::DiskFull { .. })) => {
-            let (known, files) = unwritable::settle(request, &store, known, why, context).await?;
-            return Ok(ended(&known, files));
+    let run = Run::new(request, context.clone());
+    let known = match run.begin().await? {
+        Begun::Ended(outcome) => return Ok(outcome),
+        Begun::Verified(known, plan) => {
+            context.reporter.report(&Event::Planned(&[&plan]));
+            return Ok(run.skip_all(&known, &plan));
         }
-        Err(error) => return Err(error),
+        Begun::Ready(known) => known,
+    };
+    let access = run.lock().await?;
+    let plan = run.prepare(&access, &known).await?;
+    context.reporter.report(&Event::Planned(&[&plan]));
+    tell_unknown_space(&plan, context);
+    plan.check_space()?;
+    let engine = Arc::new(Engine::new(request.limits.clone()));
+    engine.run(run.carry_out(&access, &known, &plan, &engine)).await
+}
+
+/// One request on its way.
+struct Run<'a> {
+    request: &'a Request,
+    context: Context,
+    store: Store,
+    hub: Arc<Hub>,
+    started: Instant,
+}
+
+/// How far a request gets without the right to change anything.
+enum Begun {
+    /// To its end.
+    Ended(Outcome),
+    /// Every file is there and verified.
+    Verified(Known, Plan),
+    /// This is what its files should be.
+    Ready(Known),
+}
+
+impl<'a> Run<'a> {
+    fn new(request: &'a Request, context: Context) -> Self {
+        let store = Store::new(&request.destination, &request.repo);
+        let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
+        Self { request, context, store, hub, started: Instant::now() }
     }
-    let files = change(request, &store, &known.resolution, &hub, context).await?;
-    Ok(ended(&known, files))
+
+    /// Finds out what is wanted, and whether anything has to be done about it, or can be.
+    async fn begin(&self) -> Result<Begun, Error> {
+        let Self { request, context, store, hub, .. } = self;
+        let known = freshness::look_up(request, store, hub, context).await?;
+        if let Some(plan) = nothing_to_do(request, store, &known, context).await? {
+            return Ok(Begun::Verified(known, plan));
+        }
+        let probed = store.clone();
+        match context.stop.or_blocking("looking at the disk", move || probed.probe()).await {
+            Ok(()) => Ok(Begun::Ready(known)),
+            Err(why @ (Error::Io { .. } | Error::DiskFull { .. })) => {
+                let (known, files) = unwritable::settle(request, store, known, why, context).await?;
+                Ok(Begun::Ended(self.outcome(&known, files)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn lock(&self) -> Result<Arc<WriteAccess>, Error> {
+        self.store.lock(&*self.context.reporter, &self.context.stop).await.map(Arc::new)
+    }
+
+    /// Cleans up and plans, now that no other process changes anything: one may have done the work while this
+    /// one waited.
+    async fn prepare(&self, access: &Arc<WriteAccess>, known: &Known) -> Result<Plan, Error> {
+        let (access, resolution) = (Arc::clone(access), Arc::clone(&known.resolution));
+        let recheck = self.request.recheck;
+        let work = move || {
+            let (origin, files) = (resolution.origin(), &resolution.files);
+            access.sweep(&origin.repo, files)?;
+            access.store().plan(&origin, files, recheck)
+        };
+        self.context.stop.or_blocking("planning", work).await
+    }
+
+    /// The end of a request with nothing to do.
+    fn skip_all(&self, known: &Known, plan: &Plan) -> Outcome {
+        let skip = |item| one_file::skip(item, &self.store, plan.commit, &self.context);
+        self.outcome(known, plan.items.iter().map(skip).collect())
+    }
+
+    /// Does what has to be done, with the connections of `engine`, which has to run.
+    async fn carry_out(
+        &self,
+        access: &Arc<WriteAccess>,
+        known: &Known,
+        plan: &Plan,
+        engine: &Arc<Engine>,
+    ) -> Result<Outcome, Error> {
+        let resolution = &known.resolution;
+        let job = files::Work {
+            plan,
+            access,
+            resolution,
+            limits: &self.request.limits,
+            network: self.request.network,
+        };
+        let outcomes = files::work(&job, &self.hub, engine, &self.context).await?;
+        let (access, resolution) = (Arc::clone(access), Arc::clone(resolution));
+        let record = move || {
+            let listing = resolution.listing_json()?;
+            access.record_snapshot(&resolution.origin(), listing.as_deref())
+        };
+        tokio::task::spawn_blocking(record).await??;
+        Ok(self.outcome(known, outcomes))
+    }
+
+    fn outcome(&self, known: &Known, files: Vec<FileOutcome>) -> Outcome {
+        Outcome {
+            repo: self.request.repo.clone(),
+            revision: self.request.revision.clone(),
+            commit: known.resolution.commit,
+            files,
+            stale: known.stale,
+            seconds: self.started.elapsed().as_secs_f64(),
+        }
+    }
 }
 
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk, changes nothing.
@@ -87,54 +183,6 @@ async fn nothing_to_do(
         is_done.then(|| store.plan(&origin, files, recheck)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
-}
-
-/// Takes the lock, and does what has to be done.
-async fn change(
-    request: &Request,
-    store: &Store,
-    resolution: &Arc<Resolution>,
-    hub: &Arc<crate::catalog::Hub>,
-    context: &Context,
-) -> Result<Vec<FileOutcome>, Error> {
-    let access = Arc::new(store.lock(&*context.reporter, &context.stop).await?);
-    let plan = prepare(request, &access, resolution, context).await?;
-    context.reporter.report(&Event::Planned(&plan));
-    tell_unknown_space(&plan, context);
-    plan.check_space()?;
-    let job = files::Work {
-        plan: &plan,
-        access: &access,
-        resolution,
-        limits: &request.limits,
-        network: request.network,
-    };
-    let engine = Arc::new(Engine::new(request.limits.clone()));
-    let outcomes = engine.run(files::work(&job, hub, &engine, context)).await?;
-    let resolution = Arc::clone(resolution);
-    let record = move || {
-        let listing = resolution.listing_json()?;
-        access.record_snapshot(&resolution.origin(), listing.as_deref())
-    };
-    tokio::task::spawn_blocking(record).await??;
-    Ok(outcomes)
-}
-
-/// Cleans up and plans, now that no other process changes anything: one may have done the work while this
-/// one waited.
-async fn prepare(
-    request: &Request,
-    access: &Arc<WriteAccess>,
-    resolution: &Arc<Resolution>,
-    context: &Context,
-) -> Result<Plan, Error> {
-    let (access, resolution, recheck) = (Arc::clone(access), Arc::clone(resolution), request.recheck);
-    let work = move || {
-        let (origin, files) = (resolution.origin(), &resolution.files);
-        access.sweep(&origin.repo, files)?;
-        access.store().plan(&origin, files, recheck)
-    };
-    context.stop.or_blocking("planning", work).await
 }
 
 fn tell_unknown_space(plan: &Plan, context: &Context) {

@@ -76,7 +76,7 @@ async fn as_it_is(
         }
     };
     let Some(plan) = context.stop.or_blocking("looking at the disk", look).await? else { return Ok(None) };
-    context.reporter.report(&Event::Planned(&plan));
+    context.reporter.report(&Event::Planned(&[&plan]));
     let hashes = HashQueue::default();
     let files = stream::iter(&plan.items).map(|item| one(item, &plan, store, &hashes, context));
     let files: Option<Vec<_>> = files.buffered(AHEAD).try_collect::<Vec<_>>().await?.into_iter().collect();

@@ -1,0 +1,182 @@
+//! What `--manifest` means together with the other flags.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::args::{JobArgs, LockArgs, ManifestArgs};
+use super::given::{Given, Side};
+use super::request::{Noted, destination, limits, network};
+use super::{Environment, token};
+use crate::command::fetch::{ModelRequest, ModelsRequest};
+use crate::command::lock::{Goal, LockRequest};
+use crate::error::Error;
+use crate::request::{Destination, Locked, LockedModel, Lockfile, Manifest, Model, RepoPath, Request};
+
+/// What a manifest says of its models, and the command line does not say again.
+const OF_A_MODEL: [(&str, &str); 7] = [
+    ("repo", "REPO"),
+    ("files", "FILE"),
+    ("include", "--include"),
+    ("exclude", "--exclude"),
+    ("quant", "--quant"),
+    ("revision", "--revision"),
+    ("sha256", "--sha256"),
+];
+
+/// Whether the run is about the models of a manifest.
+pub(super) fn is_meant(args: &JobArgs, given: &Given<'_>) -> Result<bool, Error> {
+    let manifest = Side { id: "manifest", label: "--manifest", set: args.manifest.manifest.is_some() };
+    let mut is_meant = manifest.set;
+    for (id, label) in OF_A_MODEL {
+        let other = Side { id, label, set: given.is_explicit(id) };
+        is_meant &= given.at_most_one(&manifest, &other)?.0;
+    }
+    if args.manifest.locked && !is_meant {
+        return Err(Error::invalid("combination", "--locked", "it is about the models of a --manifest"));
+    }
+    Ok(is_meant)
+}
+
+/// The models of a manifest as requests.
+pub(super) fn models(
+    args: JobArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Noted<ModelsRequest>, Error> {
+    let JobArgs {
+        selection: _,
+        manifest: files,
+        destination: place,
+        freshness,
+        mut hub,
+        transfer,
+        output: _,
+    } = args;
+    let path = files.manifest.clone().unwrap_or_default();
+    let manifest = Manifest::parse(&path.to_string_lossy(), &read(&path)?.ok_or_else(|| absent(&path))?)?;
+    let lockfile = lockfile(&files, &path);
+    let lock = match read(&lockfile)? {
+        Some(text) => Some(Lockfile::parse(&lockfile.to_string_lossy(), &text)?),
+        None if files.locked => return Err(no_answer(&lockfile, "it is not there")),
+        None => None,
+    };
+    hub.endpoint = given.lines("endpoint", hub.endpoint);
+    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    let destination = destination(place, given, environment)?;
+    let network = network(&freshness, given, environment)?;
+    let limits = limits(&transfer);
+    let request = |model: &Model| -> Result<ModelRequest, Error> {
+        let answer = lock.as_ref().and_then(|lock| lock.answer(model));
+        check_answer(model, answer, files.locked, &lockfile)?;
+        let revision = match answer {
+            Some(locked) => locked.commit.to_string().parse()?,
+            None => model.wish.revision.clone(),
+        };
+        let request = Request {
+            repo: model.wish.repo.clone(),
+            revision,
+            selection: model.wish.selection()?,
+            pins: model.pins.clone(),
+            destination: place_of(model, &destination)?,
+            endpoints: endpoints.clone(),
+            network,
+            recheck: freshness.verify,
+            limits: limits.clone(),
+            locked: answer
+                .map(|locked| Locked { files: Arc::from(locked.files.as_slice()), is_enough: files.locked }),
+        };
+        Ok(ModelRequest { name: model.name.clone(), folder: folder(model, &destination), request })
+    };
+    let models = manifest.models.iter().map(request).collect::<Result<_, _>>()?;
+    Ok((ModelsRequest { manifest: path, destination, models, endpoints, limits }, note))
+}
+
+/// What `lock` is asked for.
+pub(super) fn lock_request(
+    args: LockArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Noted<LockRequest>, Error> {
+    let LockArgs { manifest: path, lockfile, update, check, mut hub, transfer, output: _ } = args;
+    let (_, check) = given.at_most_one(
+        &Side { id: "update", label: "--update", set: update.is_some() },
+        &Side { id: "check", label: "--check", set: check },
+    )?;
+    let manifest = Manifest::parse(&path.to_string_lossy(), &read(&path)?.ok_or_else(|| absent(&path))?)?;
+    let lockfile = lockfile.unwrap_or_else(|| path.with_extension("lock"));
+    hub.endpoint = given.lines("endpoint", hub.endpoint);
+    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    let goal = match update {
+        _ if check => Goal::Check,
+        Some(names) => Goal::Update(names),
+        None => Goal::Complete,
+    };
+    let written = read(&lockfile)?;
+    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits: limits(&transfer) }, note))
+}
+
+fn lockfile(files: &ManifestArgs, manifest: &Path) -> PathBuf {
+    files.lockfile.clone().unwrap_or_else(|| manifest.with_extension("lock"))
+}
+
+/// A file that the user named; `None` if there is none.
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(Error::invalid("file", &path.to_string_lossy(), why.to_string())),
+    }
+}
+
+fn absent(manifest: &Path) -> Error {
+    let why = "there is no such file; it names the models, each below a line [[model]]";
+    Error::invalid("manifest", &manifest.to_string_lossy(), why)
+}
+
+fn no_answer(lockfile: &Path, why: &str) -> Error {
+    Error::invalid("lock file", &lockfile.to_string_lossy(), format!("{why}; run `modelfetch lock`"))
+}
+
+/// A lock file that has been changed by hand, or is of another manifest, is no answer.
+fn check_answer(
+    model: &Model,
+    answer: Option<&LockedModel>,
+    is_required: bool,
+    lockfile: &Path,
+) -> Result<(), Error> {
+    match answer {
+        Some(locked) if !locked.is_intact => {
+            let why = format!(
+                "model `{}` was changed by hand, and its files belong to another state of it: `modelfetch lock` looks up those of commit {}",
+                model.name, locked.commit
+            );
+            Err(Error::invalid("lock file", &lockfile.to_string_lossy(), why))
+        }
+        None if is_required => Err(no_answer(
+            lockfile,
+            &format!("it has no answer to what the manifest says of model `{}`", model.name),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn place_of(model: &Model, destination: &Destination) -> Result<Destination, Error> {
+    match (destination, &model.wish.dir) {
+        (Destination::Cache(_), Some(dir)) => {
+            let why = format!("model `{}` has a `dir`, and a cache has folders of its own", model.name);
+            Err(Error::invalid("folder", dir.as_str(), why))
+        }
+        (Destination::Dir(root), Some(dir)) => Ok(Destination::Dir(root.join(dir.as_str()))),
+        (destination, None) => Ok(destination.clone()),
+    }
+}
+
+/// What tells the files of a model from those of the others.
+fn folder(model: &Model, destination: &Destination) -> Option<RepoPath> {
+    match destination {
+        Destination::Dir(_) => model.wish.dir.clone(),
+        Destination::Cache(_) => model.wish.repo.to_string().parse().ok(),
+    }
+}
