@@ -62,4 +62,4 @@ pub mod content;
 // Text for people: sizes, times, counts, causes, hosts.
 pub mod words;
 
-pub use command::{Context, fetch, fetch_models, lock, plan, plan_models, smoke, verify};
+pub use command::{Context, fetch, fetch_models, list, lock, plan, plan_models, prune, smoke, verify};

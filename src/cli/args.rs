@@ -58,6 +58,14 @@ pub(super) enum Command {
     #[command(long_about = help::SMOKE)]
     Smoke(JobArgs),
 
+    /// Show what a directory or cache holds: verified files, and downloads that are not complete
+    #[command(long_about = help::LIST)]
+    List(ListArgs),
+
+    /// Remove files that no lock file names, and unfinished downloads; without --yes only say which
+    #[command(long_about = help::PRUNE)]
+    Prune(PruneArgs),
+
     /// What the chart's hook Jobs ask of the Kubernetes API, with the pod's service account
     #[command(subcommand, long_about = help::CLUSTER)]
     Cluster(ClusterCommand),
@@ -172,6 +180,41 @@ pub(super) struct LockArgs {
     pub(super) hub: HubArgs,
     #[command(flatten)]
     pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    pub(super) destination: DestinationArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// Lock files whose files stay; all other files that this program fetched go (repeatable)
+    ///
+    /// In a cache the snapshots that branches and tags name stay too. What was changed since it was verified stays.
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_KEEP", num_args = 1.., value_delimiter = '\n',
+          value_hint = ValueHint::FilePath)]
+    pub(super) keep: Vec<PathBuf>,
+
+    /// Unfinished downloads go
+    #[arg(long, env = "MODELFETCH_PARTIALS", value_parser = BoolishValueParser::new())]
+    pub(super) partials: bool,
+
+    /// Of them only those that nothing was added to for this long, such as 12h or 7d
+    #[arg(long, value_name = "TIME", env = "MODELFETCH_OLDER_THAN", value_parser = values::duration)]
+    pub(super) older_than: Option<Duration>,
+
+    /// Do it
+    #[arg(long, env = "MODELFETCH_YES", value_parser = BoolishValueParser::new())]
+    pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) destination: DestinationArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

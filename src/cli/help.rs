@@ -42,6 +42,16 @@ A manifest, models.toml:
 What is locked already stays as it is, unless --update names it. `fetch --manifest models.toml --locked` \
 brings exactly what is locked.";
 
+pub(super) const LIST: &str = "\
+Show what a directory or cache holds, from the receipts of the runs that fetched it: each file with its size, age, \
+digest, repository, revision and commit, and each download that is not complete. Asks nobody and hashes nothing; a file \
+that was changed since it was verified is called so, by its size, times and inode.";
+
+pub(super) const PRUNE: &str = "\
+Remove published files that no lock file names, and unfinished downloads. Without --yes nothing goes: it is only said \
+what would, and how much space that frees. Never a file without a receipt, one that was changed, or one that a branch, \
+tag or kept lock file of a cache names; and nothing while another process holds the directory (exit 23).";
+
 pub(super) const SMOKE: &str = "\
 Prove in seconds and a few MB that `fetch` would work with the same arguments, for CI: repository, \
 revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{JobArgs, LockArgs, ManifestArgs};
+use super::args::{JobArgs, LockArgs, ManifestArgs, PruneArgs};
 use super::given::{Given, Side};
 use super::request::{Noted, destination, limits, network};
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::lock::{Goal, LockRequest};
+use crate::command::prune::PruneRequest;
 use crate::error::Error;
 use crate::request::{Destination, Locked, LockedModel, Lockfile, Manifest, Model, RepoPath, Request};
 
@@ -115,6 +116,37 @@ pub(super) fn lock_request(
     };
     let written = read(&lockfile)?;
     Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits: limits(&transfer) }, note))
+}
+
+/// What `prune` is asked for.
+pub(super) fn prune_request(
+    args: PruneArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<PruneRequest, Error> {
+    let PruneArgs { keep, partials, older_than, yes, destination: place, output: _ } = args;
+    if keep.is_empty() && !partials {
+        let why = "say what goes: --keep LOCKFILE for all files but those it names, --partials for unfinished downloads";
+        return Err(Error::invalid("combination", "prune", why));
+    }
+    if older_than.is_some() && !partials {
+        return Err(Error::invalid("combination", "--older-than", "it is about --partials"));
+    }
+    let lock = |path: &PathBuf| {
+        let text = read(path)?.ok_or_else(|| no_answer(path, "it is not there"))?;
+        let lockfile = Lockfile::parse(&path.to_string_lossy(), &text)?;
+        // Files of a commit that was moved by hand are not known: they would go.
+        match lockfile.models.iter().find(|model| !model.is_intact) {
+            Some(model) => Err(no_answer(path, &format!("model `{}` was changed by hand", model.name))),
+            None => Ok(lockfile),
+        }
+    };
+    Ok(PruneRequest {
+        destination: destination(place, given, environment)?,
+        keep: keep.iter().map(lock).collect::<Result<_, _>>()?,
+        partials: partials.then(|| older_than.unwrap_or_default()),
+        is_meant: yes,
+    })
 }
 
 fn lockfile(files: &ManifestArgs, manifest: &Path) -> PathBuf {

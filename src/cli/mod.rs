@@ -35,10 +35,11 @@ pub use pages::{completions, man_page, man_pages};
 use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
 use crate::command::fetch::ModelsRequest;
 use crate::command::lock::LockRequest;
+use crate::command::prune::PruneRequest;
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
 use crate::net::ExtraRoots;
-use crate::request::{Endpoint, Proxies, Proxy, Request};
+use crate::request::{Destination, Endpoint, Proxies, Proxy, Request};
 use crate::words::count;
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
@@ -100,6 +101,10 @@ pub enum Job {
     PlanModels(ModelsRequest),
     /// [`crate::lock()`]
     Lock(LockRequest),
+    /// [`crate::list()`]
+    List(Destination),
+    /// [`crate::prune()`]
+    Prune(PruneRequest),
     /// [`crate::verify()`]
     Verify(VerifyRequest),
     /// [`crate::command::smoke()`]
@@ -124,6 +129,8 @@ impl Job {
             Self::Fetch(_) | Self::FetchModels(_) => "fetch",
             Self::Plan(_) | Self::PlanModels(_) => "plan",
             Self::Lock(_) => "lock",
+            Self::List(_) => "list",
+            Self::Prune(_) => "prune",
             Self::Verify(_) => "verify",
             Self::Smoke(_) => "smoke",
             Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
@@ -148,6 +155,8 @@ impl Job {
                 request.destination.root().display()
             ),
             Self::Lock(request) => format!("`{}`", request.lockfile.display()),
+            Self::List(destination) => format!("`{}`", destination.root().display()),
+            Self::Prune(request) => format!("`{}`", request.destination.root().display()),
             Self::Verify(request) => format!("`{}`", request.destination.root().display()),
             Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),
             Self::Cluster(Task::PatchService(address), _) => address.service.clone(),
@@ -162,7 +171,7 @@ impl Job {
             Self::Lock(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
             // The Job has a deadline of its own.
-            Self::Cluster(..) => None,
+            Self::List(_) | Self::Prune(_) | Self::Cluster(..) => None,
         }
     }
 }
@@ -217,8 +226,12 @@ fn invocation(
         Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Lock(_) | Command::Verify(_) => {
             environment.proxies()?
         }
-        // The API server of its own cluster is never behind one.
-        Command::Cluster(_) | Command::Completions { .. } | Command::Man { .. } => Proxies::default(),
+        // The API server of its own cluster is never behind one; the others ask nobody.
+        Command::Cluster(_)
+        | Command::List(_)
+        | Command::Prune(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Proxies::default(),
     };
     let (job, output, note) = match command {
         Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
@@ -241,6 +254,14 @@ fn invocation(
                 job(request::request(args, &given, environment)?, Job::Plan)
             };
             (job, output, note)
+        }
+        Command::List(args) => {
+            let place = request::destination(args.destination, &given, environment)?;
+            (Job::List(place), output(args.output)?, None)
+        }
+        Command::Prune(args) => {
+            let output = output(args.output.clone())?;
+            (Job::Prune(manifest::prune_request(args, &given, environment)?), output, None)
         }
         Command::Lock(args) => {
             let output = output(args.output.clone())?;
@@ -290,6 +311,7 @@ fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
         Job::FetchModels(request) | Job::PlanModels(request) => Some(&request.endpoints),
         Job::Lock(request) => Some(&request.endpoints),
         Job::Verify(request) => Some(&request.endpoints),
+        Job::List(_) | Job::Prune(_) => None,
         Job::Cluster(task, account) => {
             if let Task::PatchService(request) = task {
                 secrets.extend(request.addresses.split(',').map(|address| address.trim().to_owned()));

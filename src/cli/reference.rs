@@ -21,6 +21,7 @@ pub fn flags() -> String {
     for (name, special) in [
         ("fetch", subcommand(&command, "fetch")),
         ("lock", subcommand(&command, "lock")),
+        ("prune", subcommand(&command, "prune")),
         ("verify", subcommand(&command, "verify")),
         ("cluster ensure-claim", subcommand(cluster, "ensure-claim")),
         ("cluster patch-service", subcommand(cluster, "patch-service")),

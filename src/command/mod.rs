@@ -2,7 +2,9 @@
 
 pub mod cluster;
 pub mod fetch;
+pub mod list;
 pub mod lock;
+pub mod prune;
 pub mod smoke;
 pub mod verify;
 
@@ -17,7 +19,9 @@ use crate::stop::Stop;
 use crate::store::Store;
 
 pub use fetch::{fetch, fetch_models, plan, plan_models};
+pub use list::list;
 pub use lock::lock;
+pub use prune::prune;
 pub use smoke::smoke;
 pub use verify::verify;
 

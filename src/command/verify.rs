@@ -216,7 +216,10 @@ impl Subject {
             revision,
             selection: Selection::single(self.wanted.path.clone()),
             pins: Pins::parse(pins.iter().map(String::as_str))?,
-            destination: request.destination.clone(),
+            destination: match &self.place {
+                Place::Stored(store) => store.destination(),
+                Place::At(_) => request.destination.clone(),
+            },
             endpoints: request.endpoints.clone(),
             network: NetworkUse::RequireFresh,
             recheck: Recheck::Full,

@@ -370,6 +370,14 @@ impl Dir {
         rename(self, name, target, new).map_err(Error::io("publish", target.join(new)))
     }
 
+    /// Removes an empty folder. One that has something in it stays.
+    pub fn remove_folder(&self, name: &str) -> Result<(), Error> {
+        match retry(|| rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(why) => Err(self.error("remove", name, why)),
+        }
+    }
+
     /// Gives an open file another name here, which must be free.
     pub fn link(&self, file: &File, name: &str) -> io::Result<()> {
         use std::os::fd::AsRawFd;

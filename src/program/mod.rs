@@ -18,7 +18,9 @@ use modelfetch::cli::{
 };
 use modelfetch::command::cluster;
 use modelfetch::command::fetch::Models;
+use modelfetch::command::list::Held;
 use modelfetch::command::lock::LockOutcome;
+use modelfetch::command::prune::Pruned;
 use modelfetch::command::smoke::SmokeOutcome;
 use modelfetch::command::verify::Checked;
 use modelfetch::disk::{self, Durability};
@@ -44,6 +46,8 @@ enum Finding {
     Planned(Plan),
     PlannedModels(Models<Plan>),
     Locked(LockOutcome),
+    Listed(Held),
+    Pruned(Pruned),
     Verified(Vec<Checked>),
     Smoked(SmokeOutcome),
     Cluster(String),
@@ -203,6 +207,16 @@ async fn execute(
             say(&results::locked(&outcome));
             *found = Some(Finding::Locked(outcome));
         }
+        Job::List(destination) => {
+            let held = modelfetch::list(destination, context).await?;
+            say(&results::listed(&held, SystemTime::now()));
+            *found = Some(Finding::Listed(held));
+        }
+        Job::Prune(request) => {
+            let pruned = modelfetch::prune(request, context).await?;
+            say(&results::pruned(&pruned));
+            *found = Some(Finding::Pruned(pruned));
+        }
         Job::Plan(request) => {
             let plan = modelfetch::plan(request, context).await?;
             say(&results::planned(&plan));
@@ -245,6 +259,8 @@ impl Finding {
             Self::Planned(plan) => Findings::Planned { plan },
             Self::PlannedModels(models) => Findings::PlannedModels { plans: &models.ends },
             Self::Locked(lock) => Findings::Locked { lock },
+            Self::Listed(held) => Findings::Listed { held },
+            Self::Pruned(pruned) => Findings::Pruned { pruned },
             Self::Verified(files) => Findings::Verified { files },
             Self::Smoked(smoke) => Findings::Smoked { smoke },
             Self::Cluster(did) => Findings::Cluster { did },

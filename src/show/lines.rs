@@ -154,6 +154,9 @@ fn finished(summary: &Summary<'_>) -> Option<String> {
             let state = if lock.written { "was written" } else { "is as it was" };
             format!("`{}` {state}", lock.lockfile.display())
         }
+        Some(Findings::Listed { held }) => count(held.files.len() as u64, "verified file"),
+        Some(Findings::Pruned { pruned }) if !pruned.done => "nothing was removed; --yes does it".into(),
+        Some(Findings::Pruned { pruned }) => format!("{} freed", Bytes(pruned.bytes_freed)),
         Some(Findings::Verified { files }) => {
             format!("{} with {total} verified", count(files.len() as u64, "file"))
         }

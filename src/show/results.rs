@@ -1,13 +1,17 @@
 //! Results as people read them, on stdout.
 
 use std::fmt::{self, Display, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::secrets;
+use crate::command::list::Held;
 use crate::command::lock::LockOutcome;
+use crate::command::prune::Pruned;
 use crate::command::smoke::{Check, SmokeOutcome};
 use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
 use crate::report::Outcome;
+use crate::store::holdings::Condition;
 use crate::words::{Bytes, count, free_space, one_line};
 
 /// The published paths, one per line, for scripts.
@@ -34,6 +38,67 @@ pub fn locked(outcome: &LockOutcome) -> String {
             }),
         }
     }
+    text
+}
+
+/// What a target holds, a line each.
+pub fn listed(held: &Held, now: SystemTime) -> String {
+    let mut text = String::new();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for file in &held.files {
+        let state = match file.state {
+            Condition::Verified => "verified",
+            Condition::Changed => "CHANGED",
+            Condition::Missing => "MISSING",
+        };
+        let commit = file.commit.map(|commit| format!(" {:.8}", commit.to_string())).unwrap_or_default();
+        let digest = match (file.sha256, file.git_sha1) {
+            (Some(digest), _) => format!("sha256:{digest}"),
+            (None, Some(digest)) => format!("git:{digest}"),
+            (None, None) => String::new(),
+        };
+        let (size, age) = (Bytes(file.size).to_string(), age(now, file.verified_at));
+        let (target, repo, revision) = (file.target.display(), &file.repo, &file.revision);
+        let line = format!("{state:8} {size:>9} {age:>7}  {target}  {repo}@{revision}{commit}  {digest}");
+        text.push_str(&(one_line(&line) + "\n"));
+    }
+    for part in &held.unfinished {
+        let (size, age) = (Bytes(part.size).to_string(), age(now, part.modified_at));
+        let (have, path, repo) = (Bytes(part.have), &part.path, &part.repo);
+        let line = format!("partial  {size:>9} {age:>7}  {path}  {repo}  {have} are there");
+        text.push_str(&(one_line(&line) + "\n"));
+    }
+    text
+}
+
+/// How long ago something was, in its largest unit.
+fn age(now: u64, then: u64) -> String {
+    let seconds = now.saturating_sub(then);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86400),
+    }
+}
+
+/// What goes, and what stays although no lock file names it.
+pub fn pruned(pruned: &Pruned) -> String {
+    let mut text = String::new();
+    let verb = if pruned.done { "removed" } else { "would remove" };
+    for removed in &pruned.removed {
+        let (bytes, path) = (Bytes(removed.bytes).to_string(), removed.path.display());
+        text.push_str(&(one_line(&format!("{verb} {bytes:>9}  {path}  {}", removed.what)) + "\n"));
+    }
+    for spared in &pruned.spared {
+        text.push_str(&(one_line(&format!("kept  {}: {}", spared.path.display(), spared.why)) + "\n"));
+    }
+    let (files, bytes) = (count(pruned.removed.len() as u64, "file"), Bytes(pruned.bytes_freed));
+    let _ = if pruned.done {
+        writeln!(text, "{files} removed, {bytes} freed")
+    } else {
+        writeln!(text, "{files} would go and free {bytes}; --yes does it")
+    };
     text
 }
 

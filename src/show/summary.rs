@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use super::{Totals, secrets};
 use crate::command::fetch::ModelEnd;
+use crate::command::list::Held;
 use crate::command::lock::LockOutcome;
+use crate::command::prune::Pruned;
 use crate::command::smoke::SmokeOutcome;
 use crate::command::verify::Checked;
 use crate::error::Error;
@@ -66,6 +68,16 @@ pub enum Findings<'a> {
         /// What is in it.
         lock: &'a LockOutcome,
     },
+    /// Of a list.
+    Listed {
+        /// What is there.
+        held: &'a Held,
+    },
+    /// Of a pruning.
+    Pruned {
+        /// What went, or would go.
+        pruned: &'a Pruned,
+    },
     /// Of a plan.
     Planned {
         /// The plan.
@@ -96,7 +108,11 @@ impl Findings<'_> {
             | Self::FetchedModels { .. }
             | Self::PlannedModels { .. }
             | Self::Planned { .. }
+            | Self::Pruned { .. }
             | Self::Cluster { .. } => told,
+            Self::Listed { held } => {
+                Totals { bytes_total: held.files.iter().map(|file| file.size).sum(), ..told }
+            }
             Self::Locked { lock } => {
                 Totals { bytes_total: lock.models.iter().map(|model| model.bytes).sum(), ..told }
             }

@@ -57,6 +57,6 @@ fn is_of_use(
     Ok(!is_replaced)
 }
 
-fn is_digest(name: &str) -> bool {
+pub(super) fn is_digest(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -131,6 +131,18 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The same, for who does not wait.
+    pub fn try_lock(&self) -> Result<WriteAccess, Error> {
+        match Claim::new(self.clone())?.take()? {
+            Taken::Mine(access) => Ok(*access),
+            Taken::Others(owner) => {
+                Err(Error::Locked { dir: self.root().into(), owner, waited: Duration::ZERO })
+            }
+        }
+    }
+}
+
 enum Taken {
     Mine(Box<WriteAccess>),
     /// Held, by whom in words.

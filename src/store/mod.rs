@@ -7,6 +7,7 @@ pub mod block;
 pub mod crew;
 pub mod filling;
 pub mod hashing;
+pub mod holdings;
 pub mod journal;
 mod layout;
 mod leftovers;
@@ -14,6 +15,7 @@ mod lock;
 mod opening;
 pub mod partial;
 mod planner;
+pub mod pruning;
 mod publish;
 pub mod receipt;
 mod tuning;
@@ -52,10 +54,11 @@ impl Store {
         Self { layout: Arc::new(Layout::new(destination, repo)) }
     }
 
-    /// Of every repository in a destination. A directory has one store, whatever is in it.
+    /// Of every repository in a cache; or of a directory, whatever is in it, and of the targets in folders below it.
     pub fn all(destination: &Destination) -> Result<Vec<Self>, Error> {
-        let Destination::Cache(root) = destination else {
-            return Ok(vec![Self { layout: Arc::new(Layout::of_folder(destination, String::new())) }]);
+        let root = match destination {
+            Destination::Dir(root) => return Self::of_directories(root),
+            Destination::Cache(root) => root,
         };
         let Some(dir) = Dir::open(root)? else { return Ok(Vec::new()) };
         // Beside the repositories there may be files: CACHEDIR.TAG, version.txt.

@@ -43,6 +43,10 @@ impl WriteAccess {
         &self.store
     }
 
+    pub(super) fn base(&self) -> &Dir {
+        &self.base
+    }
+
     pub(super) fn state(&self) -> &Dir {
         &self.state
     }

@@ -11,6 +11,7 @@ mod endpoints;
 mod errors;
 mod fuzz;
 mod help;
+mod holdings;
 mod hopeless;
 mod hostile;
 mod idempotent;

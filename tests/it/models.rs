@@ -89,6 +89,11 @@ fn one_run_brings_all_models_of_a_manifest() {
     assert_eq!(summary["bytes_total"], 5 * MIB + 7);
     assert_eq!(summary["bytes_fetched"], 5 * MIB + 7);
     bed.fetch([]).run().succeeds().says("nothing to do: 3 verified files in 2 models");
+    let verified = bed.dir.command(["verify", "--dir"]).arg(bed.dir.models()).run().succeeds();
+    verified.prints("chat/config.json").prints("mmproj.gguf");
+    fs::write(bed.dir.file("chat/config.json"), b"{\"a\":2}").expect("damaged");
+    let repair = bed.command("verify", ["--repair", "--dir"]).arg(bed.dir.models()).run().succeeds();
+    repair.prints("repaired").prints("chat/config.json");
 }
 
 #[test]

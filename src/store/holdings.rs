@@ -1,0 +1,149 @@
+//! What a target holds, as far as can be told without reading a file or asking anybody.
+
+use std::path::PathBuf;
+
+use super::journal::{Journal, Record};
+use super::layout::{Layout, STATE};
+use super::leftovers::is_digest;
+use super::receipt::Receipt;
+use super::{Proof, Store};
+use crate::content::Content;
+use crate::disk::{Dir, Kind};
+use crate::error::Error;
+use crate::plan::WantedFile;
+use crate::request::{Destination, RepoId, RepoPath};
+
+/// Folders in folders that are looked through for other targets.
+const DEPTH_MAX: usize = 32;
+
+/// A file that has a receipt.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// Its receipt.
+    pub receipt: Receipt,
+    /// What the receipt proves.
+    pub content: Content,
+    /// Where its bytes are.
+    pub target: PathBuf,
+    /// Bytes of disk space taken.
+    pub allocated: u64,
+    /// Whether the receipt still is about what is there.
+    pub condition: Condition,
+}
+
+/// What a file is to its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// It is the file that was verified.
+    Verified,
+    /// It was changed since, or replaced.
+    Changed,
+    /// It is gone.
+    Missing,
+}
+
+/// A file of which a part is there.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// The repository that it was asked of.
+    pub repo: RepoId,
+    /// Path in the repository.
+    pub path: RepoPath,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes that need not be fetched again.
+    pub have: u64,
+    /// Bytes of disk space taken.
+    pub allocated: u64,
+    /// When bytes last came, in seconds since the epoch.
+    pub modified_at: u64,
+    /// Its partial file.
+    pub partial: PathBuf,
+    /// The name of that.
+    pub(super) key: String,
+}
+
+impl Store {
+    /// The target it is of.
+    pub fn destination(&self) -> Destination {
+        let root = self.root().to_owned();
+        if self.is_cache() { Destination::Cache(root) } else { Destination::Dir(root) }
+    }
+
+    /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be.
+    pub(super) fn of_directories(root: &std::path::Path) -> Result<Vec<Self>, Error> {
+        let at =
+            |root: PathBuf| Self { layout: Layout::of_folder(&Destination::Dir(root), String::new()).into() };
+        let mut stores = vec![at(root.to_owned())];
+        let Some(dir) = Dir::open(root)? else { return Ok(stores) };
+        let mut folders = vec![(dir, PathBuf::new(), 0)];
+        while let Some((dir, below, depth)) = folders.pop() {
+            let entries = dir.entries()?;
+            if depth > 0 && entries.iter().any(|(name, kind)| name == STATE && *kind == Kind::Dir) {
+                stores.push(at(root.join(&below)));
+            }
+            if depth == DEPTH_MAX {
+                continue;
+            }
+            for (name, _) in entries.into_iter().filter(|(name, kind)| *kind == Kind::Dir && name != STATE) {
+                // It may have gone meanwhile.
+                if let Some(folder) = dir.descend(&name)? {
+                    folders.push((folder, below.join(&name), depth + 1));
+                }
+            }
+        }
+        stores.sort_by(|a, b| a.root().cmp(b.root()));
+        Ok(stores)
+    }
+
+    /// Every file with a receipt, by path.
+    pub fn holdings(&self) -> Result<Vec<Holding>, Error> {
+        let mut holdings = Vec::new();
+        for receipt in self.receipts()? {
+            let Some(content) = receipt.content() else { continue };
+            let wanted = WantedFile { path: receipt.path.clone(), content };
+            let (condition, allocated) = match self.entry(&wanted) {
+                Ok(Some((.., stat))) if Proof::of_receipt(&receipt, &stat.identity, &content).is_some() => {
+                    (Condition::Verified, stat.allocated)
+                }
+                Ok(None) => (Condition::Missing, 0),
+                // A folder is there, or a link.
+                Ok(Some(_)) | Err(_) => (Condition::Changed, 0),
+            };
+            let target = self.target_path(&wanted);
+            holdings.push(Holding { receipt, content, target, allocated, condition });
+        }
+        holdings.sort_by(|a, b| a.receipt.path.cmp(&b.receipt.path));
+        Ok(holdings)
+    }
+
+    /// Every file of which a part is there and can be gone on with, by path.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        let Some(base) = self.base()? else { return Ok(Vec::new()) };
+        let Some(dir) = base.descend(&Layout::partials())? else { return Ok(Vec::new()) };
+        let mut unfinished = Vec::new();
+        for (key, _) in
+            dir.entries()?.into_iter().filter(|(name, kind)| *kind == Kind::File && is_digest(name))
+        {
+            let mut journal = None;
+            for record in Record::ALL {
+                journal = Journal::read_record(&dir, &key, record)?.or(journal);
+            }
+            let (Some(journal), Some(stat)) = (journal, dir.stat(&key)?) else { continue };
+            let modified_at = u64::try_from(stat.identity.mtime_ns / 1_000_000_000).unwrap_or_default();
+            unfinished.push(Unfinished {
+                repo: journal.repo,
+                path: journal.path,
+                size: journal.size,
+                have: journal.written.bytes().min(journal.size),
+                allocated: stat.allocated,
+                modified_at,
+                partial: dir.join(&key),
+                key,
+            });
+        }
+        unfinished.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(unfinished)
+    }
+}
