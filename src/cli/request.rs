@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use globset::escape;
-
 use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
 use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection};
+use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection, escape};
 
 /// A request, and a note for the user.
 pub(super) type Noted<T> = (T, Option<String>);

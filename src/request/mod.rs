@@ -2,6 +2,7 @@
 //! has bad input refused, so that no later step checks a name again.
 
 mod endpoint;
+mod glob;
 mod lockfile;
 mod manifest;
 mod pins;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
+pub use glob::escape;
 pub use lockfile::{LockedFile, LockedModel, Lockfile};
 pub use manifest::{Manifest, Model, Wish};
 pub use pins::Pins;

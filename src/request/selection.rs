@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use globset::{GlobBuilder, GlobMatcher};
-
+use super::glob::Glob;
 use super::{Quant, RepoPath, Shard};
 use crate::words::Invalid;
 
@@ -42,7 +41,7 @@ pub struct Patterns {
 struct Wish {
     text: String,
     /// `None` where it can only be a name, an error where it is no glob.
-    glob: Option<Result<GlobMatcher, String>>,
+    glob: Option<Result<Glob, String>>,
 }
 
 /// What the patterns pick from a list.
@@ -213,7 +212,7 @@ impl Patterns {
 impl Wish {
     fn new(text: &str) -> Self {
         let is_glob = text.contains(['*', '?', '[', '{']);
-        Self { text: text.into(), glob: is_glob.then(|| glob(text)) }
+        Self { text: text.into(), glob: is_glob.then(|| Glob::new(text)) }
     }
 
     fn is_match(&self, name: &str) -> bool {
@@ -236,7 +235,7 @@ impl Wish {
 /// What wishes mean to a list: of each it is known whether it is a name there or a glob.
 struct Met<'a> {
     names: HashSet<&'a str>,
-    globs: Vec<&'a GlobMatcher>,
+    globs: Vec<&'a Glob>,
     /// Each set that is named by one of its shards: the shard 0, whether there is such a file or not.
     sets: HashSet<Shard<'a>>,
 }
@@ -301,18 +300,13 @@ pub fn glob_of(name: &str) -> String {
 fn globs(texts: &[String]) -> Result<Vec<Wish>, Invalid> {
     let wishes = texts.iter().map(|text| {
         // `huggingface_hub` takes a folder for its files.
-        let folder =
-            text.ends_with('/').then(|| Wish { text: text.clone(), glob: Some(glob(&format!("{text}*"))) });
+        let folder = text
+            .ends_with('/')
+            .then(|| Wish { text: text.clone(), glob: Some(Glob::new(&format!("{text}*"))) });
         let wish = folder.unwrap_or_else(|| Wish::new(text));
         wish.check_glob().map(|()| wish)
     });
     wishes.collect()
-}
-
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    // `huggingface_hub` matches with fnmatch, where `*` crosses folders.
-    let glob = GlobBuilder::new(text).literal_separator(false).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|why| why.kind().to_string())
 }
 
 #[cfg(test)]

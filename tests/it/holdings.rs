@@ -162,7 +162,7 @@ fn nothing_goes_while_another_process_holds_the_directory() {
     let model = model(5, 8);
     let hub = hub(&model);
     let dir = TestDir::new();
-    hub.fault(Rule::cdn().nth(2).always().then(Fault::pause(0, Duration::from_secs(60))));
+    hub.fault(Rule::cdn().nth(2).always().then(Fault::pause(0, Duration::from_mins(1))));
     let mut fetch = dir.fetch(&hub, [REPO, FILE, "--connections", "1"]).start();
     fetch.wait_until("some bytes are journaled or on their way", |_| dir.state("partial").exists());
     fetch.wait_until("the lock is held", |_| dir.state("owner.json").exists());
