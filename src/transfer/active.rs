@@ -178,9 +178,9 @@ impl Active {
         }
     }
 
-    /// From now on one connection asks for all, from the start.
-    pub(super) fn read_whole(&self) {
-        self.whole.store(true, Ordering::Relaxed);
+    /// From now on one connection asks for all, from the start. Says whether that is new.
+    pub(super) fn read_whole(&self) -> bool {
+        !self.whole.swap(true, Ordering::Relaxed)
     }
 
     /// Notes who sent what a segment has received.

@@ -155,8 +155,11 @@ async fn open(file: &Active, segment: &Segment) -> Result<Opened, Halt> {
         }
         Err(trouble) => {
             // Before the range is given back, so that nobody takes a part again.
-            if matches!(trouble, Trouble::NoRanges(_)) {
-                file.read_whole();
+            if let Trouble::NoRanges(origin) = &trouble
+                && file.read_whole()
+            {
+                let text = format!("{origin} gives no ranges of `{}`: it is read as a whole", file.path);
+                file.reporter.report(&Event::Warning(&text));
             }
             Err(trouble.into())
         }

@@ -26,6 +26,7 @@ mod network;
 mod output;
 mod partials;
 mod plan;
+mod ranges;
 mod readme;
 mod records;
 mod redirects;

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use reqwest::{Response, Url};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::content::Content;
@@ -31,6 +32,10 @@ pub use locate::{Locate, Located};
 
 /// Requests of all connections that are led astray, without a good answer, before that is the end.
 const MISLED_MAX: u32 = 8;
+/// Odd answers in a row, to all connections, after which a server counts as one without ranges.
+const ODD_MAX: u32 = 3;
+/// Files from this size on, in bytes, are to be had by ranges alone: the Hub refuses a request for all of one (400).
+const WHOLE_MAX: u64 = 50_000_000_000;
 
 /// One file, by ranged GETs.
 pub struct HttpSource<L> {
@@ -65,6 +70,8 @@ struct Seen {
     whole: bool,
     /// Wrong redirects since the last good answer.
     misled: u32,
+    /// Odd answers since the last good one, and when the first of them came.
+    odd: Option<(u32, Instant)>,
     /// One more than the newest generation of the URL that was answered with bytes.
     proven: u32,
     /// The etags that good answers had.
@@ -109,16 +116,18 @@ impl<L: Locate> HttpSource<L> {
         let answer = self.locate.get(&location.url, bounds, self.stall_timeout).await;
         let response = answer.map_err(|failure| self.misled(failure))?;
         match answer::judge(&location.url, response, range, self.file.size()).await? {
-            Answer::Part(_) if is_whole => {
+            Answer::Part(_, covers) if is_whole && covers != *range => {
                 let why = "a part of a file that was asked for as a whole";
                 Err(net::wrong(&location.url, why).into())
             }
-            Answer::Part(response) => {
-                self.seen().ranged = true;
-                Ok(self.opened(location, response, range))
+            Answer::Part(response, covers) => {
+                self.seen().ranged |= !is_whole;
+                Ok(self.opened(location, response, covers))
             }
-            Answer::Whole(response) if is_all => Ok(self.opened(location, response, range)),
-            Answer::Whole(_) => Err(self.ignored_range(&location)),
+            Answer::Whole(response) if is_all => Ok(self.opened(location, response, range.clone())),
+            Answer::Whole(_) if !self.seen().ranged => Err(self.without_ranges(&location)),
+            Answer::Whole(_) => Err(self.odd(&location, "the whole file instead of a range".into())),
+            Answer::Odd(why) => Err(self.odd(&location, why)),
             Answer::Expired(answer) => {
                 let (origin, generation) = (location.origin(), location.generation);
                 Err(Trouble::Expired(Expired { origin, generation, answer }))
@@ -128,15 +137,15 @@ impl<L: Locate> HttpSource<L> {
     }
 
     /// A good answer.
-    fn opened(&self, location: Location, response: Response, range: &Range<u64>) -> Opened {
+    fn opened(&self, location: Location, response: Response, covers: Range<u64>) -> Opened {
         let origin = {
             let mut seen = self.seen();
-            seen.misled = 0;
+            (seen.misled, seen.odd) = (0, None);
             seen.proven = seen.proven.max(location.generation + 1);
             seen.origin(&location.origin(), answer::etag(&response))
         };
         let body = Body::new(chunks(location.url, response), self.stall_timeout, origin.clone());
-        Opened { body, covers: range.clone(), origin }
+        Opened { body, covers, origin }
     }
 
     /// A server that is set up wrongly may be one edge of many; but where all connections are led astray and nothing
@@ -154,13 +163,23 @@ impl<L: Locate> HttpSource<L> {
         Trouble::Final(Error::Refused { what, answer: Box::new(failure) })
     }
 
-    /// All bytes came although a range was asked for. Unless ranges worked before, the server has none.
-    fn ignored_range(&self, location: &Location) -> Trouble {
-        let mut seen = self.seen();
-        if seen.ranged {
-            return net::wrong(&location.url, "the whole file instead of a range").into();
+    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps. Where ranges worked before,
+    /// it is asked for when that has lasted as long as a stall: it costs all that has come.
+    fn odd(&self, location: &Location, why: String) -> Trouble {
+        let is_over = {
+            let mut seen = self.seen();
+            let (count, since) = seen.odd.unwrap_or((0, Instant::now()));
+            seen.odd = Some((count + 1, since));
+            count + 1 >= ODD_MAX && (!seen.ranged || since.elapsed() >= self.stall_timeout)
+        };
+        if is_over && self.file.size() < WHOLE_MAX {
+            return self.without_ranges(location);
         }
-        seen.whole = true;
+        net::wrong(&location.url, why).into()
+    }
+
+    fn without_ranges(&self, location: &Location) -> Trouble {
+        self.seen().whole = true;
         Trouble::NoRanges(location.origin())
     }
 

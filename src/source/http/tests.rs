@@ -20,6 +20,10 @@ enum Says {
     Refused,
     /// A part of something longer.
     Longer,
+    /// The range, and not that it is one.
+    Bare,
+    /// No such range, of something as long.
+    NoSuchRange,
 }
 
 /// A place that answers by the generation of its URL, the number of the question, and the range.
@@ -33,7 +37,7 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
     fn locate(&self, first: usize) -> BoxFuture<'_, Result<Located, Error>> {
         let generation = self.located.fetch_add(1, Ordering::Relaxed);
         let url = format!("https://host{first}/{generation}").parse().expect("URL");
-        Box::pin(std::future::ready(Ok(Located { url, size: Some(SIZE), digest: None })))
+        Box::pin(std::future::ready(Ok(Located { url, size: None, digest: None })))
     }
 
     fn places(&self) -> usize {
@@ -66,6 +70,14 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
             Says::Part(etag) => part(etag, SIZE),
             Says::Longer => part("e", SIZE + 1),
             Says::Whole => http::Response::builder().status(200).body(vec![7; SIZE as usize]),
+            Says::Bare => http::Response::builder()
+                .status(206)
+                .header("content-length", last + 1 - first)
+                .body(vec![7; usize::try_from(last + 1 - first).expect("small")]),
+            Says::NoSuchRange => http::Response::builder()
+                .status(416)
+                .header("content-range", format!("bytes */{SIZE}"))
+                .body(Vec::new()),
             Says::Refused => http::Response::builder().status(403).body(b"expired".to_vec()),
         };
         Box::pin(std::future::ready(Ok(response.expect("a response").into())))
@@ -73,9 +85,13 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
 }
 
 fn source<F: Fn(u32, usize) -> Says + Send + Sync>(says: F) -> HttpSource<Place<F>> {
+    source_of(SIZE, says)
+}
+
+fn source_of<F: Fn(u32, usize) -> Says + Send + Sync>(size: u64, says: F) -> HttpSource<Place<F>> {
     let place = Place { says, located: AtomicU32::new(0), asked: StdMutex::default() };
     let digest = Digest::from_etag(&"a".repeat(64)).expect("a digest");
-    let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(SIZE, digest) };
+    let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
     HttpSource::new(place, file, None, Duration::from_secs(10))
 }
 
@@ -108,6 +124,54 @@ async fn one_whole_answer_does_not_make_a_server_one_without_ranges() {
     source.open(&(0..10)).await.expect("a part");
     assert!(matches!(source.open(&(10..20)).await, Err(Trouble::Failed(_))));
     source.open(&(10..20)).await.expect("a part");
+}
+
+/// What comes of asking a source for its second tenth again and again.
+async fn verdicts<F: Fn(u32, usize) -> Says + Send + Sync>(
+    source: &HttpSource<Place<F>>,
+    pause: Duration,
+) -> String {
+    let mut verdicts = String::new();
+    for _ in 0..6 {
+        verdicts.push(match source.open(&(10..20)).await {
+            Ok(_) => '+',
+            Err(Trouble::Failed(_)) => '-',
+            Err(Trouble::NoRanges(_)) => 'n',
+            other => panic!("{other:?}"),
+        });
+        tokio::time::sleep(pause).await;
+    }
+    verdicts
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_odd_answers_in_a_row_make_a_server_one_without_ranges() {
+    const AT_ONCE: Duration = Duration::from_millis(1);
+    for odd in [Says::Bare, Says::NoSuchRange] {
+        assert_eq!(verdicts(&source(|_, _| odd), AT_ONCE).await, "--nnnn");
+        let good_in_between = |_, number| if number == 2 { Says::Part("e") } else { odd };
+        assert_eq!(verdicts(&source(good_in_between), AT_ONCE).await, "--+---");
+    }
+    let large = source_of(WHOLE_MAX, |_, _| Says::Bare);
+    assert_eq!(verdicts(&large, AT_ONCE).await, "------", "it is to be had by ranges alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_that_worked_are_given_up_when_nothing_else_has_come_for_as_long_as_a_stall() {
+    for odd in [Says::Bare, Says::Whole] {
+        let source = source(move |_, number| if number == 0 { Says::Part("e") } else { odd });
+        assert_eq!(verdicts(&source, Duration::from_secs(3)).await, "+----n");
+    }
+}
+
+#[tokio::test]
+async fn all_of_a_file_may_come_as_a_part_of_it() {
+    let source = source(|_, number| [Says::Bare, Says::Bare, Says::Bare, Says::Part("e")][number.min(3)]);
+    assert_eq!(source.open(&(0..SIZE)).await.expect("all of it").covers, 0..SIZE);
+    assert!(source.open(&(10..20)).await.is_err());
+    assert!(source.open(&(10..20)).await.is_err());
+    source.seen().whole = true;
+    assert_eq!(source.open(&(0..SIZE)).await.expect("all of it").covers, 0..SIZE);
 }
 
 #[tokio::test]

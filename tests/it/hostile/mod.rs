@@ -57,6 +57,10 @@ matrix! {
         Answer(|_| Fault::ShiftRange(4096));
     no_content_range: "missing Content-Range", [0, 0, 0, 0, 0], [0, 0, 30, 30, 30],
         Answer(|_| Fault::without_content_range());
+    several_parts: "multipart/byteranges", [0, 0, 0, 0, 0], [0, 0, 30, 30, 30],
+        Answer(|_| Fault::header("Content-Type", "multipart/byteranges; boundary=b"));
+    spelling: "Content-Range in another spelling", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| other_spelling());
     longer_body: "longer body", [0, 0, 0, 0, 0], [0, 0, 30, 30, 0],
         Answer(|_| Fault::BodyDelta(-1000));
     more_than_announced: "more bytes than announced", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
@@ -139,6 +143,14 @@ matrix! {
         Answer(|_| flip_first_byte());
     echo: "500 that repeats the request", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| repeat_request());
+}
+
+/// As servers write it that are not read by a grammar.
+fn other_spelling() -> Fault {
+    Fault::hook(|_, reply| {
+        let text = reply.value("Content-Range").map(|text| text.replace("bytes ", "Bytes: "));
+        reply.set("Content-Range", text);
+    })
 }
 
 /// What a CDN says to a signed URL that is too old.
