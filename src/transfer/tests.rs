@@ -118,6 +118,7 @@ fn limits() -> Limits {
         rate_max: None,
         deadline: None,
         stall_timeout: STALL,
+        answer_timeout: STALL,
         give_up_after: Duration::from_secs(25),
     }
 }
@@ -224,6 +225,36 @@ async fn others_take_over_from_a_silent_connection_before_it_counts_as_stalled()
     let (filled, time) = bench.fetch(&content, &source).await;
     assert_holds(filled, &content);
     assert!(time < STALL / 2, "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_bytes_that_may_come_late_are_asked_for_by_one_connection() {
+    const LATE: Duration = Duration::from_secs(13);
+    let bench = Bench::new(Connections::Fixed(4));
+    bench
+        .run(async {
+            // The second file meets connections that know how quick they are.
+            for (length, name) in [(8 * MIB, "first.bin"), (9 * MIB, "second.bin")] {
+                let content = content(length);
+                let asked = Arc::new(Mutex::new(Vec::new()));
+                let source = {
+                    let asked = Arc::clone(&asked);
+                    Scripted::late(&content, LATE * 2, move |question| {
+                        asked.lock().expect("the times").push(Instant::now());
+                        Reply {
+                            delay: if question.number == 0 { LATE } else { LATE / 100 },
+                            ..Reply::default()
+                        }
+                    })
+                };
+                let partial = partial(bench.dir.path(), name, &content);
+                assert_holds(bench.fill(&partial, source, &mut Counts::default()).await, &content);
+                let asked = asked.lock().expect("the times").clone();
+                assert_eq!(asked.iter().filter(|at| **at - asked[0] < LATE).count(), 1, "{name}: {asked:?}");
+                assert!(asked[1..5].iter().all(|at| *at - asked[0] < LATE + LATE / 50), "{name}: {asked:?}");
+            }
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

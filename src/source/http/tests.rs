@@ -1,10 +1,12 @@
 //! The HTTP source against answers that are made up on the spot.
 
-use crate::content::Digest;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use reqwest::ResponseBuilderExt;
 
 use super::*;
-use crate::error::Failure;
+use crate::content::Digest;
 use crate::source;
 
 const SIZE: u64 = 100;
@@ -24,6 +26,12 @@ enum Says {
     Bare,
     /// No such range, of something as long.
     NoSuchRange,
+    /// The range, from a CDN that it leads to.
+    Led,
+    /// An exchange that breaks off.
+    Broken,
+    /// Nothing.
+    Silence,
 }
 
 /// A place that answers by the generation of its URL, the number of the question, and the range.
@@ -31,6 +39,7 @@ struct Place<F> {
     says: F,
     located: AtomicU32,
     asked: StdMutex<Vec<Option<(u64, u64)>>>,
+    hosts: StdMutex<Vec<String>>,
 }
 
 impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
@@ -48,8 +57,8 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-        _: Duration,
     ) -> BoxFuture<'a, Result<Response, Failure>> {
+        self.hosts.lock().expect("the hosts").push(host(url));
         let number = {
             let mut asked = self.asked.lock().expect("the questions");
             asked.push(range);
@@ -66,7 +75,17 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
                 .header("etag", etag)
                 .body(body)
         };
+        let mut url = url.clone();
         let response = match (self.says)(generation, number) {
+            Says::Broken => return Box::pin(std::future::ready(Err(net::wrong(&url, "half an answer")))),
+            Says::Silence => {
+                let waited = Duration::from_secs(10);
+                return Box::pin(std::future::ready(Err(Failure::Stalled { host: host(&url), waited })));
+            }
+            Says::Led => {
+                url = format!("https://cdn/{generation}").parse().expect("URL");
+                part("e", SIZE)
+            }
             Says::Part(etag) => part(etag, SIZE),
             Says::Longer => part("e", SIZE + 1),
             Says::Whole => http::Response::builder().status(200).body(vec![7; SIZE as usize]),
@@ -80,7 +99,14 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
                 .body(Vec::new()),
             Says::Refused => http::Response::builder().status(403).body(b"expired".to_vec()),
         };
-        Box::pin(std::future::ready(Ok(response.expect("a response").into())))
+        let (parts, body) = response.expect("a response").into_parts();
+        let mut response = http::Response::builder().status(parts.status).url(url);
+        *response.headers_mut().expect("headers") = parts.headers;
+        Box::pin(std::future::ready(Ok(response.body(body).expect("a response").into())))
+    }
+
+    fn is_endpoint(&self, url: &Url) -> bool {
+        host(url).starts_with("host")
     }
 }
 
@@ -89,14 +115,69 @@ fn source<F: Fn(u32, usize) -> Says + Send + Sync>(says: F) -> HttpSource<Place<
 }
 
 fn source_of<F: Fn(u32, usize) -> Says + Send + Sync>(size: u64, says: F) -> HttpSource<Place<F>> {
-    let place = Place { says, located: AtomicU32::new(0), asked: StdMutex::default() };
+    let place =
+        Place { says, located: AtomicU32::new(0), asked: StdMutex::default(), hosts: StdMutex::default() };
     let digest = Digest::from_etag(&"a".repeat(64)).expect("a digest");
     let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
-    HttpSource::new(place, file, None, Duration::from_secs(10))
+    let patience = Patience::new(Duration::from_secs(10), Duration::from_mins(5));
+    HttpSource::new(place, file, None, Arc::new(patience))
 }
 
 fn asked<F>(source: &HttpSource<Place<F>>) -> Vec<Option<(u64, u64)>> {
     source.locate.asked.lock().expect("the questions").clone()
+}
+
+/// Whom the questions went to.
+fn hosts<F>(source: &HttpSource<Place<F>>) -> Vec<String> {
+    source.locate.hosts.lock().expect("the hosts").clone()
+}
+
+#[tokio::test]
+async fn where_an_endpoint_led_to_is_asked_until_it_refuses() {
+    let source = source(|_, number| if number == 2 { Says::Refused } else { Says::Led });
+    assert_eq!(source.open(&(0..10)).await.expect("a part").origin.as_str(), "cdn");
+    source.open(&(10..20)).await.expect("a part");
+    let Err(Trouble::Expired(expired)) = source.open(&(20..30)).await else { panic!("it was refused") };
+    source.renew(expired).await.expect("the endpoint is asked again");
+    source.open(&(20..30)).await.expect("a part");
+    source.open(&(30..40)).await.expect("a part");
+    assert_eq!(hosts(&source), ["host0", "cdn", "cdn", "host0", "cdn"]);
+    assert_eq!(source.locate.located.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn where_an_endpoint_led_to_is_left_when_it_fails() {
+    let source = source(|_, number| if number == 1 { Says::Broken } else { Says::Led });
+    for is_good in [true, false, true] {
+        assert_eq!(source.open(&(0..10)).await.is_ok(), is_good);
+    }
+    assert_eq!(hosts(&source), ["host0", "cdn", "host0"]);
+    // Before bytes are thrown away it is the Hub that is asked.
+    source.confirm().await.expect("confirmed");
+    assert_eq!(source.locate.located.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_begin_is_left_for_the_next_one() {
+    let source = source(|_, number| if number == 1 { Says::Part("e") } else { Says::Silence });
+    for is_good in [false, true, false, false] {
+        assert_eq!(source.open(&(0..10)).await.is_ok(), is_good);
+    }
+    assert_eq!(
+        hosts(&source),
+        ["host0", "host1", "host1", "host1"],
+        "who has begun once is not left at once"
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_may_begin_late_with_what_is_large() {
+    for (size, may) in [(SIZE, false), (AT_HAND_MAX + 1, true)] {
+        let source = source_of(size, |_, _| Says::Refused);
+        assert!(source.may_begin_late(), "nobody knows yet where the bytes are");
+        let _ = source.open(&(0..10)).await;
+        assert_eq!(source.may_begin_late(), may);
+    }
 }
 
 #[tokio::test]
