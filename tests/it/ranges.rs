@@ -31,6 +31,15 @@ fn of_length(model: &Payload, length: impl Fn(u64) -> u64 + Send + Sync + 'stati
     })
 }
 
+/// The right part, under the status of a whole file.
+fn as_whole(is_marked: bool) -> Fault {
+    Fault::hook(move |_, reply| {
+        reply.status = 200;
+        let range = reply.value("Content-Range").filter(|_| is_marked).map(str::to_owned);
+        reply.set("Content-Range", range);
+    })
+}
+
 #[test]
 fn who_never_gives_a_part_that_was_asked_for_is_asked_once_for_the_whole() {
     let model = model(1, 8);
@@ -44,6 +53,8 @@ fn who_never_gives_a_part_that_was_asked_for_is_asked_once_for_the_whole() {
         ("no range", Fault::content_range("bytes */8388608")),
         ("another unit", Fault::content_range("kilobytes 0-8191/8192")),
         ("another length than it says", Fault::BodyDelta(1000)),
+        ("a part as a whole", as_whole(true)),
+        ("a part as a whole, unmarked", as_whole(false)),
         ("tiny parts", of_length(&model, |_| 100_000)),
         ("single bytes", of_length(&model, |_| 1)),
         ("no such range", Fault::Reply(Reply::new(416).header("Content-Range", "bytes */8388608"))),
