@@ -1,7 +1,6 @@
 //! Where the Hub has the bytes of a file.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
@@ -32,9 +31,9 @@ impl Snapshot {
     }
 
     /// The bytes of one of its files. `url` saves the first question to the Hub.
-    pub fn source(&self, file: &WantedFile, url: Option<Url>, stall_timeout: Duration) -> Arc<dyn Source> {
+    pub fn source(&self, file: &WantedFile, url: Option<Url>) -> Arc<dyn Source> {
         let locate = HubFile { snapshot: self.clone(), path: file.path.clone() };
-        Arc::new(HttpSource::new(locate, file.clone(), url, stall_timeout))
+        Arc::new(HttpSource::new(locate, file.clone(), url, Arc::clone(self.hub.patience())))
     }
 }
 
@@ -60,8 +59,11 @@ impl Locate for HubFile {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-        timeout: Duration,
     ) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.snapshot.hub.get(url, range, timeout))
+        Box::pin(self.snapshot.hub.get(url, range))
+    }
+
+    fn is_endpoint(&self, url: &Url) -> bool {
+        self.snapshot.hub.is_endpoint(url)
     }
 }

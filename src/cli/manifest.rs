@@ -66,7 +66,7 @@ pub(super) fn models(
     let (endpoints, note) = token::endpoints(&hub, None, environment)?;
     let destination = destination(place, given, environment)?;
     let network = network(&freshness, given, environment)?;
-    let limits = limits(&transfer);
+    let limits = limits(&transfer, given, environment)?;
     let request = |model: &Model| -> Result<ModelRequest, Error> {
         let answer = lock.as_ref().and_then(|lock| lock.answer(model));
         check_answer(model, answer, files.locked, &lockfile)?;
@@ -115,7 +115,8 @@ pub(super) fn lock_request(
         None => Goal::Complete,
     };
     let written = read(&lockfile)?;
-    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits: limits(&transfer) }, note))
+    let limits = limits(&transfer, given, environment)?;
+    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits }, note))
 }
 
 /// What `prune` is asked for.

@@ -45,7 +45,7 @@ pub(super) fn request(
         endpoints,
         network,
         recheck,
-        limits: limits(&transfer),
+        limits: limits(&transfer, given, environment)?,
         locked: None,
     };
     Ok((request, note))
@@ -69,7 +69,7 @@ pub(super) fn verify_request(
         pins: pins(&given.lines("sha256", pin_args.sha256))?,
         repair,
         endpoints,
-        limits: limits(&transfer),
+        limits: limits(&transfer, given, environment)?,
     };
     Ok((request, note))
 }
@@ -178,12 +178,21 @@ pub(super) fn network(
     }
 }
 
-pub(super) fn limits(args: &TransferArgs) -> Limits {
-    Limits {
+pub(super) fn limits(
+    args: &TransferArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Limits, Error> {
+    let timeout = |variable| match environment.seconds(variable) {
+        _ if given.is_explicit("stall_timeout") => Ok(args.stall_timeout),
+        seconds => seconds.map(|seconds| seconds.unwrap_or(args.stall_timeout)),
+    };
+    Ok(Limits {
         connections: args.connections,
         rate_max: args.limit_rate,
         deadline: args.deadline,
-        stall_timeout: args.stall_timeout,
+        stall_timeout: timeout("HF_HUB_DOWNLOAD_TIMEOUT")?,
+        answer_timeout: timeout("HF_HUB_ETAG_TIMEOUT")?,
         give_up_after: args.give_up_after,
-    }
+    })
 }

@@ -165,7 +165,7 @@ impl Probe<'_> {
         url: Option<Url>,
         checks: &mut Checks<'_>,
     ) -> Result<(), Error> {
-        let source = self.snapshot.source(file, url, self.limits.stall_timeout);
+        let source = self.snapshot.source(file, url);
         let is_gguf = gguf::is_named(file.path.file_name());
         let first = if is_gguf { HEADER_SAMPLE } else { SAMPLE };
         for (place, range) in samples(file.size(), first) {

@@ -1,7 +1,7 @@
 //! Name resolution without glibc, and in its order: `/etc/hosts`, then the servers of `/etc/resolv.conf` (with
 //! Kubernetes' `search` and `ndots`), asked by hickory. Nothing is asked of any server that is not configured there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -43,6 +43,8 @@ struct Shared {
     servers: OnceLock<TokioResolver>,
     /// Names that the user gave, so that whatever they stand for is meant.
     meant: Mutex<HashSet<String>>,
+    /// How many connections each name was looked up for.
+    turns: Mutex<HashMap<String, usize>>,
 }
 
 /// What one question brought: the name that has these addresses, after the search list.
@@ -56,6 +58,14 @@ impl Resolver {
 
     fn is_meant(&self, name: &str) -> bool {
         self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).contains(&name.to_ascii_lowercase())
+    }
+
+    /// How many connections were made to a name before this one.
+    fn turn(&self, name: &str) -> usize {
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.entry(name.to_ascii_lowercase()).or_default();
+        *turn += 1;
+        *turn - 1
     }
 
     /// All addresses of a name that it may be looked for at.
@@ -103,9 +113,25 @@ impl Resolve for Resolver {
         let resolver = self.clone();
         Box::pin(async move {
             let addresses = resolver.addresses(name.as_str()).await?;
+            let addresses = in_turn(addresses, resolver.turn(name.as_str()));
             Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }
+}
+
+/// The addresses, beginning with another one at each turn: edges behind one name are not equally quick, and a connection
+/// that replaces a slow one goes to the next of them. The family that came first stays first, because the HTTP stack
+/// tries the other one only after a while.
+fn in_turn(addresses: Vec<IpAddr>, turn: usize) -> Vec<IpAddr> {
+    let begins_with_v4 = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (mut first, mut other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == begins_with_v4);
+    for family in [&mut first, &mut other] {
+        let begin = turn % family.len().max(1);
+        family.rotate_left(begin);
+    }
+    first.extend(other);
+    first
 }
 
 /// Of two questions for the addresses of one name, in parallel: the answer of the first one that knows some, and of
@@ -184,6 +210,24 @@ mod tests {
         assert_eq!(found("hub.example"), ["10.0.0.1", "2001:db8::2"]);
         assert_eq!(found("HUB."), ["10.0.0.1"]);
         assert!(found("hub2").is_empty() && found("example").is_empty() && found("10.0.0.3").is_empty());
+    }
+
+    #[test]
+    fn each_connection_begins_with_another_address_of_the_first_family() {
+        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
+        let all: Vec<IpAddr> = ips(&["10.0.0.1", "2001:db8::1", "10.0.0.2", "2001:db8::2", "10.0.0.3"]);
+        for (turn, expected) in [
+            (0, ["10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::1", "2001:db8::2"]),
+            (1, ["10.0.0.2", "10.0.0.3", "10.0.0.1", "2001:db8::2", "2001:db8::1"]),
+            (2, ["10.0.0.3", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]),
+            (usize::MAX - 1, ["10.0.0.3", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]),
+        ] {
+            assert_eq!(in_turn(all.clone(), turn), ips(&expected), "{turn}");
+        }
+        assert_eq!(in_turn(ips(&["::1"]), 7), ips(&["::1"]));
+        assert!(in_turn(Vec::new(), 7).is_empty());
+        let resolver = Resolver::default();
+        assert_eq!(["a.test", "b.test", "A.test"].map(|name| resolver.turn(name)), [0, 0, 1]);
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it is an answer")]

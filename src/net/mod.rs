@@ -2,6 +2,7 @@
 
 mod client;
 mod dns;
+mod patience;
 mod redact;
 mod redirect;
 mod remedy;
@@ -21,6 +22,7 @@ use remedy::Remedy;
 
 pub use client::{Client, client, private_client};
 pub(crate) use client::{peer, place};
+pub use patience::Patience;
 pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
 pub use waiting::ordered_wait;

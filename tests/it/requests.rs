@@ -190,6 +190,28 @@ fn the_standard_offline_variables_mean_offline() {
 }
 
 #[test]
+fn the_standard_timeouts_are_heard_unless_a_flag_says_otherwise() {
+    let timeouts = |line: &str, variables: &[(&str, &str)]| {
+        let limits = request(line, variables).limits;
+        [limits.stall_timeout, limits.answer_timeout].map(|timeout| timeout.as_secs())
+    };
+    let (bytes, answers) = (("HF_HUB_DOWNLOAD_TIMEOUT", "60"), ("HF_HUB_ETAG_TIMEOUT", " 30 "));
+    assert_eq!(timeouts("fetch o/n", &[]), [10, 10]);
+    assert_eq!(timeouts("fetch o/n", &[bytes]), [60, 10]);
+    assert_eq!(timeouts("fetch o/n", &[bytes, answers]), [60, 30]);
+    assert_eq!(timeouts("fetch o/n --stall-timeout 5s", &[bytes, answers]), [5, 5]);
+    for default in ["0", "", " "] {
+        assert_eq!(timeouts("fetch o/n", &[("HF_HUB_DOWNLOAD_TIMEOUT", default)]), [10, 10]);
+    }
+    for variable in [bytes.0, answers.0] {
+        for bad in ["soon", "10s", "1.5", "-1", "99999999999999999999"] {
+            let message = refusal("fetch o/n", &[(variable, bad)]);
+            assert!(message.contains(variable) && message.contains("whole seconds"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn a_token_never_travels_in_the_clear_unasked() {
     let variables = [("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", "http://mirror.example")];
     let message = refusal("fetch o/n", &variables);

@@ -21,7 +21,7 @@ pub use pages::next_page;
 
 use super::tree::{self, Listed};
 use crate::error::{Error, Failure};
-use crate::net::{self, Client, Redirects, Watchdog, check_encoding};
+use crate::net::{self, Client, Patience, Redirects, Watchdog, check_encoding};
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -44,6 +44,8 @@ pub struct Hub {
     http: Client,
     endpoints: Endpoints,
     stall_timeout: Duration,
+    /// For answers to questions, and for bytes.
+    patience: [Arc<Patience>; 2],
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
@@ -60,9 +62,11 @@ impl Hub {
         deadline: Option<Instant>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
-        let Limits { stall_timeout, give_up_after, .. } = *limits;
+        let Limits { stall_timeout, answer_timeout, give_up_after, .. } = *limits;
         let told_of_name = AtomicBool::new(false);
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
+        let patience =
+            [answer_timeout, stall_timeout].map(|usual| Arc::new(Patience::new(usual, give_up_after)));
+        Self { http, endpoints, stall_timeout, patience, give_up_after, deadline, reporter, told_of_name }
     }
 
     /// Commit, digest, size and location of one file, as an endpoint tells them in one way or another.
@@ -141,18 +145,18 @@ impl Hub {
         refusal::Subject { repo, revision, path, token: self.endpoints.token() }
     }
 
-    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
-    /// has `timeout` for its headers.
-    pub async fn get(
-        &self,
-        url: &Url,
-        range: Option<(u64, u64)>,
-        timeout: Duration,
-    ) -> Result<Response, Failure> {
+    /// How long a host may take to its first byte.
+    pub(super) fn patience(&self) -> &Arc<Patience> {
+        let [_, bytes] = &self.patience;
+        bytes
+    }
+
+    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
+    pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Failure> {
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();
         loop {
-            let response = self.send(&Question::Get(range), &url, timeout).await?;
+            let response = self.send(&Question::Get(range), &url, self.patience()).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -237,7 +241,7 @@ impl Hub {
         let mut facts = Facts::default();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(&question, &url, self.stall_timeout).await?;
+            let response = self.question(&question, &url).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers());
                 let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
@@ -279,9 +283,14 @@ impl Hub {
         target
     }
 
+    /// Whether something is at an endpoint itself.
+    pub(super) fn is_endpoint(&self, url: &Url) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(url))
+    }
+
     fn is_hub(&self, target: &Url, from: &Url) -> bool {
         target.origin() == from.origin()
-            || self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(target))
+            || self.is_endpoint(target)
             || HUB_ORIGINS.contains(&target.origin().ascii_serialization().as_str())
     }
 
@@ -296,7 +305,7 @@ impl Hub {
         let mut url = asked.clone();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(&question, &url, self.stall_timeout).await?;
+            let response = self.question(&question, &url).await?;
             if response.status().is_redirection() {
                 // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
                 url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
@@ -323,9 +332,23 @@ impl Hub {
         }
     }
 
+    /// Asks something that headers, or some JSON, answer.
+    async fn question(&self, question: &Question<'_>, url: &Url) -> Result<Response, Failure> {
+        let [answers, _] = &self.patience;
+        let asked = tokio::time::Instant::now();
+        let response = self.send(question, url, answers).await?;
+        answers.began(url, asked);
+        Ok(response)
+    }
+
     /// Sends one request and waits for the headers of the answer. The token goes along only to
     /// an endpoint it is meant for.
-    async fn send(&self, question: &Question<'_>, url: &Url, timeout: Duration) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        question: &Question<'_>,
+        url: &Url,
+        patience: &Patience,
+    ) -> Result<Response, Failure> {
         let request = self.http.request(question.method(), url);
         let mut request = question.complete(request).header(ACCEPT_ENCODING, "identity");
         if let Some(login) = self.endpoints.login_for(url) {
@@ -335,10 +358,7 @@ impl Hub {
             request = request.header(AUTHORIZATION, header);
         }
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(timeout, self.http.send(request, url)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::Stalled { host: self.http.peer(url), waited: timeout }),
-        };
+        let answer = patience.wait(url, || self.http.peer(url), self.http.send(request, url)).await;
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
         match &answer {
