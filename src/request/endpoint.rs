@@ -113,7 +113,7 @@ impl Endpoint {
         let path = url.path().strip_prefix(self.url.path().trim_end_matches('/'))?;
         match path.strip_prefix("/api/") {
             Some(rest) => {
-                let mut parts = rest.split('/');
+                let mut parts = rest.strip_prefix("resolve-cache/").unwrap_or(rest).split('/');
                 let kind = match parts.next()? {
                     "models" => String::new(),
                     kind @ ("datasets" | "spaces") => format!("{kind}/"),

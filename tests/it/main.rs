@@ -35,6 +35,7 @@ mod resolver;
 mod resume;
 mod rooms;
 mod secrets;
+mod small;
 mod smoke;
 mod snapshot;
 mod stops;

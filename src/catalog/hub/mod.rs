@@ -34,6 +34,9 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 
+/// Where a Hub has the contents of small files, by commit.
+const CACHE: &str = "api/resolve-cache/";
+
 /// Everything but what RFC 3986 calls unreserved.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The same, with the `/` between folders.
@@ -48,6 +51,8 @@ pub struct Hub {
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
     told_of_name: AtomicBool,
+    /// Of each endpoint, whether it has shown that it has no small files below `/api/resolve-cache/`.
+    cacheless: Vec<AtomicBool>,
 }
 
 impl Hub {
@@ -62,7 +67,8 @@ impl Hub {
     ) -> Self {
         let Limits { stall_timeout, give_up_after, .. } = *limits;
         let told_of_name = AtomicBool::new(false);
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
+        let cacheless = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name, cacheless }
     }
 
     /// Commit, digest, size and location of one file, as an endpoint tells them in one way or another.
@@ -101,6 +107,26 @@ impl Hub {
     ) -> Result<Head, Error> {
         let subject = self.subject(repo, revision, Some(path));
         self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &subject)).await
+    }
+
+    /// Where an endpoint has a small file of a commit, beginning with another endpoint than the first: the place to which
+    /// the Hub's own answer leads (recorded from it in August 2026), so that nobody has to be asked for it. `None`
+    /// where it is not there.
+    pub(super) fn cached(&self, first: usize, repo: &RepoId, commit: Commit, path: &RepoPath) -> Option<Url> {
+        let at = first % self.endpoints();
+        let endpoint =
+            self.endpoints.iter().nth(at).filter(|_| !self.cacheless[at].load(Ordering::Relaxed))?;
+        let path = utf8_percent_encode(path.as_str(), PATH);
+        Url::parse(&endpoint.join(&format!("{CACHE}{}/{commit}/{path}", kind_path(repo)))).ok()
+    }
+
+    /// Takes note that the endpoint of such a place does not have it.
+    pub(super) fn forgo_cache(&self, place: &Url) {
+        for (endpoint, is_cacheless) in self.endpoints.iter().zip(&self.cacheless) {
+            if place.as_str().starts_with(&endpoint.join(CACHE)) {
+                is_cacheless.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The commit a revision is right now.
@@ -390,7 +416,11 @@ fn resolve_path(repo: &RepoId, revision: &str, path: &str) -> String {
 }
 
 fn api_path(repo: &RepoId) -> String {
-    format!("api/{}/{}/{}", repo.kind.plural(), repo.owner, repo.name)
+    format!("api/{}", kind_path(repo))
+}
+
+fn kind_path(repo: &RepoId) -> String {
+    format!("{}/{}/{}", repo.kind.plural(), repo.owner, repo.name)
 }
 
 fn parse_url(text: &str) -> Result<Url, Setback> {

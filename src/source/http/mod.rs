@@ -48,6 +48,7 @@ pub struct HttpSource<L> {
 struct Location {
     url: Url,
     generation: u32,
+    is_guess: bool,
 }
 
 impl Location {
@@ -94,7 +95,7 @@ impl<L: Locate> HttpSource<L> {
     /// `url` saves the first question where the bytes are. An answer may take `stall_timeout` to begin
     /// and to go on.
     pub fn new(locate: L, file: WantedFile, url: Option<Url>, stall_timeout: Duration) -> Self {
-        let current = Mutex::new(url.map(|url| Location { url, generation: 0 }));
+        let current = Mutex::new(url.map(|url| Location { url, generation: 0, is_guess: false }));
         Self { locate, file, stall_timeout, current, first: AtomicUsize::new(0), seen: StdMutex::default() }
     }
 
@@ -106,9 +107,7 @@ impl<L: Locate> HttpSource<L> {
             return Err(Trouble::NoRanges(location.origin()));
         }
         let bounds = (!is_whole).then(|| (range.start, range.end - 1));
-        let answer = self.locate.get(&location.url, bounds, self.stall_timeout).await;
-        let response = answer.map_err(|failure| self.misled(failure))?;
-        match answer::judge(&location.url, response, range, self.file.size()).await? {
+        match self.answer(&location, bounds, range).await? {
             Answer::Part(_) if is_whole => {
                 let why = "a part of a file that was asked for as a whole";
                 Err(net::wrong(&location.url, why).into())
@@ -124,6 +123,26 @@ impl<L: Locate> HttpSource<L> {
                 Err(Trouble::Expired(Expired { origin, generation, answer }))
             }
             Answer::Changed(why) => Err(Trouble::Changed { host: host(&location.url), why }),
+        }
+    }
+
+    async fn answer(
+        &self,
+        location: &Location,
+        bounds: Option<(u64, u64)>,
+        range: &Range<u64>,
+    ) -> Result<Answer, Trouble> {
+        let url = &location.url;
+        let judged = match self.locate.get(url, bounds, self.stall_timeout).await {
+            Ok(response) => answer::judge(url, response, range, self.file.size()).await,
+            Err(failure) => Err(failure),
+        };
+        match judged {
+            // Something else is there than was thought.
+            Ok(Answer::Changed(why)) if location.is_guess => Ok(Answer::Expired(net::wrong(url, why))),
+            Err(failure) if location.is_guess && failure.is_an_answer() => Ok(Answer::Expired(failure)),
+            Err(failure) => Err(self.misled(failure)),
+            Ok(answer) => Ok(answer),
         }
     }
 
@@ -170,7 +189,7 @@ impl<L: Locate> HttpSource<L> {
         if let Some(location) = &*current {
             return Ok(location.clone());
         }
-        let location = Location { url: self.locate().await?, generation: 0 };
+        let location = self.locate(0).await?;
         Ok(current.insert(location).clone())
     }
 
@@ -182,13 +201,13 @@ impl<L: Locate> HttpSource<L> {
             Some(location) if location.generation > stale => Ok(location.clone()),
             _ => {
                 self.first.fetch_add(usize::from(elsewhere), Ordering::Relaxed);
-                let location = Location { url: self.locate().await?, generation: stale + 1 };
+                let location = self.locate(stale + 1).await?;
                 Ok(current.insert(location).clone())
             }
         }
     }
 
-    async fn locate(&self) -> Result<Url, Error> {
+    async fn locate(&self, generation: u32) -> Result<Location, Error> {
         let located = self.locate.locate(self.first.load(Ordering::Relaxed)).await?;
         if contradicts(&located, &self.file.content) {
             return Err(Error::KeepsChanging {
@@ -197,7 +216,7 @@ impl<L: Locate> HttpSource<L> {
                 why: "it now announces another size or digest".into(),
             });
         }
-        Ok(located.url)
+        Ok(Location { url: located.url, generation, is_guess: located.is_guess })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -224,8 +243,8 @@ impl<L: Locate> Source for HttpSource<L> {
 
     fn fail_over(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            if self.locate.places() > 1
-                && let Ok(location) = self.location().await
+            if let Ok(location) = self.location().await
+                && (self.locate.places() > 1 || location.is_guess)
             {
                 self.newer_than(location.generation, true).await?;
             }
