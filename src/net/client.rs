@@ -6,7 +6,8 @@ use std::time::Duration;
 use reqwest::{ClientBuilder, Method, RequestBuilder, Response, Url};
 use url::Host;
 
-use super::{ExtraRoots, dns, roots, transport};
+use super::tunnel::Tunnels;
+use super::{ExtraRoots, dns, remedy, roots, transport, tunnel};
 use crate::error::{Error, Failure};
 use crate::request::{Place, Proxies, Proxy};
 use crate::words::{chain, host};
@@ -19,6 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     proxies: Arc<Proxies>,
+    tunnels: Option<Tunnels>,
     resolver: dns::Resolver,
 }
 
@@ -40,15 +42,21 @@ pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
 fn build(roots: roots::Roots, proxies: Proxies) -> Result<Client, Error> {
     let proxies = Arc::new(proxies);
     let resolver = dns::Resolver::default();
-    let mut builder = builder(roots.tls()?).dns_resolver(resolver.clone());
+    let tls = roots.tls()?;
+    let builder = || builder(tls.clone()).dns_resolver(resolver.clone());
+    let tunnels = proxies.for_https().map(|proxy| Tunnels::new(builder(), proxy)).transpose()?;
+    let mut builder = builder();
     proxies.iter().filter_map(|proxy| proxy.url().host_str()).for_each(|name| resolver.mean(name));
     if proxies.iter().next().is_some() {
         let proxies = Arc::clone(&proxies);
         let way = move |url: &Url| proxies.of(url).map(|proxy| proxy.url().clone());
         builder = builder.proxy(reqwest::Proxy::custom(way));
     }
-    let setup = |why| Error::Internal(format!("HTTP client setup: {}", chain(&why)));
-    Ok(Client { http: builder.build().map_err(setup)?, proxies, resolver })
+    Ok(Client { http: builder.build().map_err(setup)?, proxies, tunnels, resolver })
+}
+
+pub(super) fn setup(why: reqwest::Error) -> Error {
+    Error::Internal(format!("HTTP client setup: {}", chain(&why.without_url())))
 }
 
 fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
@@ -77,11 +85,24 @@ impl Client {
 
     /// Sends a request to `url` and waits for the headers of the answer, whatever its status.
     pub(crate) async fn send(&self, request: RequestBuilder, url: &Url) -> Result<Response, Failure> {
-        let mut response = request.send().await.map_err(|cause| transport(self.peer(url), cause))?;
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(cause) => return Err(self.not_sent(url, cause).await),
+        };
         if let Some(proxy) = self.proxies.of(url) {
             response.extensions_mut().insert(Through(proxy.host()));
         }
         Ok(response)
+    }
+
+    async fn not_sent(&self, url: &Url, cause: reqwest::Error) -> Failure {
+        if let Some(tunnels) = &self.tunnels
+            && super::causes(&cause).any(remedy::is_refused_way)
+            && let Some(said) = Box::pin(tunnels.refusal(url)).await
+        {
+            return tunnel::refused(self.peer(url), said);
+        }
+        transport(self.peer(url), cause)
     }
 
     /// How a request to `url` would get there, in words.

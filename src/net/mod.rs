@@ -6,6 +6,7 @@ mod redact;
 mod redirect;
 mod remedy;
 mod roots;
+mod tunnel;
 mod waiting;
 mod watchdog;
 

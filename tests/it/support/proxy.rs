@@ -24,7 +24,8 @@ impl Proxy {
     }
 
     /// One that answers every request like this, and passes on none.
-    pub(crate) fn answering(answer: &'static str) -> Self {
+    pub(crate) fn answering(answer: impl Into<String>) -> Self {
+        let answer = answer.into();
         Self::serving(move |mut client, log| {
             read_head(&mut BufReader::new(client.try_clone()?), log)?;
             client.write_all(answer.as_bytes())
