@@ -30,11 +30,7 @@ pub(super) fn endpoints(
     let list = with_logins(list, token.is_some() && !only_pasted, &token_for, environment)?;
     // A pasted URL names any host at all; a token is not given to one by accident.
     if let Some(token) = token.as_ref().filter(|_| only_pasted && token_for.is_empty()) {
-        let note = format!(
-            "the token from {} is not sent to {}; if it is meant for it, name it with --token-endpoint",
-            token.source(),
-            list[0],
-        );
+        let note = token.stays_from(&list[0].to_string());
         return Ok((Endpoints::new(list, None, token_for, hub.insecure_token, &proxies)?, Some(note)));
     }
     Ok((Endpoints::new(list, token, token_for, hub.insecure_token, &proxies)?, None))

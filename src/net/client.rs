@@ -1,5 +1,6 @@
 //! The HTTP client, and the way its requests take.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use url::Host;
 use super::tunnel::Tunnels;
 use super::{ExtraRoots, dns, remedy, roots, transport, tunnel};
 use crate::error::{Error, Failure};
-use crate::request::{Place, Proxies, Proxy};
+use crate::request::{Proxies, Proxy};
 use crate::words::{chain, host};
 
 /// Time for TCP and TLS to the server or proxy.
@@ -127,10 +128,10 @@ pub(crate) fn peer(url: &Url, response: &Response) -> String {
     named(url, response.extensions().get().map(|Through(proxy)| proxy.as_str()))
 }
 
-/// Where whoever gave an answer is. Of a proxy's answer only the name tells.
-pub(crate) fn place(url: &Url, response: &Response) -> Place {
+/// The address of whoever gave an answer. Of a proxy's answer there is none but the proxy's.
+pub(crate) fn address(response: &Response) -> Option<IpAddr> {
     let address = response.remote_addr().filter(|_| response.extensions().get::<Through>().is_none());
-    address.map_or_else(|| Place::of(url), |address| Place::of_address(address.ip()))
+    address.map(|address| address.ip())
 }
 
 fn named(url: &Url, proxy: Option<&str>) -> String {

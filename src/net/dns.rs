@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -49,13 +49,17 @@ struct Shared {
 type Answer = Result<(DnsName, Vec<IpAddr>), String>;
 
 impl Resolver {
-    /// Takes a name as given by the user.
+    /// Takes a name, or an address as a URL has it, as given by the user.
     pub(super) fn mean(&self, name: &str) {
-        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
+        self.meant().insert(name.trim_matches(['[', ']']).to_ascii_lowercase());
     }
 
     fn is_meant(&self, name: &str) -> bool {
-        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).contains(&name.to_ascii_lowercase())
+        self.meant().contains(&name.to_ascii_lowercase())
+    }
+
+    fn meant(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.meant.lock().expect("nothing panics while it holds the names")
     }
 
     /// All addresses of a name that it may be looked for at.
@@ -69,7 +73,8 @@ impl Resolver {
             addresses = self.ask(name).await?;
         }
         if !self.is_meant(name) {
-            addresses.retain(|ip| Place::of_address(*ip) != Place::Link);
+            // One that the user named by itself is meant under each of its names.
+            addresses.retain(|ip| Place::of_address(*ip) != Place::Link || self.is_meant(&ip.to_string()));
             if addresses.is_empty() {
                 return Err(Trouble::LinkLocal(name.into()));
             }

@@ -21,7 +21,7 @@ use crate::words::host;
 use remedy::Remedy;
 
 pub use client::{Client, client, private_client};
-pub(crate) use client::{peer, place};
+pub(crate) use client::{address, peer};
 pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
 pub use waiting::ordered_wait;

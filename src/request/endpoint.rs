@@ -92,9 +92,12 @@ impl Endpoint {
         format!("{}/{path}", self.base)
     }
 
-    /// Whether `url` has this endpoint's scheme, host and port.
+    /// Whether `url` has this endpoint's scheme, host and port; or, where this is plain http, is of the same host by
+    /// https, each at its usual port: who leads there leads to itself, and not the other way round.
     pub fn has_origin_of(&self, url: &Url) -> bool {
-        self.url.origin() == url.origin()
+        let is_at_usual_port = |url: &Url, scheme: &str| url.scheme() == scheme && url.port().is_none();
+        let is_its_https = is_at_usual_port(&self.url, "http") && is_at_usual_port(url, "https");
+        self.url.origin() == url.origin() || is_its_https && self.url.host() == url.host()
     }
 
     /// The same place below this endpoint's path, where `url` is one that a Hub names from its own root.
@@ -224,5 +227,34 @@ impl Endpoints {
     /// The token, whoever it is for: messages about missing rights say where it came from.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_at_home_in_its_own_https_and_not_the_other_way_round() {
+        let is_home = |endpoint: &str, url: &str| {
+            Endpoint::parse(endpoint).expect("endpoint").has_origin_of(&url.parse().expect("URL"))
+        };
+        for (endpoint, url) in [
+            ("http://hub.example", "http://hub.example/x"),
+            ("http://hub.example", "https://hub.example/x"),
+            ("http://hub.example:80/below", "https://HUB.example:443/x"),
+            ("http://hub.example:8080", "http://hub.example:8080/x"),
+        ] {
+            assert!(is_home(endpoint, url), "{endpoint} and {url}");
+        }
+        for (endpoint, url) in [
+            ("https://hub.example", "http://hub.example/x"),
+            ("http://hub.example:8080", "https://hub.example/x"),
+            ("http://hub.example", "https://hub.example:8443/x"),
+            ("http://www.hub.example", "https://hub.example/x"),
+            ("https://hub.example", "https://www.hub.example/x"),
+        ] {
+            assert!(!is_home(endpoint, url), "{endpoint} and {url}");
+        }
     }
 }

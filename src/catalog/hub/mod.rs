@@ -51,6 +51,7 @@ pub struct Hub {
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
     told_of_name: AtomicBool,
+    told_of_token: AtomicBool,
     /// Of each endpoint, whether it has shown that it has no small files below `/api/resolve-cache/`.
     cacheless: Vec<AtomicBool>,
 }
@@ -66,9 +67,19 @@ impl Hub {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let Limits { stall_timeout, give_up_after, .. } = *limits;
-        let told_of_name = AtomicBool::new(false);
+        let [told_of_name, told_of_token] = Default::default();
         let cacheless = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name, cacheless }
+        Self {
+            http,
+            endpoints,
+            stall_timeout,
+            give_up_after,
+            deadline,
+            reporter,
+            told_of_name,
+            told_of_token,
+            cacheless,
+        }
     }
 
     /// Commit, digest, size and location of one file, as an endpoint tells them in one way or another.
@@ -79,7 +90,7 @@ impl Hub {
         path: &RepoPath,
         needs: Needs,
     ) -> Result<Described, Error> {
-        let subject = &self.subject(repo, revision, Some(path));
+        let subject = &refusal::Subject { repo, revision, path: Some(path) };
         let ask = |endpoint| async move {
             let head = self.head_at(endpoint, subject).await?;
             self.complete(endpoint, head, subject, needs).await
@@ -105,7 +116,7 @@ impl Hub {
         revision: &str,
         path: &RepoPath,
     ) -> Result<Head, Error> {
-        let subject = self.subject(repo, revision, Some(path));
+        let subject = refusal::Subject { repo, revision, path: Some(path) };
         self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &subject)).await
     }
 
@@ -131,7 +142,7 @@ impl Hub {
 
     /// The commit a revision is right now.
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
-        let subject = &self.subject(repo, revision, None);
+        let subject = &refusal::Subject { repo, revision, path: None };
         let what = format!("the commit of {revision}");
         let ask = |endpoint| async move {
             let refused = match self.commit_at(endpoint, subject).await {
@@ -153,18 +164,9 @@ impl Hub {
     ) -> Result<(Listed, bool), Error> {
         let revision = commit.to_string();
         let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
-        let subject = self.subject(repo, &revision, None);
+        let subject = refusal::Subject { repo, revision: &revision, path: None };
         let (what, patterns) = ("the list of files", &Arc::new(patterns.clone()));
         self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject, patterns)).await
-    }
-
-    fn subject<'a>(
-        &'a self,
-        repo: &'a RepoId,
-        revision: &'a str,
-        path: Option<&'a RepoPath>,
-    ) -> refusal::Subject<'a> {
-        refusal::Subject { repo, revision, path, token: self.endpoints.token() }
     }
 
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
@@ -182,7 +184,7 @@ impl Hub {
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+            url = redirects.follow(&url, net::address(&response), response.headers())?;
         }
     }
 
@@ -266,7 +268,7 @@ impl Hub {
             let response = self.send(&question, &url, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers());
-                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                let target = redirects.follow(&url, net::address(&response), response.headers())?;
                 let target = self.renamed(endpoint, target, subject);
                 // The first other host is that of the bytes, unless it still has to tell what they are: then a
                 // mirror has led to the Hub, or to itself by another name.
@@ -279,7 +281,7 @@ impl Hub {
                 if matches!(question, Question::Head) && failure.is_wordless_refusal() {
                     return Err(failure.into());
                 }
-                return Err(explained(&url, failure, subject));
+                return Err(self.explained(&url, failure, subject));
             } else if is_page(&response, path) {
                 return Facts::default().head(start).map_err(|why| not_a_hub(endpoint, why));
             } else {
@@ -325,14 +327,14 @@ impl Hub {
             let response = self.send(&question, &url, self.stall_timeout).await?;
             if response.status().is_redirection() {
                 // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
-                url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                url = redirects.follow(&url, net::address(&response), response.headers())?;
                 if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.has_origin_of(&url)) {
                     url = self.renamed(endpoint, url, subject);
                 }
                 continue;
             }
             if !response.status().is_success() {
-                return Err(judge(&url, response, subject).await);
+                return Err(self.judge(&url, response, subject).await);
             }
             check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
@@ -372,6 +374,48 @@ impl Hub {
             Err(failure) => debug!(%host, failure = chain(failure), ?question, milliseconds, "no answer"),
         }
         answer
+    }
+
+    /// A bad status: the Hub's final word, or a passing trouble.
+    async fn judge(&self, url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
+        self.explained(url, net::bad_status(url, response).await, subject)
+    }
+
+    fn explained(&self, url: &Url, failure: Failure, subject: &refusal::Subject<'_>) -> Setback {
+        if failure.is_transient() {
+            return Setback::Failed(failure);
+        }
+        match refusal::explain(subject, url, self.endpoints.token_for(url), failure) {
+            // Another endpoint may have it. Who may have it is the first one's word.
+            Ok(
+                error @ (Error::RepoNotFound { .. }
+                | Error::RevisionNotFound { .. }
+                | Error::FileNotFound { .. }),
+            ) => {
+                self.tell_of_token(url, &error);
+                Setback::Useless(error)
+            }
+            Ok(error) => {
+                self.tell_of_token(url, &error);
+                Setback::Final(error)
+            }
+            Err(failure) => Setback::Failed(failure),
+        }
+    }
+
+    /// Who refuses may do so for want of a token that was not meant for him, such as the host without `www.` to which
+    /// an endpoint leads.
+    fn tell_of_token(&self, url: &Url, error: &Error) {
+        let is_refusal =
+            matches!(error, Error::Gated { .. } | Error::Unauthorised { .. } | Error::RepoNotFound { .. });
+        if let Some(token) = self.endpoints.token()
+            && is_refusal
+            && self.endpoints.token_for(url).is_none()
+            && self.endpoints.login_for(url).is_none()
+            && !self.told_of_token.swap(true, Ordering::Relaxed)
+        {
+            self.warn(&token.stays_from(&url.origin().ascii_serialization()));
+        }
     }
 }
 
@@ -433,26 +477,6 @@ fn not_a_hub(endpoint: &Endpoint, why: impl Into<String>) -> Setback {
 
 fn stalled(url: &Url, waited: Duration) -> Failure {
     Failure::Stalled { host: host(url), waited }
-}
-
-/// A bad status: the Hub's final word, or a passing trouble.
-async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
-    explained(url, net::bad_status(url, response).await, subject)
-}
-
-fn explained(url: &Url, failure: Failure, subject: &refusal::Subject<'_>) -> Setback {
-    if failure.is_transient() {
-        return Setback::Failed(failure);
-    }
-    match refusal::explain(subject, url, failure) {
-        // Another endpoint may have it. Who may have it is the first one's word.
-        Ok(
-            error
-            @ (Error::RepoNotFound { .. } | Error::RevisionNotFound { .. } | Error::FileNotFound { .. }),
-        ) => Setback::Useless(error),
-        Ok(error) => Setback::Final(error),
-        Err(failure) => Setback::Failed(failure),
-    }
 }
 
 /// What becomes of a body that is too long.
