@@ -49,6 +49,15 @@ pub struct SmokeOutcome {
     pub bytes_fetched: u64,
 }
 
+impl SmokeOutcome {
+    /// Words each check anew, as whoever shows them has to.
+    pub fn reword(&mut self, reworded: impl Fn(&str) -> String) {
+        for Check { name, seen } in &mut self.checks {
+            (*name, *seen) = (reworded(name), reworded(seen));
+        }
+    }
+}
+
 /// Tries everything a fetch needs; nothing is published. `passed` hears of each check as it
 /// passes; the first that fails is the error.
 pub async fn smoke(

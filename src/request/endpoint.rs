@@ -29,6 +29,14 @@ impl Login {
         Self { user: user.to_owned(), password: password.to_owned() }
     }
 
+    /// Those in a URL, if it has any.
+    pub(super) fn of(url: &Url) -> Option<Self> {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = (plain(url.username()), url.password().map(plain));
+        (!user.is_empty() || password.is_some())
+            .then(|| Self { user, password: password.unwrap_or_default() })
+    }
+
     /// The user name.
     pub fn user(&self) -> &str {
         &self.user
@@ -60,10 +68,7 @@ impl Endpoint {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment is not allowed"));
         }
-        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let (user, password) = (plain(url.username()), url.password().map(plain));
-        let login = (!user.is_empty() || password.is_some())
-            .then(|| Login { user, password: password.unwrap_or_default() });
+        let login = Login::of(&url);
         // Such a URL has a host, and so may have them or not.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         let base = url.as_str().trim_end_matches('/').to_owned();
