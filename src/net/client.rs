@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{ClientBuilder, Method, RequestBuilder, Response, Url};
 use url::Host;
 
 use super::tunnel::Tunnels;
-use super::{ExtraRoots, dns, remedy, roots, transport, tunnel};
+use super::{Certificate, ExtraRoots, dns, remedy, roots, transport, tunnel};
 use crate::error::{Error, Failure};
 use crate::request::{Proxies, Proxy};
 use crate::words::{chain, host};
@@ -23,6 +23,7 @@ pub struct Client {
     proxies: Arc<Proxies>,
     tunnels: Option<Tunnels>,
     resolver: dns::Resolver,
+    trusted: roots::Trusted,
 }
 
 /// Whom an answer came through, for messages about what is wrong with it.
@@ -43,7 +44,7 @@ pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
 fn build(roots: roots::Roots, proxies: Proxies) -> Result<Client, Error> {
     let proxies = Arc::new(proxies);
     let resolver = dns::Resolver::default();
-    let tls = roots.tls()?;
+    let (tls, trusted) = roots.tls()?;
     let builder = || builder(tls.clone()).dns_resolver(resolver.clone());
     let tunnels = proxies.for_https().map(|proxy| Tunnels::new(builder(), proxy)).transpose()?;
     let mut builder = builder();
@@ -53,7 +54,7 @@ fn build(roots: roots::Roots, proxies: Proxies) -> Result<Client, Error> {
         let way = move |url: &Url| proxies.of(url).map(|proxy| proxy.url().clone());
         builder = builder.proxy(reqwest::Proxy::custom(way));
     }
-    Ok(Client { http: builder.build().map_err(setup)?, proxies, tunnels, resolver })
+    Ok(Client { http: builder.build().map_err(setup)?, proxies, tunnels, resolver, trusted })
 }
 
 pub(super) fn setup(why: reqwest::Error) -> Error {
@@ -106,15 +107,24 @@ impl Client {
         transport(self.peer(url), cause)
     }
 
-    /// How a request to `url` would get there, in words.
+    /// How a request to `url` would get there, in words; who knows the name on that way, and how soon he told it.
     pub(crate) async fn way(&self, url: &Url) -> Result<String, String> {
-        if let Some(proxy) = self.proxies.of(url) {
-            return Ok(format!("through the proxy {} of {}", proxy.host(), proxy.variable()));
-        }
-        let Some(Host::Domain(name)) = url.host() else { return Ok("directly".into()) };
-        let addresses = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
+        let proxy = self.proxies.of(url);
+        let way = proxy.map_or_else(
+            || "directly".to_owned(),
+            |proxy| format!("through the proxy {} of {}", proxy.host(), proxy.variable()),
+        );
+        let Some(Host::Domain(name)) = proxy.map_or(url, Proxy::url).host() else { return Ok(way) };
+        let asked = Instant::now();
+        let (addresses, source) = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        Ok(format!("directly, to {}", addresses.join(", ")))
+        let milliseconds = asked.elapsed().as_millis();
+        Ok(format!("{way}, to {} ({source}, in {milliseconds} ms)", addresses.join(", ")))
+    }
+
+    /// The certificates of the servers that were spoken to by TLS, by their names.
+    pub(crate) fn certificates(&self) -> Vec<(String, Certificate)> {
+        self.trusted.list()
     }
 
     /// Host and port of `url`, and those of the proxy before it: either may be what is wrong.

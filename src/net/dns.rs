@@ -34,6 +34,32 @@ pub(super) enum Trouble {
     Silent(String),
 }
 
+/// Who knows the addresses of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The file of this machine.
+    Hosts,
+    /// Nobody but this machine has such a name.
+    Machine,
+    /// Those of `/etc/resolv.conf`.
+    Servers,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosts => f.write_str("by /etc/hosts"),
+            Self::Machine => f.write_str("this machine itself"),
+            Self::Servers => {
+                let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                let words = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+                let servers: Vec<_> = words.filter_map(|rest| rest.split_whitespace().next()).collect();
+                write!(f, "by DNS, of {}", servers.join(", "))
+            }
+        }
+    }
+}
+
 /// Reads the servers when the first name is looked up that is not in `/etc/hosts`.
 #[derive(Clone, Default)]
 pub(super) struct Resolver(Arc<Shared>);
@@ -62,15 +88,17 @@ impl Resolver {
         self.0.meant.lock().expect("nothing panics while it holds the names")
     }
 
-    /// All addresses of a name that it may be looked for at.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Trouble> {
+    /// All addresses of a name that it may be looked for at, and who knows them.
+    pub(super) async fn addresses(&self, name: &str) -> Result<(Vec<IpAddr>, Source), Trouble> {
         let hosts = std::fs::read("/etc/hosts").unwrap_or_default();
         let mut addresses = in_hosts(&String::from_utf8_lossy(&hosts), name);
+        let mut source = Source::Hosts;
         if addresses.is_empty() && is_localhost(name) {
             addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            source = Source::Machine;
         }
         if addresses.is_empty() {
-            addresses = self.ask(name).await?;
+            (addresses, source) = (self.ask(name).await?, Source::Servers);
         }
         if !self.is_meant(name) {
             // One that the user named by itself is meant under each of its names.
@@ -79,7 +107,7 @@ impl Resolver {
                 return Err(Trouble::LinkLocal(name.into()));
             }
         }
-        Ok(addresses)
+        Ok((addresses, source))
     }
 
     /// The addresses that the servers know; at least one.
@@ -107,7 +135,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
+            let (addresses, _) = resolver.addresses(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }

@@ -1,5 +1,6 @@
 //! The one place where an HTTP client is built, and what can go wrong with an exchange.
 
+mod certificate;
 mod client;
 mod dns;
 mod redact;
@@ -20,6 +21,7 @@ use crate::error::{Failure, WANTS_LOGIN};
 use crate::words::host;
 use remedy::Remedy;
 
+pub use certificate::Certificate;
 pub use client::{Client, client, private_client};
 pub(crate) use client::{address, peer};
 pub(crate) use redirect::Redirects;

@@ -140,6 +140,22 @@ impl Hub {
         }
     }
 
+    /// How the answers of one endpoint about a file differ from the Hub's, in words; the error says why there is none.
+    pub async fn manners(
+        &self,
+        endpoint: &Endpoint,
+        repo: &RepoId,
+        revision: &str,
+        path: &RepoPath,
+    ) -> Result<String, String> {
+        let subject = refusal::Subject { repo, revision, path: Some(path) };
+        match self.facts(endpoint, &subject).await {
+            Ok((facts, _)) => Ok(facts.manners()),
+            Err(Setback::Failed(failure)) => Err(chain(&failure)),
+            Err(Setback::Useless(error) | Setback::Final(error)) => Err(chain(&error)),
+        }
+    }
+
     /// The commit a revision is right now.
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
         let subject = &refusal::Subject { repo, revision, path: None };
@@ -237,17 +253,26 @@ impl Hub {
     /// What the answer to a HEAD tells. Who refuses one without a word of a Hub, as edges do that know signed
     /// GETs alone, is asked for the first byte instead.
     async fn head_at(&self, endpoint: &Endpoint, subject: &refusal::Subject<'_>) -> Result<Head, Setback> {
-        let head = match self.facts_at(endpoint, Question::Head, subject).await {
-            Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
-                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await?
-            }
-            told => told?,
-        };
+        let (facts, url) = self.facts(endpoint, subject).await?;
+        let head = facts.head(url).map_err(|why| not_a_hub(endpoint, why))?;
         match (subject.revision.parse::<Commit>(), head.commit) {
             (Ok(asked), Some(told)) if asked != told => {
                 Err(not_a_hub(endpoint, format!("asked for commit {asked} it answers with {told}")))
             }
             _ => Ok(head),
+        }
+    }
+
+    async fn facts(
+        &self,
+        endpoint: &Endpoint,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<(Facts, Url), Setback> {
+        match self.facts_at(endpoint, Question::Head, subject).await {
+            Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
+                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await
+            }
+            told => told,
         }
     }
 
@@ -258,7 +283,7 @@ impl Hub {
         endpoint: &Endpoint,
         question: Question<'_>,
         subject: &refusal::Subject<'_>,
-    ) -> Result<Head, Setback> {
+    ) -> Result<(Facts, Url), Setback> {
         let path = subject.path.map_or("", |path| path.as_str());
         let start = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
         let mut url = start.clone();
@@ -273,7 +298,7 @@ impl Hub {
                 // The first other host is that of the bytes, unless it still has to tell what they are: then a
                 // mirror has led to the Hub, or to itself by another name.
                 if !self.is_hub(&target, &url) && facts.tells_all() {
-                    return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
+                    return Ok((facts, target));
                 }
                 url = target;
             } else if !response.status().is_success() {
@@ -283,10 +308,10 @@ impl Hub {
                 }
                 return Err(self.explained(&url, failure, subject));
             } else if is_page(&response, path) {
-                return Facts::default().head(start).map_err(|why| not_a_hub(endpoint, why));
+                return Ok((Facts::default(), start));
             } else {
                 facts.note_last(response.status(), response.headers());
-                return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
+                return Ok((facts, url));
             }
         }
     }
