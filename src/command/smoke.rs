@@ -29,6 +29,9 @@ const FILES_SAMPLED: usize = 4;
 /// A smoke test answers soon: passing trouble may take no longer than this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A certificate that is good for fewer days may run out before somebody looks again.
+const DAYS_LEFT_MIN: i64 = 14;
+
 /// One thing that was tried and worked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
@@ -47,6 +50,15 @@ pub struct SmokeOutcome {
     pub checks: Vec<Check>,
     /// Bytes of all samples.
     pub bytes_fetched: u64,
+}
+
+impl SmokeOutcome {
+    /// Words each check anew, as whoever shows them has to.
+    pub fn reword(&mut self, reworded: impl Fn(&str) -> String) {
+        for Check { name, seen } in &mut self.checks {
+            (*name, *seen) = (reworded(name), reworded(seen));
+        }
+    }
 }
 
 /// Tries everything a fetch needs; nothing is published. `passed` hears of each check as it
@@ -85,12 +97,6 @@ async fn smoke_unstopped(
     tell_gaps(&resolution, context);
     let mut endpoints = request.endpoints.iter();
     if let (Some(only), None) = (endpoints.next(), endpoints.next()) {
-        if only.url().scheme() == "https" {
-            checks.pass(
-                format!("certificate of {}", only.host()),
-                "it is of an authority that is trusted".into(),
-            );
-        }
         let given = match (only.login(), request.endpoints.token_for(only.url())) {
             (Some(_), _) => "answers like a Hub, to a user name and password".into(),
             (None, Some(token)) => format!("answers like a Hub, to the token from {}", token.source()),
@@ -113,11 +119,30 @@ async fn smoke_unstopped(
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
+    if let Some(file) = sampled.first() {
+        for endpoint in request.endpoints.iter() {
+            let name = format!("answers of {}", endpoint.host());
+            match hub.manners(endpoint, &resolution.repo, &commit, &file.path).await {
+                Ok(manners) => checks.pass(name, manners),
+                Err(why) => context.reporter.report(&Event::Warning(&format!("{name}: {why}"))),
+            }
+        }
+    }
     let snapshot = Snapshot::new(hub, &resolution);
     let probe = Probe { snapshot, context, limits, fetched: AtomicU64::new(0) };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
         let url = resolution.urls.get(&file.path).cloned();
         probe.sample(file, url, &mut checks).await?;
+    }
+
+    for (name, certificate) in context.http.certificates() {
+        let (issuer, days) = (&certificate.issuer, certificate.days_left());
+        let until = format!("runs out in {}", count(days.try_into().unwrap_or(0), "day"));
+        if days < DAYS_LEFT_MIN {
+            context.reporter.report(&Event::Warning(&format!("the certificate of {name} {until}")));
+        }
+        let seen = format!("it is of an authority that is trusted, {issuer}, and {until}");
+        checks.pass(format!("certificate of {name}"), seen);
     }
 
     let (planned, recheck) = (store.clone(), request.recheck);

@@ -1,5 +1,6 @@
 //! The one place where an HTTP client is built, and what can go wrong with an exchange.
 
+mod certificate;
 mod client;
 mod dns;
 mod patience;
@@ -7,6 +8,7 @@ mod redact;
 mod redirect;
 mod remedy;
 mod roots;
+mod tunnel;
 mod waiting;
 mod watchdog;
 
@@ -20,8 +22,9 @@ use crate::error::{Failure, WANTS_LOGIN};
 use crate::words::host;
 use remedy::Remedy;
 
+pub use certificate::Certificate;
 pub use client::{Client, client, private_client};
-pub(crate) use client::{peer, place};
+pub(crate) use client::{address, peer};
 pub use patience::Patience;
 pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;

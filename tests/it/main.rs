@@ -37,6 +37,7 @@ mod resolver;
 mod resume;
 mod rooms;
 mod secrets;
+mod small;
 mod smoke;
 mod snapshot;
 mod stops;

@@ -165,6 +165,33 @@ fn a_token_given_as_a_flag_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_something_else_is_not_repeated() {
+    for line in [
+        "hf_SECRET",
+        "fetch hf_SECRET",
+        "fetch user:SECRET@host/o/n",
+        "fetch user:SE/CRET@host/o/n",
+        "fetch user:SECRET@host",
+        "fetch o/n --connections hf_SECRET",
+        "fetch o/n --insecure-token=hf_SECRET",
+        "fetch o/n --offline=hf_SECRET",
+        "fetch o/n -thf_SECRET",
+        "fetch o/n --repo-type https://user:SECRET@host",
+        "fetch o/n --deadline https://host/?token=SECRET",
+        "fetch o/n --token-file hf_SECRET",
+        "fetch o/n --token-endpoint hf_SECRET",
+        "fetch o/n --endpoint hf_SECRET",
+        "fetch o/n --endpoint user:SECRET@host",
+        "fetch o/n --sha256 hf_SECRET",
+    ] {
+        let message = refusal(line, &[]);
+        assert!(!message.contains("SE") && !message.contains("CRET"), "{line}: {message}");
+    }
+    let message = refusal("fetch o/n --connections AKCSECRET", &[("HF_TOKEN", "AKCSECRET")]);
+    assert!(!message.contains("SECRET") && message.contains("--connections"), "{message}");
+}
+
+#[test]
 fn the_cache_is_huggingface_hubs_unless_a_place_is_given() {
     let home = ("HOME", "/home/u");
     assert_eq!(

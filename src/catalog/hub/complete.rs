@@ -122,7 +122,7 @@ impl Hub {
     ) -> Result<Option<u64>, Setback> {
         let response = self.get(&head.url, Some((0, 0))).await?;
         if !response.status().is_success() {
-            return Err(super::judge(&head.url, response, subject).await);
+            return Err(self.judge(&head.url, response, subject).await);
         }
         if is_page(&response, subject.path.map_or("", |path| path.as_str())) {
             return Ok(None);

@@ -31,4 +31,7 @@ pub struct Located {
     pub size: Option<u64>,
     /// What the bytes hash to, if that is told.
     pub digest: Option<Digest>,
+    /// Nobody was asked: it is where such files are as a rule. What answers there otherwise says nothing about the
+    /// file.
+    pub is_guess: bool,
 }

@@ -60,6 +60,8 @@ struct Location {
     /// The endpoint's own address that led there. It is asked again when this place fails, and not before: endpoints
     /// count what they are asked.
     led_by: Option<Url>,
+    /// Nobody was asked for it, and what answers there otherwise says nothing about the file.
+    is_guess: bool,
 }
 
 impl Location {
@@ -108,7 +110,7 @@ impl<L: Locate> HttpSource<L> {
     /// `url` saves the first question where the bytes are. A host may take the time of `patience` to begin, and its
     /// usual one to go on.
     pub fn new(locate: L, file: WantedFile, url: Option<Url>, patience: Arc<Patience>) -> Self {
-        let current = url.map(|url| Location { url, generation: 0, led_by: None });
+        let current = url.map(|url| Location { url, generation: 0, led_by: None, is_guess: false });
         Self {
             locate,
             file,
@@ -137,9 +139,7 @@ impl<L: Locate> HttpSource<L> {
         }
         let bounds = (!is_whole).then(|| (range.start, range.end - 1));
         let asked = Instant::now();
-        let answer = self.locate.get(&location.url, bounds).await;
-        let response = answer.map_err(|failure| self.misled(failure))?;
-        match answer::judge(&location.url, response, range, self.file.size()).await? {
+        match self.answer(location, bounds, range).await? {
             Answer::Part(_, covers) if is_whole && covers != *range => {
                 let why = "a part of a file that was asked for as a whole";
                 Err(net::wrong(&location.url, why).into())
@@ -157,6 +157,26 @@ impl<L: Locate> HttpSource<L> {
                 Err(Trouble::Expired(Expired { origin, generation, answer }))
             }
             Answer::Changed(why) => Err(Trouble::Changed { host: host(&location.url), why }),
+        }
+    }
+
+    async fn answer(
+        &self,
+        location: &Location,
+        bounds: Option<(u64, u64)>,
+        range: &Range<u64>,
+    ) -> Result<Answer, Trouble> {
+        let url = &location.url;
+        let judged = match self.locate.get(url, bounds).await {
+            Ok(response) => answer::judge(url, response, range, self.file.size()).await,
+            Err(failure) => Err(failure),
+        };
+        match judged {
+            // Something else is there than was thought.
+            Ok(Answer::Changed(why)) if location.is_guess => Ok(Answer::Expired(net::wrong(url, why))),
+            Err(failure) if location.is_guess && failure.is_an_answer() => Ok(Answer::Expired(failure)),
+            Err(failure) => Err(self.misled(failure)),
+            Ok(answer) => Ok(answer),
         }
     }
 
@@ -192,7 +212,8 @@ impl<L: Locate> HttpSource<L> {
             && self.locate.is_endpoint(&location.url)
             && current.as_ref() == Some(location)
         {
-            *current = Some(Location { url, led_by: Some(location.url.clone()), ..location.clone() });
+            *current =
+                Some(Location { url, led_by: Some(location.url.clone()), is_guess: false, ..*location });
         }
     }
 
@@ -211,7 +232,7 @@ impl<L: Locate> HttpSource<L> {
     fn turn_back(&self, location: &Location, generation: u32) -> Option<Provenance> {
         let mut current = self.current();
         let url = current.as_ref().filter(|current| *current == location)?.led_by.clone()?;
-        Some(current.insert(Location { url, generation, led_by: None }).origin())
+        Some(current.insert(Location { url, generation, led_by: None, is_guess: false }).origin())
     }
 
     /// A server that is set up wrongly may be one edge of many; but where all connections are led astray and nothing
@@ -274,11 +295,11 @@ impl<L: Locate> HttpSource<L> {
 
     /// Asks where the bytes are, and has them asked for there.
     async fn moved(&self, generation: u32) -> Result<Location, Error> {
-        let location = Location { url: self.locate().await?, generation, led_by: None };
+        let location = self.locate(generation).await?;
         Ok(self.current().insert(location).clone())
     }
 
-    async fn locate(&self) -> Result<Url, Error> {
+    async fn locate(&self, generation: u32) -> Result<Location, Error> {
         let located = self.locate.locate(self.first.load(Ordering::Relaxed)).await?;
         if contradicts(&located, &self.file.content) {
             return Err(Error::KeepsChanging {
@@ -287,7 +308,7 @@ impl<L: Locate> HttpSource<L> {
                 why: "it now announces another size or digest".into(),
             });
         }
-        Ok(located.url)
+        Ok(Location { url: located.url, generation, led_by: None, is_guess: located.is_guess })
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Location>> {
@@ -323,8 +344,8 @@ impl<L: Locate> Source for HttpSource<L> {
 
     fn fail_over(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            if self.locate.places() > 1
-                && let Ok(location) = self.location().await
+            if let Ok(location) = self.location().await
+                && (self.locate.places() > 1 || location.is_guess)
             {
                 self.newer_than(location.generation, true).await?;
             }

@@ -46,7 +46,7 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
     fn locate(&self, first: usize) -> BoxFuture<'_, Result<Located, Error>> {
         let generation = self.located.fetch_add(1, Ordering::Relaxed);
         let url = format!("https://host{first}/{generation}").parse().expect("URL");
-        Box::pin(std::future::ready(Ok(Located { url, size: None, digest: None })))
+        Box::pin(std::future::ready(Ok(Located { url, size: None, digest: None, is_guess: false })))
     }
 
     fn places(&self) -> usize {
@@ -330,7 +330,7 @@ fn a_digest_of_another_kind_is_no_contradiction() {
     let content = Content::new(5, digest("a", 64));
     let announced = |size, digest| {
         let url = "https://h/x".parse().expect("URL");
-        contradicts(&Located { url, size: Some(size), digest }, &content)
+        contradicts(&Located { url, size: Some(size), digest, is_guess: false }, &content)
     };
     assert!(!announced(5, None) && !announced(5, Some(digest("a", 64))));
     assert!(!announced(5, Some(digest("b", 40))));
