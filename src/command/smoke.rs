@@ -133,6 +133,10 @@ async fn smoke_unstopped(
     context.stop.or_blocking("looking at the disk", move || probed.probe()).await?;
     checks
         .pass(format!("write access to {}", store.root().display()), "a file was written and removed".into());
+    let rehearsed = store.clone();
+    let rehearse = move || rehearsed.rehearse(&plan).map(|()| plan);
+    let plan = context.stop.or_blocking("looking at the disk", rehearse).await?;
+    checks.pass(format!("names in {}", store.root().display()), "every file can get its own".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
 }
 

@@ -268,6 +268,17 @@ pub enum Error {
         cause: io::Error,
     },
 
+    /// Two files of different content would get one name.
+    #[error("`{path}` and `{other}` are one name in `{}`, where small and capital letters are the same", dir.display())]
+    SameName {
+        /// The file that is wanted.
+        path: RepoPath,
+        /// What has its name already, or wants it too.
+        other: String,
+        /// The folder.
+        dir: PathBuf,
+    },
+
     /// Another process holds the directory and did not finish in time.
     #[error("`{}` is in use by {owner}, still after {}", dir.display(), Span(*.waited))]
     Locked {
@@ -496,7 +507,7 @@ impl Error {
             | Self::WrongKind { .. }
             | Self::VerifyFailed { .. } => exits::DIGEST_MISMATCH,
             Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
-            Self::Io { .. } => exits::IO,
+            Self::Io { .. } | Self::SameName { .. } => exits::IO,
             Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
             Self::GaveUp { .. }
             | Self::Refused { .. }
@@ -569,7 +580,8 @@ impl Error {
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
             Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
             Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
-            Self::Io { cause, .. } => return io_hint(cause),
+            Self::SameName { path, .. } => format!("nothing was fetched; leave one out with --exclude '{}', move away what is there, or choose a volume that tells them apart", glob_of(path.as_str())),
+            Self::Io { action, cause, .. } => return io_hint(action, cause),
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
             Self::Meddled { .. } => "let nothing else write there meanwhile, and run again: the file is looked at anew".into(),
             Self::GaveUp { last, .. } if last.advice().is_some() => {
@@ -596,11 +608,27 @@ impl Error {
     }
 }
 
-fn io_hint(cause: &io::Error) -> Option<String> {
-    if cause.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+/// What is tried with a name that a file or folder is to get: [`Error::Io`] has a hint of its own for it.
+pub const GIVE_NAME: &str = "give a file the name";
+
+fn io_hint(action: &str, cause: &io::Error) -> Option<String> {
+    let is = |number: rustix::io::Errno| cause.raw_os_error() == Some(number.raw_os_error());
+    if is(rustix::io::Errno::LOOP) {
         return Some("a link is there, and below the target directory none is followed: remove it, or name what it leads to as the directory".into());
     }
     let hint = match cause.kind() {
+        io::ErrorKind::PermissionDenied if action == "replace" => {
+            "only its owner and that of the folder may replace it there, and nobody while it is immutable: have it removed, or choose another directory"
+        }
+        _ if action == GIVE_NAME => {
+            "nothing was fetched; this volume takes no such name: leave the file out with --exclude, or choose another volume"
+        }
+        io::ErrorKind::CrossesDevices => {
+            "it is on another volume than `.modelfetch`, and a file cannot be renamed from one to the other: name the folder that is mounted as the directory"
+        }
+        io::ErrorKind::Unsupported => {
+            "the volume lacks what makes a file appear as a whole, such as to rename it: choose another one"
+        }
         io::ErrorKind::PermissionDenied => {
             "the process needs write permission there: check the owner, group and fsGroup of the volume"
         }

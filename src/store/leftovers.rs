@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::WriteAccess;
 use super::journal::{Journal, Record};
+use super::{WriteAccess, rehearsal};
 use crate::disk::{Dir, Kind};
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -19,6 +19,10 @@ impl WriteAccess {
         let contents: HashSet<&String> = wanted.values().collect();
         let dir = &self.partials().dir;
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind == Kind::File) {
+            if Dir::is_temporary(&name) {
+                dir.remove_empty(&name)?;
+                continue;
+            }
             let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));
             let useless = match recorded {
                 Some(partial) => is_digest(partial) && dir.stat(partial)?.is_none(),
@@ -30,14 +34,29 @@ impl WriteAccess {
                 self.partials().discard_named(&name)?;
             }
         }
-        for (name, kind) in self.state().entries()? {
-            // A link is one of a snapshot that did not get its name.
-            if kind != Kind::Dir && Dir::is_temporary(&name) {
-                self.state().remove(&name)?;
+        let state = self.state();
+        for (name, kind) in state.entries()?.into_iter().filter(|(name, _)| Dir::is_temporary(name)) {
+            match kind {
+                Kind::Dir => remove_scratch(state, &name)?,
+                // A link is one of a snapshot that did not get its name.
+                Kind::File | Kind::Other => {
+                    rehearsal::clean_up(self.store().root(), state, &name)?;
+                    state.remove(&name)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Removes a folder in which names were tried, and with it the file that was there when its run was killed. One with
+/// anything else in it is none, and stays.
+fn remove_scratch(state: &Dir, name: &str) -> Result<(), Error> {
+    let Some(scratch) = state.descend(name)? else { return Ok(()) };
+    if let [(file, Kind::File)] = &scratch.entries()?[..] {
+        scratch.remove_empty(file)?;
+    }
+    state.remove_folder(name)
 }
 
 /// Whether a partial file could be gone on with, as far as is known: it has a journal, and no file of this

@@ -297,7 +297,11 @@ fn open_lock(state: &Dir) -> Result<File, Error> {
         }
     }
     let (name, file) = state.create_temporary(Access::Writers)?;
-    state.rename(&name, state, LOCK)?;
+    if let Err(error) = state.rename(&name, state, LOCK) {
+        // The failure to rename is the one to tell.
+        let _ = state.remove(&name);
+        return Err(error);
+    }
     Ok(file)
 }
 

@@ -17,6 +17,7 @@ use crate::report::{Event, FileOutcome, Outcome};
 use crate::request::{Recheck, Request};
 use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
+use crate::words::chain;
 
 use freshness::Known;
 
@@ -38,6 +39,7 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
     context.reporter.report(&Event::Planned(&[&plan]));
     tell_unknown_space(&plan, context);
     plan.check_space()?;
+    let plan = run.rehearse(plan).await?;
     let engine = Arc::new(Engine::new(request.limits.clone()));
     engine.run(run.carry_out(&access, &known, &plan, &engine)).await
 }
@@ -103,6 +105,13 @@ impl<'a> Run<'a> {
         self.context.stop.or_blocking("planning", work).await
     }
 
+    /// Fails if a file of a plan could not get its name.
+    async fn rehearse(&self, plan: Plan) -> Result<Plan, Error> {
+        let store = self.store.clone();
+        let rehearse = move || store.rehearse(&plan).map(|()| plan);
+        self.context.stop.or_blocking("looking at the disk", rehearse).await
+    }
+
     /// The end of a request with nothing to do.
     fn skip_all(&self, known: &Known, plan: &Plan) -> Outcome {
         let skip = |item| one_file::skip(item, &self.store, plan.commit, &self.context);
@@ -147,18 +156,41 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Says what [`fetch`] would do. Asks the Hub and reads the disk, changes nothing.
-pub async fn plan(request: &Request, context: &Context) -> Result<Plan, Error> {
+/// What [`fetch`] would do, and whether it would get as far as the first byte.
+#[derive(Debug)]
+pub struct Planned {
+    /// What it would do.
+    pub plan: Plan,
+    /// Why the disk could not take it.
+    pub verdict: Result<(), Error>,
+}
+
+/// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
+pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
     let store = Store::new(&request.destination, &request.repo);
     let hub = context.hub(&request.endpoints, &request.limits);
-    let resolution = freshness::look_up(request, &store, &hub, context).await?.resolution;
-    let recheck = request.recheck;
-    let plan = context
-        .stop
-        .or_blocking("planning", move || store.plan(&resolution.origin(), &resolution.files, recheck))
-        .await?;
-    tell_unknown_space(&plan, context);
-    Ok(plan)
+    let known = freshness::look_up(request, &store, &hub, context).await?;
+    let work = {
+        let (store, resolution, recheck) = (store.clone(), Arc::clone(&known.resolution), request.recheck);
+        move || {
+            let plan = store.plan(&resolution.origin(), &resolution.files, recheck)?;
+            let verdict = plan.check_space().and_then(|()| store.rehearse(&plan));
+            Ok(Planned { plan, verdict })
+        }
+    };
+    let mut planned = context.stop.or_blocking("planning", work).await?;
+    tell_unknown_space(&planned.plan, context);
+    // Where nothing can be written, what is there and right will do.
+    let will_do = |why: &Error| {
+        let is_there = planned.plan.items.iter().all(|item| item.action.is_there());
+        why.is_unwritable() && (is_there || known.earlier.is_some())
+    };
+    if let Some(why) = planned.verdict.as_ref().err().filter(|why| will_do(why)) {
+        let text = format!("nothing can be written ({}): what is there is used if it is right", chain(why));
+        context.reporter.report(&Event::Warning(&text));
+        planned.verdict = Ok(());
+    }
+    Ok(planned)
 }
 
 /// The plan, if every file is there and verified and nothing is left to be written down.
