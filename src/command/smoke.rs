@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
+use super::fetch::with_unfinished;
 use super::{Context, offline, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
@@ -124,7 +125,9 @@ async fn smoke_unstopped(
     let (origin, files) = (resolution.origin(), resolution.files.clone());
     let plan = move || planned.plan(&origin, &files, recheck);
     let plan = context.stop.or_blocking("looking at the disk", plan).await?;
-    plan.check_space()?;
+    if let Err(error) = plan.check_space() {
+        return Err(with_unfinished(error, &request.destination, &resolution.files, context).await);
+    }
     checks.pass(
         format!("room in {}", store.root().display()),
         format!("{} needed, {}", Bytes(plan.bytes_needed), free_space(plan.bytes_free)),

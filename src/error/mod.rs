@@ -6,6 +6,7 @@
 
 mod exits;
 mod failure;
+mod unfinished;
 
 use std::io;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::words::{Bytes, Invalid, Span, chain, count};
 pub use exits::{Advice, EXITS, Exit};
 pub use failure::Failure;
 pub(crate) use failure::{PROXY_LOGIN, WANTS_LOGIN};
+pub use unfinished::Unfinished;
 
 /// A model of a manifest that failed, and why.
 #[derive(Debug)]
@@ -244,6 +246,8 @@ pub enum Error {
         need: u64,
         /// Bytes free.
         free: u64,
+        /// What takes space there and could be given up.
+        unfinished: Option<Unfinished>,
     },
 
     /// The file system said so while writing.
@@ -254,6 +258,8 @@ pub enum Error {
         /// The operating system's error: ENOSPC or EDQUOT.
         #[source]
         cause: io::Error,
+        /// What takes space there and could be given up.
+        unfinished: Option<Unfinished>,
     },
 
     /// The target cannot be written, or another I/O error.
@@ -462,7 +468,9 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |cause| match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, cause },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, cause, unfinished: None }
+            }
             _ => Self::Io { action, path, cause },
         }
     }
@@ -475,7 +483,9 @@ impl Error {
         };
         match self {
             Self::Io { action, path, cause } => Self::Io { action, path: path.clone(), cause: again(cause) },
-            Self::DiskFull { path, cause } => Self::DiskFull { path: path.clone(), cause: again(cause) },
+            Self::DiskFull { path, cause, unfinished } => {
+                Self::DiskFull { path: path.clone(), cause: again(cause), unfinished: unfinished.clone() }
+            }
             other => Self::Internal(other.to_string()),
         }
     }
@@ -542,6 +552,20 @@ impl Error {
         matches!(self, Self::Io { cause, .. } if matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem))
     }
 
+    /// Whether there is no room on the disk.
+    pub fn is_about_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::DiskFull { .. })
+    }
+
+    /// The same error, with what takes space and could be given up.
+    #[must_use]
+    pub fn with_unfinished(mut self, found: Unfinished) -> Self {
+        if let Self::NoSpace { unfinished, .. } | Self::DiskFull { unfinished, .. } = &mut self {
+            *unfinished = Some(found);
+        }
+        self
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let token_hint = |token: &Option<TokenSource>| match token {
@@ -578,8 +602,8 @@ impl Error {
             Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
             Self::WrongKind { .. } => "nothing was published; the repository or mirror holds it so: tell its owner, try another --endpoint, or leave the file out with --exclude".into(),
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
-            Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
-            Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
+            Self::NoSpace { unfinished, .. } => format!("nothing was fetched; free space, or enlarge the volume{}", Unfinished::hint(unfinished.as_ref())),
+            Self::DiskFull { unfinished, .. } => format!("what has arrived is kept; free space and run again to continue{}", Unfinished::hint(unfinished.as_ref())),
             Self::SameName { path, .. } => format!("nothing was fetched; leave one out with --exclude '{}', move away what is there, or choose a volume that tells them apart", glob_of(path.as_str())),
             Self::Io { action, cause, .. } => return io_hint(action, cause),
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),

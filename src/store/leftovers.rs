@@ -1,13 +1,14 @@
-//! Cleans up what earlier runs left and no run can use: only under the lock.
+//! What earlier runs left: what no run can use is cleaned up, under the lock; of the rest it is told what it takes.
 
 use std::collections::{HashMap, HashSet};
 
 use super::journal::{Journal, Record};
-use super::{WriteAccess, rehearsal};
+use super::layout::STATE;
+use super::{Store, WriteAccess, lock, rehearsal};
 use crate::disk::{Dir, Kind};
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::plan::WantedFile;
-use crate::request::{RepoId, RepoPath};
+use crate::request::{Destination, RepoId, RepoPath};
 
 impl WriteAccess {
     /// Removes temporary files, partial files without a journal that can be read, journals without a
@@ -49,6 +50,29 @@ impl WriteAccess {
     }
 }
 
+impl Store {
+    /// Unfinished downloads that take disk space in a target, but for those of the contents called `wanted`, and those
+    /// that another process may be at work on. `None` if there are none.
+    pub fn in_the_way(
+        destination: &Destination,
+        wanted: &HashSet<String>,
+    ) -> Result<Option<error::Unfinished>, Error> {
+        let mut downloads = Vec::new();
+        for store in Self::all(destination)? {
+            let state = store.base()?.map(|base| base.descend(STATE)).transpose()?.flatten();
+            if state.is_none_or(|state| lock::is_held(&state)) {
+                continue;
+            }
+            let unfinished = store.unfinished()?.into_iter();
+            let unfinished = unfinished.filter(|one| one.allocated > 0 && !wanted.contains(&one.key));
+            downloads.extend(unfinished.map(|one| (one.repo, one.path, one.allocated)));
+        }
+        downloads.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
+        let destination = destination.clone();
+        Ok(Some(error::Unfinished { destination, downloads }).filter(|found| !found.downloads.is_empty()))
+    }
+}
+
 /// Removes a folder in which names were tried, and with it the file that was there when its run was killed. One with
 /// anything else in it is none, and stays.
 fn remove_scratch(state: &Dir, name: &str) -> Result<(), Error> {
@@ -67,13 +91,18 @@ fn is_of_use(
     repo: &RepoId,
     wanted: &HashMap<&RepoPath, String>,
 ) -> Result<bool, Error> {
+    let Some(journal) = journal_of(partials, name)? else { return Ok(false) };
+    let is_replaced = journal.repo == *repo && wanted.get(&journal.path).is_some_and(|other| other != name);
+    Ok(!is_replaced)
+}
+
+/// What is known of a partial file, from one of its records.
+pub(super) fn journal_of(partials: &Dir, name: &str) -> Result<Option<Journal>, Error> {
     let mut journal = None;
     for record in Record::ALL {
         journal = Journal::read_record(partials, name, record)?.or(journal);
     }
-    let Some(journal) = journal else { return Ok(false) };
-    let is_replaced = journal.repo == *repo && wanted.get(&journal.path).is_some_and(|other| other != name);
-    Ok(!is_replaced)
+    Ok(journal)
 }
 
 pub(super) fn is_digest(name: &str) -> bool {

@@ -109,7 +109,7 @@ fn examples() -> Vec<Error> {
         Error::NotGguf { path: path(), why: "no magic".into() },
         Error::WrongKind { path: path(), why: "it is a page".into() },
         Error::VerifyFailed { wrong: 1, checked: 2 },
-        Error::NoSpace { dir: "/models".into(), need: 2_000_000_000, free: 500_000_000 },
+        Error::NoSpace { dir: "/models".into(), need: 2_000_000_000, free: 500_000_000, unfinished: None },
         Error::io("write", "/models/a")(io::ErrorKind::StorageFull.into()),
         Error::io("write", "/models/a")(io::ErrorKind::PermissionDenied.into()),
         Error::SameName { path: path(), other: "A.gguf".into(), dir: "/models".into() },

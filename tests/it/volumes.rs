@@ -1,13 +1,15 @@
 //! Volumes that are not what a program would like: read-only, shared, of several mounts, without some names.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};
 
+use crate::support::command::Modelfetch;
 use crate::support::volume::{Volume, skipped};
-use crate::support::{FILE, REPO, TestDir, built, model};
+use crate::support::{FILE, MIB, REPO, TestDir, built, model};
 
 /// A read-only volume on which a file was fetched, after which the branch moved.
 struct Moved {
@@ -198,4 +200,68 @@ fn a_plan_on_a_read_only_volume_says_what_a_fetch_says() {
     fs::remove_file(dir.file(FILE)).expect("it was there");
     moved.volume.set_read_only(true);
     dir.job("plan", hub, [REPO, FILE]).run().exits(22).says("mounted read-only");
+}
+
+/// A volume of 64 MiB, on which a fetch of the first of two models of 40 MiB was killed half way.
+fn abandoned(cache: bool) -> Option<(FakeHub, Volume, TestDir)> {
+    let volume = Volume::of_mib(64)?;
+    let repo = Repo::model(REPO).lfs("first.gguf", model(1, 40)).lfs("second.gguf", model(2, 40));
+    let hub = built(FakeHub::builder().rate_per_connection(16_000_000).repo(repo));
+    let dir = TestDir::with_models(volume.path());
+    let mut run = job(&dir, &hub, cache, "fetch", "first.gguf").start();
+    // What has no record is removed by the next run.
+    run.wait_until("a record", |_| dir.journaled() > 0);
+    run.kill();
+    hub.clear();
+    Some((hub, volume, dir))
+}
+
+fn job(dir: &TestDir, hub: &FakeHub, cache: bool, command: &str, file: &str) -> Modelfetch {
+    if cache { dir.cache_job(command, hub, [REPO, file]) } else { dir.job(command, hub, [REPO, file]) }
+}
+
+#[test]
+fn where_there_is_no_room_unfinished_downloads_are_told_with_what_frees_them() {
+    for cache in [false, true] {
+        let Some((hub, _volume, dir)) = abandoned(cache) else { return };
+        let target =
+            if cache { "--cache=" } else { "--dir " }.to_owned() + &dir.models().display().to_string();
+        for command in ["plan", "smoke", "fetch"] {
+            let run = job(&dir, &hub, cache, command, "second.gguf").run().exits(21);
+            run.says("1 unfinished download of 41.9 MB that nobody is at work on")
+                .says("`first.gguf` of owner/name (41.9 MB)")
+                .says(&format!("`modelfetch prune --partials {target}`"));
+        }
+        dir.command(["prune", "--partials", "--yes"]).args(target.split(' ')).run().succeeds();
+        job(&dir, &hub, cache, "fetch", "second.gguf").run().succeeds();
+    }
+}
+
+#[test]
+fn what_a_living_process_fills_is_not_offered_to_be_removed() {
+    let Some(volume) = Volume::of_mib(64) else { return };
+    let repo = Repo::model(REPO).lfs("first.gguf", model(1, 40)).lfs("second.gguf", model(2, 40));
+    let hub = built(FakeHub::builder().rate_per_connection(6_000_000).repo(repo));
+    let dir = TestDir::with_models(volume.path());
+    let mut run = dir.fetch(&hub, [REPO, "first.gguf", "--connections", "1"]).start();
+    run.wait_until("a record", |_| dir.journaled() > 0);
+    let plan = dir.job("plan", &hub, [REPO, "second.gguf"]).run().exits(21).says("not enough space");
+    assert!(!plan.stderr.contains("unfinished"), "{}", plan.stderr);
+    run.kill();
+    dir.job("plan", &hub, [REPO, "second.gguf"]).run().exits(21).says("nobody is at work on");
+    // What this request goes on with is not offered either.
+    let plan = dir.job("plan", &hub, [REPO]).run().exits(21);
+    assert!(!plan.stderr.contains("unfinished"), "{}", plan.stderr);
+}
+
+#[test]
+fn a_disk_that_fills_up_under_way_tells_unfinished_downloads_too() {
+    let Some((_, volume, dir)) = abandoned(false) else { return };
+    let repo = Repo::model("owner/other").lfs("1.gguf", model(3, 8)).lfs("2.gguf", model(4, 8));
+    let hub = built(FakeHub::builder().rate_per_connection(8_000_000).repo(repo));
+    let mut run = dir.fetch(&hub, ["owner/other", "--connections", "1"]).start();
+    run.wait_until("bytes", |_| hub.bytes_sent(Server::Cdn) > MIB);
+    let mut filler = fs::File::create(volume.path().join("filler")).expect("a file");
+    while filler.write_all(&[1; 4096]).is_ok() {}
+    run.finish().exits(21).says("no space left while writing").says("`first.gguf` of owner/name (41.9 MB)");
 }

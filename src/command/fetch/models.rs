@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::freshness::Known;
-use super::{Begun, Planned, Run, tell_unknown_space};
+use super::{Begun, Planned, Run, tell_unknown_space, with_unfinished};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::{Error, Failed};
@@ -125,7 +125,10 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
         tell_unknown_space(plan, context);
     }
     check_paths(&models)?;
-    check_space(&plans)?;
+    if let Err(error) = check_space(&plans) {
+        let files: Vec<_> = plans.iter().flat_map(|plan| &plan.items).map(|item| item.file.clone()).collect();
+        return Err(with_unfinished(error, &request.destination, &files, context).await);
+    }
     rehearse_all(&mut models).await;
     let engine = Arc::new(Engine::new(request.limits.clone()));
     // One after the other in one target: what the first one brings, the next one need not.
