@@ -232,7 +232,8 @@ struct Note {
 
 /// Removes the file of a run that was killed, where the note called `name` says that it may be.
 pub(super) fn clean_up(root: &Path, state: &Dir, name: &str) -> Result<(), Error> {
-    let note = state.read(name, LISTING_BYTES_MAX)?;
+    // One that another user has just made may not be open to this one yet.
+    let note = state.read(name, LISTING_BYTES_MAX).ok().flatten();
     let Some(note) = note.and_then(|note| serde_json::from_slice::<Note>(&note).ok()) else { return Ok(()) };
     let Some(root) = Dir::open(root)?.filter(|_| Dir::is_temporary(&note.name)) else { return Ok(()) };
     for folder in note.folders {
