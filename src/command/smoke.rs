@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
+use super::fetch::with_unfinished;
 use super::{Context, offline, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
@@ -149,7 +150,9 @@ async fn smoke_unstopped(
     let (origin, files) = (resolution.origin(), resolution.files.clone());
     let plan = move || planned.plan(&origin, &files, recheck);
     let plan = context.stop.or_blocking("looking at the disk", plan).await?;
-    plan.check_space()?;
+    if let Err(error) = plan.check_space() {
+        return Err(with_unfinished(error, &request.destination, &resolution.files, context).await);
+    }
     checks.pass(
         format!("room in {}", store.root().display()),
         format!("{} needed, {}", Bytes(plan.bytes_needed), free_space(plan.bytes_free)),
@@ -158,6 +161,10 @@ async fn smoke_unstopped(
     context.stop.or_blocking("looking at the disk", move || probed.probe()).await?;
     checks
         .pass(format!("write access to {}", store.root().display()), "a file was written and removed".into());
+    let rehearsed = store.clone();
+    let rehearse = move || rehearsed.rehearse(&plan).map(|()| plan);
+    let plan = context.stop.or_blocking("looking at the disk", rehearse).await?;
+    checks.pass(format!("names in {}", store.root().display()), "every file can get its own".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
 }
 

@@ -184,6 +184,17 @@ impl Dir {
         Ok(Some(dir))
     }
 
+    /// A folder below it, or the nearest one above that which is there, with its path from here.
+    pub fn nearest(&self, below: &str) -> Result<(Self, String), Error> {
+        let (mut dir, mut path) = (self.clone(), Vec::new());
+        for part in parts(below) {
+            let Some(next) = dir.enter(part)? else { break };
+            dir = next;
+            path.push(part);
+        }
+        Ok((dir, path.join("/")))
+    }
+
     /// A folder below it, created with its parents where it is not there, durably. It is as writable for
     /// the group as the folder above: pods of one group share a volume, each with a user of its own.
     pub fn make(&self, below: &str) -> Result<Self, Error> {
@@ -296,6 +307,11 @@ impl Dir {
         self.try_create(name, Access::All).map_err(|why| self.error("create", name, why))
     }
 
+    /// Creates an empty file, for somebody who has words of his own for a failure.
+    pub fn give_name(&self, name: &str) -> io::Result<()> {
+        Ok(self.try_create(name, Access::All).map(drop)?)
+    }
+
     fn try_create(&self, name: &str, access: Access) -> Result<File, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFELY;
         let mode = match access {
@@ -367,7 +383,33 @@ impl Dir {
 
     /// Renames a file, over what is at the new name.
     pub fn rename(&self, name: &str, target: &Self, new: &str) -> Result<(), Error> {
-        rename(self, name, target, new).map_err(Error::io("publish", target.join(new)))
+        self.try_rename(name, target, new).map_err(Error::io("publish", target.join(new)))
+    }
+
+    /// The same, for somebody who has words of his own for a failure.
+    pub fn try_rename(&self, name: &str, target: &Self, new: &str) -> io::Result<()> {
+        rename(self, name, target, new)
+    }
+
+    /// Fails if the file at a name may not be replaced by this user: the folder is sticky and the file somebody
+    /// else's, or the file is immutable. Changes nothing.
+    ///
+    /// An order to remove it as a folder is refused in every case; but Linux (`may_delete` in fs/namei.c) looks at the
+    /// rights first, and no table of rights, capabilities and user namespaces is needed here.
+    pub fn may_replace(&self, name: &str) -> Result<(), Error> {
+        if self.stat(name)?.is_none_or(|stat| stat.kind == Kind::Dir) {
+            return Ok(());
+        }
+        match retry(|| rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)) {
+            Err(why @ (Errno::PERM | Errno::ACCESS | Errno::ROFS)) => Err(self.error("replace", name, why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a folder under a name that nobody could know before.
+    pub fn make_temporary(&self) -> Result<(String, Self), Error> {
+        let name = Self::temporary_name()?;
+        Ok((name.clone(), self.make_one(&name)?))
     }
 
     /// Removes an empty folder. One that has something in it stays.
@@ -375,6 +417,14 @@ impl Dir {
         match retry(|| rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(why) => Err(self.error("remove", name, why)),
+        }
+    }
+
+    /// Removes a file with nothing in it; anything else at that name stays.
+    pub fn remove_empty(&self, name: &str) -> Result<(), Error> {
+        match self.stat(name)? {
+            Some(stat) if stat.kind == Kind::File && stat.identity.size == 0 => self.remove(name),
+            _ => Ok(()),
         }
     }
 

@@ -219,11 +219,10 @@ async fn execute(
             *found = Some(Finding::Pruned(pruned));
         }
         Job::Plan(request) => {
-            let plan = modelfetch::plan(request, context).await?;
-            say(&results::planned(&plan));
-            let room = plan.check_space();
-            *found = Some(Finding::Planned(plan));
-            room?;
+            let planned = modelfetch::plan(request, context).await?;
+            say(&results::planned(&planned.plan));
+            *found = Some(Finding::Planned(planned.plan));
+            planned.verdict?;
         }
         Job::Smoke(request) => {
             let mut outcome =

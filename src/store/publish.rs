@@ -87,6 +87,7 @@ impl WriteAccess {
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
+                self.point(wanted, origin)?;
                 self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
                 return self.partials.discard(&wanted.content);
             }
@@ -113,29 +114,37 @@ impl WriteAccess {
         let proof = proven.sync(&path)?;
         let own = Stat::of(proven.file()).map_err(Error::io("look at", &path))?;
         match self.store.entry(wanted)? {
-            Some((.., stat)) if stat.is_same_file(&own) => self.write_receipt(wanted, &proof, origin),
-            _ => Err(meddled(&path)),
+            Some((.., stat)) if stat.is_same_file(&own) => {}
+            _ => return Err(meddled(&path)),
         }
+        self.point(wanted, origin)?;
+        self.write_receipt(wanted, &proof.renewed(proven.file(), &path)?, origin)
     }
 
     /// Renews the receipt of a file that an earlier run verified: it is of another revision now. Fails if
     /// the file is not the same any more.
     pub fn keep(&self, wanted: &WantedFile, origin: &Origin) -> Result<(), Error> {
-        let (receipt, proof) =
-            self.store.proof(wanted)?.ok_or_else(|| meddled(&self.store.target_path(wanted)))?;
-        if receipt.origin == *origin {
-            self.point(wanted, origin)
+        let path = self.store.target_path(wanted);
+        let (receipt, mut proof) = self.store.proof(wanted)?.ok_or_else(|| meddled(&path))?;
+        let is_visible = self.store.is_visible(std::slice::from_ref(wanted), origin.commit.as_ref())?;
+        if !is_visible {
+            self.point(wanted, origin)?;
+            let file = self.store.open(wanted)?.ok_or_else(|| meddled(&path))?;
+            proof = proof.renewed(&file, &path)?;
+        }
+        if is_visible && receipt.origin == *origin {
+            Ok(())
         } else {
             self.write_receipt(wanted, &proof, origin)
         }
     }
 
-    /// It only saves work, so it need not survive a power cut.
+    /// It only saves work, so it need not survive a power cut. What gives the file another name comes before it: that
+    /// moves a time of the inode.
     fn write_receipt(&self, wanted: &WantedFile, proof: &Proof, origin: &Origin) -> Result<(), Error> {
         let receipt = Receipt::new(&wanted.path, proof, origin);
         let place = self.store.layout.receipt(&wanted.path, &wanted.content);
-        self.replace(&place, &receipt.to_json())?;
-        self.point(wanted, origin)
+        self.replace(&place, &receipt.to_json())
     }
 
     /// Makes the file visible in a cache's snapshot: a relative symlink, as `huggingface_hub` makes it. Where
@@ -197,7 +206,8 @@ impl WriteAccess {
         if self.store.is_cache() {
             let root = Dir::create(self.store.root())?;
             if root.stat("CACHEDIR.TAG")?.is_none() {
-                self.state.replace(&root, "CACHEDIR.TAG", CACHEDIR_TAG, Durability::Process)?;
+                // For backup tools alone. It may be that only the folder of the repository can be written.
+                let _ = self.state.replace(&root, "CACHEDIR.TAG", CACHEDIR_TAG, Durability::Process);
             }
         }
         Ok(())
