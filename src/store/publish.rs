@@ -64,7 +64,11 @@ impl WriteAccess {
     /// Renames a verified partial file to its final name, over an older file if there is one. Then the final name
     /// holds the new one, complete: the inode that was hashed. Before that it holds the old file. If somebody keeps
     /// exchanging what is to be renamed, the final name is left empty.
-    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<(), Error> {
+    ///
+    /// `false`: what is there now has another inode, and the one that was hashed cannot get a name. Either somebody
+    /// exchanged it, or the volume numbers files by their names (rclone, gcsfuse). Its bytes have to tell: hash it,
+    /// then [`Self::record`] or [`Self::withdraw`] it.
+    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<bool, Error> {
         let wanted = verified.wanted();
         let path = self.store.target_path(wanted);
         let place = self.place(wanted);
@@ -77,22 +81,36 @@ impl WriteAccess {
         };
 
         let (mut from, mut name) = (&self.partials.dir, partial.name());
+        let mut is_renamed = false;
         for _ in 0..EXCHANGES_MAX {
             if is_own(from, &name)? {
                 from.rename(&name, &target, &place.name)?;
+                is_renamed = true;
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
                 self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
-                return self.partials.discard(&wanted.content);
+                self.partials.discard(&wanted.content)?;
+                return Ok(true);
             }
             // Somebody put another file in its place: the descriptor still is the one that was hashed.
-            (from, name) = (&self.state, self.link_once_more(partial)?);
+            let again = self.link_once_more(partial);
+            if again.is_err() && is_renamed {
+                return Ok(false);
+            }
+            (from, name) = (&self.state, again?);
         }
         // Nothing at the final name rather than what somebody made this program put there.
         from.remove(&name)?;
         target.remove(&place.name)?;
         Err(meddled(&path))
+    }
+
+    /// Takes back what was published and is not what it should be.
+    pub fn withdraw(&self, wanted: &WantedFile) -> Result<(), Error> {
+        let place = self.place(wanted);
+        self.base.make(&place.folder)?.remove(&place.name)?;
+        Err(meddled(&self.store.target_path(wanted)))
     }
 
     /// Gives a partial file a name that nobody knows.

@@ -36,6 +36,8 @@ class Node:
     pending: list = field(default_factory=list)
     """Changes of the content since the last flush."""
     links: int = 0
+    renamed: int = 0
+    """How often, where that gives it another inode number."""
 
     @property
     def is_dir(self):
@@ -49,6 +51,8 @@ class Behaviour:
     symlinks: bool = True
     hard_links: bool = True
     preallocates: bool = True
+    keeps_numbers: bool = True
+    """A renamed file keeps its inode number."""
     seconds: int = 0
     """Granularity of times, 0 for nanoseconds."""
     directory_flush: bool = True
@@ -306,7 +310,7 @@ class Mounted:
         size = len(node.content)
         seconds, nanoseconds = divmod(node.mtime, 10**9)
         return struct.pack(
-            "=6Q10I", node.number, size, -(-size // 512), seconds, seconds, seconds,
+            "=6Q10I", node.number + (node.renamed << 32), size, -(-size // 512), seconds, seconds, seconds,
             nanoseconds, nanoseconds, nanoseconds, node.mode, max(node.links, 1), node.uid, node.gid, 0, PAGE, 0,
         )  # fmt: skip
 
@@ -398,7 +402,8 @@ class Mounted:
     def rename(self, node, body, *_, skip=8):
         (parent,) = struct.unpack_from("=Q", body)
         old, new, _ = bytes(body[skip:]).split(b"\0", 2)
-        self.child(node, os.fsdecode(old))
+        child = self.child(node, os.fsdecode(old))
+        child.renamed += not self.disk.behaviour.keeps_numbers
         self.change("rename", node.number, os.fsdecode(old), parent, os.fsdecode(new))
         return b""
 

@@ -140,6 +140,45 @@ def test_a_disk_that_can_neither_preallocate_nor_flush_directories(wanted, place
         fetch_and_repeat(Target(place, wanted, root=root))
 
 
+@needs_root
+@pytest.mark.parametrize("cache", [False, True], ids=["directory", "cache"])
+def test_a_disk_that_numbers_files_by_their_names(cache, wanted, place):
+    """As rclone and gcsfuse do, which cannot make hard links either."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(keeps_numbers=False, hard_links=False)), root):
+        fetch_and_repeat(Target(place, wanted, cache, root=root))
+
+
+@needs_root
+def test_a_disk_that_sets_times_of_its_own_when_it_brings_a_file_home(wanted, place):
+    """As mounts with a cache for writes do: after the file has its name, and while it is hashed."""
+    root = place / "disk"
+    root.mkdir()
+    brought_home = set()
+
+    def bring_home(operation, node):
+        if operation == "read" and node.renamed and node.number not in brought_home:
+            brought_home.add(node.number)
+            node.mtime += 1_000_000_000
+
+    with Mounted(Disk(Behaviour(keeps_numbers=False, hard_links=False)), root, bring_home):
+        fetch_and_repeat(Target(place, wanted, root=root))
+    assert len(brought_home) >= len(wanted.digests)
+
+
+@needs_root
+def test_a_disk_that_takes_files_only_from_their_start_is_told_before_the_download(wanted, place):
+    """As rclone does without a cache for writes."""
+    root = place / "disk"
+    root.mkdir()
+    grow = lambda operation, node: errno.EPERM if operation == "setattr" else None
+    with Mounted(Disk(Behaviour(preallocates=False)), root, grow):
+        ended = Target(place, wanted, root=root).fetch()
+    assert ended.status == 22 and "--vfs-cache-mode writes" in ended.stderr, ended.stderr
+    assert "fetched in" not in ended.stderr, ended.stderr
+
+
 def test_a_clock_that_jumps_back_costs_nothing(wanted, place, note):
     """Files from tomorrow, as after a clock was set back."""
     target = Target(place, wanted)
