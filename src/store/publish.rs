@@ -65,9 +65,9 @@ impl WriteAccess {
     /// holds the new one, complete: the inode that was hashed. Before that it holds the old file. If somebody keeps
     /// exchanging what is to be renamed, the final name is left empty.
     ///
-    /// `false`: what is there now has another inode, and the one that was hashed cannot get a name. Either somebody
-    /// exchanged it, or the volume numbers files by their names (rclone, gcsfuse). Its bytes have to tell: hash it,
-    /// then [`Self::record`] or [`Self::withdraw`] it.
+    /// `false`: what is there now has been changed, or has another inode and the one that was hashed cannot get a name.
+    /// Either somebody did that, or the volume numbers files by their names (rclone, gcsfuse) or sets their times late
+    /// (SMB). Its bytes have to tell: hash it, then [`Self::record`] or [`Self::withdraw`] it.
     pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<bool, Error> {
         let wanted = verified.wanted();
         let path = self.store.target_path(wanted);
@@ -89,7 +89,11 @@ impl WriteAccess {
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
-                self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
+                let proof = match verified.proof_at(&path) {
+                    Err(Error::Meddled { .. }) => return Ok(false),
+                    proof => proof?,
+                };
+                self.write_receipt(wanted, &proof, origin)?;
                 self.partials.discard(&wanted.content)?;
                 return Ok(true);
             }
@@ -176,17 +180,21 @@ impl WriteAccess {
         let io = || Error::io("link", self.store.target_path(wanted));
         let name = Dir::temporary_name()?;
         if self.state.symlink(link, &name).is_ok() {
-            return Ok(name);
+            // SSHFS makes links that it does not let anybody read (`contain_symlinks`).
+            if self.state.read_link(&name).is_some() {
+                return Ok(name);
+            }
+            self.state.remove(&name)?;
         }
         // Without room for a file there is none for what takes the place of a link.
         let (name, mut copy) = self.state.create_temporary(Access::All)?;
-        self.state.remove(&name)?;
         let mut blob = self.store.open(wanted)?.ok_or_else(|| io()(std::io::ErrorKind::NotFound.into()))?;
-        if self.state.link(&blob, &name).is_ok() {
-            return Ok(name);
+        let second = Dir::temporary_name()?;
+        if self.state.link(&blob, &second).is_ok() {
+            drop(copy);
+            self.state.remove(&name)?;
+            return Ok(second);
         }
-        drop(copy);
-        copy = self.state.create_file(&name)?;
         // A copy is on the device before it gets its name.
         let copied = std::io::copy(&mut blob, &mut copy).and_then(|_| copy.sync_data());
         if let Err(cause) = copied {

@@ -49,6 +49,10 @@ class Behaviour:
     flock: str = "kernel"
     """`kernel`: as it should be. `lies`: granted to everyone. `missing`: refused with ENOLCK."""
     symlinks: bool = True
+    reads_symlinks: bool = True
+    """Else they can be made, but lead nowhere."""
+    frees_names: bool = True
+    """Else the name of a file that was removed stays taken, as with SMB for some time."""
     hard_links: bool = True
     preallocates: bool = True
     keeps_numbers: bool = True
@@ -240,6 +244,8 @@ class Mounted:
 
     def __init__(self, disk, path, fails=None):
         self.disk, self.path = disk, str(path)
+        self.taken = set()
+        """Names that are not free again, by folder."""
         self.fails = fails or (lambda operation, node: None)
         """May give an error number for an operation on a node."""
 
@@ -355,7 +361,7 @@ class Mounted:
         return self.disk.apply(change)
 
     def make(self, parent, name, mode, uid, gid, content=b""):
-        if name in parent.entries:
+        if name in parent.entries or (parent.number, name) in self.taken:
             raise OSError(errno.EEXIST, name)
         if parent.mode & stat.S_ISGID:
             gid = parent.gid
@@ -377,7 +383,7 @@ class Mounted:
         return self.entry(self.make(node, os.fsdecode(name), stat.S_IFLNK | 0o777, uid, gid, target))
 
     def readlink(self, node, *_):
-        return bytes(node.content)
+        return bytes(node.content) if self.disk.behaviour.reads_symlinks else errno.EPERM
 
     def link(self, node, body, *_):
         if not self.disk.behaviour.hard_links:
@@ -390,6 +396,8 @@ class Mounted:
         name = text(body)
         self.child(node, name)
         self.change("remove", node.number, name)
+        if not self.disk.behaviour.frees_names:
+            self.taken.add((node.number, name))
         return b""
 
     def rmdir(self, node, body, *_):

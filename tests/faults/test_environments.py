@@ -104,6 +104,44 @@ def test_a_cache_on_a_disk_without_symlinks(hard_links, wanted, place, note):
 
 
 @needs_root
+def test_a_cache_on_a_disk_whose_symlinks_nobody_reads(wanted, place):
+    """As SSHFS has them since `contain_symlinks`."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(reads_symlinks=False)), root):
+        target = Target(place, wanted, cache=True, root=root)
+        fetch_and_repeat(target)
+        assert not target.final("model.gguf").is_symlink()
+
+
+@needs_root
+def test_a_cache_on_a_disk_that_frees_names_late(wanted, place):
+    """As SMB does, where a file that was removed has its name until the server hears of its close."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(symlinks=False, hard_links=False, frees_names=False)), root):
+        fetch_and_repeat(Target(place, wanted, cache=True, root=root))
+
+
+@needs_root
+def test_a_disk_that_sets_the_time_of_a_file_when_it_gets_its_name(wanted, place):
+    """As SMB does, where the server hears of writes late."""
+    root = place / "disk"
+    root.mkdir()
+    late = set()
+
+    def set_time(operation, node):
+        if operation == "getattr" and node.number in late:
+            late.remove(node.number)
+            node.mtime += 1_000_000_000
+        elif operation == "rename":
+            late.update(number for name, number in node.entries.items() if len(name) in (40, 64))
+
+    with Mounted(Disk(), root, set_time):
+        fetch_and_repeat(Target(place, wanted, root=root))
+
+
+@needs_root
 def test_a_copy_for_which_there_is_no_room_leaves_nothing(wanted, place, note):
     root = place / "disk"
     root.mkdir()
