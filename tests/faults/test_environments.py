@@ -142,6 +142,24 @@ def test_a_disk_that_sets_the_time_of_a_file_when_it_gets_its_name(wanted, place
 
 
 @needs_root
+def test_a_cache_on_a_disk_that_opens_renamed_files_late(wanted, place):
+    """As the SMB client of Linux does, as long as it keeps them open under their old names."""
+    root = place / "disk"
+    root.mkdir()
+    late = {}
+
+    def refuse(operation, node):
+        if operation == "rename":
+            late.update((number, 2) for name, number in node.entries.items() if len(name) in (40, 64))
+        elif operation == "open" and late.get(node.number):
+            late[node.number] -= 1
+            return errno.EINVAL
+
+    with Mounted(Disk(Behaviour(symlinks=False, hard_links=False)), root, refuse):
+        fetch_and_repeat(Target(place, wanted, cache=True, root=root))
+
+
+@needs_root
 def test_a_copy_for_which_there_is_no_room_leaves_nothing(wanted, place, note):
     root = place / "disk"
     root.mkdir()
