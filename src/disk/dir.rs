@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +19,14 @@ use crate::error::Error;
 const TEMPORARY: &str = "tmp-";
 /// What every open here has in common: no link is followed, no FIFO waited for.
 const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+
+/// How long it takes until a file can be opened under a new name, at most, and how often that is tried.
+const CLOSING: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(800),
+    Duration::from_secs(2),
+];
 
 /// An open folder. What is in it is reached by this handle, whatever happens to its name meanwhile.
 #[derive(Debug, Clone)]
@@ -271,8 +280,7 @@ impl Dir {
 
     /// Opens a regular file, and tells its length in bytes.
     fn regular(&self, name: &str, access: OFlags) -> Result<Option<(File, u64)>, Error> {
-        let opened = retry(|| rustix::fs::openat(self, name, access | SAFELY, Mode::empty()));
-        let file = match opened {
+        let file = match self.open_renamed(name, access | SAFELY) {
             Ok(handle) => File::from(handle),
             // Nothing there; a link; a socket, or a FIFO that nobody reads; a folder.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Ok(None),
@@ -280,6 +288,19 @@ impl Dir {
         };
         let stat = Stat::of(&file).map_err(Error::io("look at", self.join(name)))?;
         Ok((stat.kind == Kind::File).then_some((file, stat.identity.size)))
+    }
+
+    /// Opens a file that may just have got its name. On SMB the client of Linux cannot open one under its new name as long as
+    /// it has not told the server that the old one was closed, which it puts off for a second (`closetimeo`): EINVAL.
+    fn open_renamed(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let open = || retry(|| rustix::fs::openat(self, name, flags, Mode::empty()));
+        for pause in CLOSING {
+            match open() {
+                Err(Errno::INVAL) => std::thread::sleep(pause),
+                done => return done,
+            }
+        }
+        open()
     }
 
     /// Opens `same`, the file called `name`, once more to write it past the page cache; `None` where the file

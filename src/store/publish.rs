@@ -68,7 +68,11 @@ impl WriteAccess {
     /// Renames a verified partial file to its final name, over an older file if there is one. Then the final name
     /// holds the new one, complete: the inode that was hashed. Before that it holds the old file. If somebody keeps
     /// exchanging what is to be renamed, the final name is left empty.
-    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<(), Error> {
+    ///
+    /// `false`: what is there now has been changed, or has another inode and the one that was hashed cannot get a name.
+    /// Either somebody did that, or the volume numbers files by their names (rclone, gcsfuse) or sets their times late
+    /// (SMB). Its bytes have to tell: hash it, then [`Self::record`] or [`Self::withdraw`] it.
+    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<bool, Error> {
         let wanted = verified.wanted();
         let path = self.store.target_path(wanted);
         let place = self.place(wanted);
@@ -81,23 +85,44 @@ impl WriteAccess {
         };
 
         let (mut from, mut name) = (&self.partials.dir, partial.name());
+        let mut is_renamed = false;
         for _ in 0..EXCHANGES_MAX {
             if is_own(from, &name)? {
                 from.rename(&name, &target, &place.name)?;
+                is_renamed = true;
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
-                self.point(wanted, origin)?;
-                self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
-                return self.partials.discard(&wanted.content);
+                let proven = verified.proof_at(&path).and_then(|_| {
+                    self.point(wanted, origin)?;
+                    verified.proof_at(&path)
+                });
+                let proof = match proven {
+                    Err(Error::Meddled { .. }) => return Ok(false),
+                    proof => proof?,
+                };
+                self.write_receipt(wanted, &proof, origin)?;
+                self.partials.discard(&wanted.content)?;
+                return Ok(true);
             }
             // Somebody put another file in its place: the descriptor still is the one that was hashed.
-            (from, name) = (&self.state, self.link_once_more(partial)?);
+            let again = self.link_once_more(partial);
+            if again.is_err() && is_renamed {
+                return Ok(false);
+            }
+            (from, name) = (&self.state, again?);
         }
         // Nothing at the final name rather than what somebody made this program put there.
         from.remove(&name)?;
         target.remove(&place.name)?;
         Err(meddled(&path))
+    }
+
+    /// Takes back what was published and is not what it should be.
+    pub fn withdraw(&self, wanted: &WantedFile) -> Result<(), Error> {
+        let place = self.place(wanted);
+        self.base.make(&place.folder)?.remove(&place.name)?;
+        Err(meddled(&self.store.target_path(wanted)))
     }
 
     /// Gives a partial file a name that nobody knows.
@@ -171,17 +196,21 @@ impl WriteAccess {
         let io = || Error::io("link", self.store.target_path(wanted));
         let name = Dir::temporary_name()?;
         if self.state.symlink(link, &name).is_ok() {
-            return Ok(name);
+            // SSHFS makes links that it does not let anybody read (`contain_symlinks`).
+            if self.state.read_link(&name).is_some() {
+                return Ok(name);
+            }
+            self.state.remove(&name)?;
         }
         // Without room for a file there is none for what takes the place of a link.
         let (name, mut copy) = self.state.create_temporary(Access::All)?;
-        self.state.remove(&name)?;
         let mut blob = self.store.open(wanted)?.ok_or_else(|| io()(std::io::ErrorKind::NotFound.into()))?;
-        if self.state.link(&blob, &name).is_ok() {
-            return Ok(name);
+        let second = Dir::temporary_name()?;
+        if self.state.link(&blob, &second).is_ok() {
+            drop(copy);
+            self.state.remove(&name)?;
+            return Ok(second);
         }
-        drop(copy);
-        copy = self.state.create_file(&name)?;
         // A copy is on the device before it gets its name.
         let copied = std::io::copy(&mut blob, &mut copy).and_then(|_| copy.sync_data());
         if let Err(cause) = copied {

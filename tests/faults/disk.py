@@ -39,6 +39,8 @@ class Node:
     pending: list = field(default_factory=list)
     """Changes of the content since the last flush."""
     links: int = 0
+    renamed: int = 0
+    """How often, where that gives it another inode number."""
 
     @property
     def is_dir(self):
@@ -50,8 +52,14 @@ class Behaviour:
     flock: str = "kernel"
     """`kernel`: as it should be. `lies`: granted to everyone. `missing`: refused with ENOLCK."""
     symlinks: bool = True
+    reads_symlinks: bool = True
+    """Else they can be made, but lead nowhere."""
+    frees_names: bool = True
+    """Else the name of a file that was removed stays taken, as with SMB for some time."""
     hard_links: bool = True
     preallocates: bool = True
+    keeps_numbers: bool = True
+    """A renamed file keeps its inode number."""
     seconds: int = 0
     """Granularity of times, 0 for nanoseconds."""
     change_time: bool = False
@@ -253,6 +261,8 @@ class Mounted:
         self.disk, self.path = disk, str(path)
         self.first = time.time_ns() & 0xFFFFFFFF
         """Of the inode numbers that are of this mount alone."""
+        self.taken = set()
+        """Names that are not free again, by folder."""
         self.fails = fails or (lambda operation, node: None)
         """May give an error number for an operation on a node."""
 
@@ -320,7 +330,8 @@ class Mounted:
         return now - now % unit if unit else now
 
     def inode(self, node):
-        return node.number + self.first if self.disk.behaviour.renumbers else node.number
+        number = node.number + (node.renamed << 32)
+        return number + self.first if self.disk.behaviour.renumbers else number
 
     def attributes(self, node):
         size = len(node.content)
@@ -390,7 +401,7 @@ class Mounted:
 
     def make(self, parent, name, mode, uid, gid, content=b""):
         self.check_name(name)
-        if self.called(parent, name) in parent.entries:
+        if self.called(parent, name) in parent.entries or (parent.number, name) in self.taken:
             raise OSError(errno.EEXIST, name)
         if parent.mode & stat.S_ISGID:
             gid = parent.gid
@@ -412,7 +423,7 @@ class Mounted:
         return self.entry(self.make(node, os.fsdecode(name), stat.S_IFLNK | 0o777, uid, gid, target))
 
     def readlink(self, node, *_):
-        return bytes(node.content)
+        return bytes(node.content) if self.disk.behaviour.reads_symlinks else errno.EPERM
 
     def link(self, node, body, *_):
         if not self.disk.behaviour.hard_links:
@@ -427,6 +438,8 @@ class Mounted:
         name = self.called(node, text(body))
         self.child(node, name)
         self.change("remove", node.number, name)
+        if not self.disk.behaviour.frees_names:
+            self.taken.add((node.number, name))
         return b""
 
     def rmdir(self, node, body, *_):
@@ -445,6 +458,7 @@ class Mounted:
         # What is replaced keeps the name that it has.
         old, new = self.called(node, old), self.called(self.disk.nodes[parent], new)
         moved = self.child(node, old)
+        moved.renamed += not self.disk.behaviour.keeps_numbers
         self.change("rename", node.number, old, parent, new)
         self.touch(moved)
         return b""
