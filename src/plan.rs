@@ -164,7 +164,9 @@ impl Plan {
         let tightest =
             plans.iter().filter_map(|plan| Some((plan.bytes_free?, plan))).min_by_key(|(free, _)| *free);
         match tightest {
-            Some((free, plan)) if need > free => Err(Error::NoSpace { dir: plan.dir.clone(), need, free }),
+            Some((free, plan)) if need > free => {
+                Err(Error::NoSpace { dir: plan.dir.clone(), need, free, unfinished: None })
+            }
             _ => Ok(()),
         }
     }

@@ -408,6 +408,9 @@ pub(super) struct TransferArgs {
     pub(super) deadline: Option<Duration>,
 
     /// Replace a connection that brings no byte for this long
+    ///
+    /// A host that has not even begun by then gets 3 times as long, and then 12 times: a cache may have to fetch
+    /// the file first. Meanwhile one connection alone asks for it.
     #[arg(long, value_name = "TIME", env = "MODELFETCH_STALL_TIMEOUT", default_value = "10s",
           value_parser = values::duration)]
     pub(super) stall_timeout: Duration,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::request::Proxies;
@@ -66,6 +67,16 @@ impl Environment {
         self.text(name).is_some_and(|text| {
             ["1", "ON", "YES", "TRUE"].into_iter().any(|on| on.eq_ignore_ascii_case(text.trim()))
         })
+    }
+
+    /// A time that `huggingface_hub` reads as whole seconds (`constants.py`, `_as_int`), where 0 is its default.
+    pub fn seconds(&self, name: &'static str) -> Result<Option<Duration>, Error> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let seconds: u32 = text
+            .trim()
+            .parse()
+            .map_err(|_| Error::invalid(name, text, "expected a time in whole seconds"))?;
+        Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
     }
 
     /// Where `huggingface_hub` keeps its cache (`constants.py`): `HF_HUB_CACHE`, else

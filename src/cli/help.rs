@@ -92,7 +92,7 @@ const fn variable(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// The standard variables that are honoured, with `huggingface_hub`'s meaning.
-pub const VARIABLES: [Variable; 17] = [
+pub const VARIABLES: [Variable; 19] = [
     variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
     variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
     variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
@@ -101,6 +101,8 @@ pub const VARIABLES: [Variable; 17] = [
     variable("HF_HOME", "default $XDG_CACHE_HOME/huggingface, else ~/.cache/huggingface"),
     variable("HF_HUB_OFFLINE", "1: like --offline"),
     variable("TRANSFORMERS_OFFLINE", "1: like --offline"),
+    variable("HF_HUB_DOWNLOAD_TIMEOUT", "seconds; default of --stall-timeout"),
+    variable("HF_HUB_ETAG_TIMEOUT", "seconds; the same for questions about files"),
     variable("HF_HUB_DISABLE_PROGRESS_BARS", "1: lines instead of bars"),
     variable("HTTPS_PROXY", "proxy for https://; itself http://, https:// or socks5://"),
     variable("HTTP_PROXY", "proxy for http://"),

@@ -11,7 +11,9 @@ use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::lock::{Goal, LockRequest};
 use crate::command::prune::PruneRequest;
 use crate::error::Error;
-use crate::request::{Destination, Locked, LockedModel, Lockfile, Manifest, Model, RepoPath, Request};
+use crate::request::{
+    Destination, Locked, LockedModel, Lockfile, Manifest, Model, Proxies, RepoPath, Request,
+};
 
 /// What a manifest says of its models, and the command line does not say again.
 const OF_A_MODEL: [(&str, &str); 7] = [
@@ -43,6 +45,7 @@ pub(super) fn models(
     args: JobArgs,
     given: &Given<'_>,
     environment: &Environment,
+    proxies: &Proxies,
 ) -> Result<Noted<ModelsRequest>, Error> {
     let JobArgs {
         selection: _,
@@ -63,10 +66,10 @@ pub(super) fn models(
     };
     hub.endpoint = given.lines("endpoint", hub.endpoint);
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
     let destination = destination(place, given, environment)?;
     let network = network(&freshness, given, environment)?;
-    let limits = limits(&transfer);
+    let limits = limits(&transfer, given, environment)?;
     let request = |model: &Model| -> Result<ModelRequest, Error> {
         let answer = lock.as_ref().and_then(|lock| lock.answer(model));
         check_answer(model, answer, files.locked, &lockfile)?;
@@ -90,7 +93,7 @@ pub(super) fn models(
         Ok(ModelRequest { name: model.name.clone(), folder: folder(model, &destination), request })
     };
     let models = manifest.models.iter().map(request).collect::<Result<_, _>>()?;
-    Ok((ModelsRequest { manifest: path, destination, models, endpoints, limits }, note))
+    Ok((ModelsRequest { manifest: path, destination, models, endpoints, limits }, notes))
 }
 
 /// What `lock` is asked for.
@@ -98,6 +101,7 @@ pub(super) fn lock_request(
     args: LockArgs,
     given: &Given<'_>,
     environment: &Environment,
+    proxies: &Proxies,
 ) -> Result<Noted<LockRequest>, Error> {
     let LockArgs { manifest: path, lockfile, update, check, mut hub, transfer, output: _ } = args;
     let (_, check) = given.at_most_one(
@@ -108,14 +112,15 @@ pub(super) fn lock_request(
     let lockfile = lockfile.unwrap_or_else(|| path.with_extension("lock"));
     hub.endpoint = given.lines("endpoint", hub.endpoint);
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
     let goal = match update {
         _ if check => Goal::Check,
         Some(names) => Goal::Update(names),
         None => Goal::Complete,
     };
     let written = read(&lockfile)?;
-    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits: limits(&transfer) }, note))
+    let limits = limits(&transfer, given, environment)?;
+    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits }, notes))
 }
 
 /// What `prune` is asked for.

@@ -15,6 +15,7 @@ mod output;
 mod pages;
 pub mod reference;
 mod request;
+mod suspects;
 mod token;
 mod values;
 
@@ -31,6 +32,7 @@ pub use environment::Environment;
 pub use help::{VARIABLES, Variable};
 pub use output::{Output, Stderr, TerminationMessage};
 pub use pages::{completions, man_page, man_pages};
+pub use suspects::possible as possible_secrets;
 
 use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
 use crate::command::fetch::ModelsRequest;
@@ -43,6 +45,7 @@ use crate::request::{Destination, Endpoint, Proxies, Proxy, Request};
 use crate::words::count;
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
+use request::Noted;
 
 /// What to do, and how to show it.
 #[derive(Debug)]
@@ -205,13 +208,18 @@ pub fn parse(
         let is_blank = argument.get_env().is_some_and(|name| environment.is_blank(name));
         if is_blank { argument.env(None) } else { argument }
     });
-    let matches = command.try_get_matches_from(arguments)?;
-    let cli = Cli::from_arg_matches(&matches)?;
+    let fit = |error| suspects::hide(error, arguments, environment);
+    let matches = command.try_get_matches_from(arguments).map_err(fit)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(fit)?;
     let mut chosen = &matches;
     while let Some((_, inner)) = chosen.subcommand() {
         chosen = inner;
     }
-    Ok(invocation(cli.command, chosen, environment, stderr)?)
+    let mut invocation = invocation(cli.command, chosen, environment, stderr)?;
+    if let Invocation::Work(work) = &mut invocation {
+        work.secrets.0.extend(suspects::certain(arguments, environment));
+    }
+    Ok(invocation)
 }
 
 fn invocation(
@@ -233,45 +241,49 @@ fn invocation(
         | Command::Completions { .. }
         | Command::Man { .. } => Proxies::default(),
     };
-    let (job, output, note) = match command {
+    let (job, output, notes) = match command {
         Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
         Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
         Command::Fetch(args) => {
             let output = output(args.job.output.clone())?;
-            let (job, note) = match (manifest::is_meant(&args.job, &given)?, args.dry_run) {
-                (true, false) => job(manifest::models(args.job, &given, environment)?, Job::FetchModels),
-                (true, true) => job(manifest::models(args.job, &given, environment)?, Job::PlanModels),
-                (false, false) => job(request::request(args.job, &given, environment)?, Job::Fetch),
-                (false, true) => job(request::request(args.job, &given, environment)?, Job::Plan),
+            let (job, notes) = match (manifest::is_meant(&args.job, &given)?, args.dry_run) {
+                (true, false) => {
+                    job(manifest::models(args.job, &given, environment, &proxies)?, Job::FetchModels)
+                }
+                (true, true) => {
+                    job(manifest::models(args.job, &given, environment, &proxies)?, Job::PlanModels)
+                }
+                (false, false) => job(request::request(args.job, &given, environment, &proxies)?, Job::Fetch),
+                (false, true) => job(request::request(args.job, &given, environment, &proxies)?, Job::Plan),
             };
-            (job, output, note)
+            (job, output, notes)
         }
         Command::Plan(args) => {
             let output = output(args.output.clone())?;
-            let (job, note) = if manifest::is_meant(&args, &given)? {
-                job(manifest::models(args, &given, environment)?, Job::PlanModels)
+            let (job, notes) = if manifest::is_meant(&args, &given)? {
+                job(manifest::models(args, &given, environment, &proxies)?, Job::PlanModels)
             } else {
-                job(request::request(args, &given, environment)?, Job::Plan)
+                job(request::request(args, &given, environment, &proxies)?, Job::Plan)
             };
-            (job, output, note)
+            (job, output, notes)
         }
         Command::List(args) => {
             let place = request::destination(args.destination, &given, environment)?;
-            (Job::List(place), output(args.output)?, None)
+            (Job::List(place), output(args.output)?, Vec::new())
         }
         Command::Prune(args) => {
             let output = output(args.output.clone())?;
-            (Job::Prune(manifest::prune_request(args, &given, environment)?), output, None)
+            (Job::Prune(manifest::prune_request(args, &given, environment)?), output, Vec::new())
         }
         Command::Lock(args) => {
             let output = output(args.output.clone())?;
-            let (request, note) = manifest::lock_request(args, &given, environment)?;
-            (Job::Lock(request), output, note)
+            let (request, notes) = manifest::lock_request(args, &given, environment, &proxies)?;
+            (Job::Lock(request), output, notes)
         }
         Command::Cluster(command) => {
             let account = ServiceAccount::from_environment(|name| environment.text(name).map(str::to_owned))?;
             let (task, args) = cluster_task(command, environment);
-            (Job::Cluster(task, account), output(args)?, None)
+            (Job::Cluster(task, account), output(args)?, Vec::new())
         }
         Command::Smoke(args) => {
             let output = output(args.output.clone())?;
@@ -279,32 +291,29 @@ fn invocation(
                 let why = "smoke tries one REPO; `plan --manifest` looks up all models";
                 return Err(Error::invalid("combination", "smoke --manifest", why));
             }
-            let (request, note) = request::request(args, &given, environment)?;
-            (Job::Smoke(request), output, note)
+            let (request, notes) = request::request(args, &given, environment, &proxies)?;
+            (Job::Smoke(request), output, notes)
         }
         Command::Verify(args) => {
             let output = output(args.output.clone())?;
-            let (request, note) = request::verify_request(args, &given, environment)?;
-            (Job::Verify(request), output, note)
+            let (request, notes) = request::verify_request(args, &given, environment, &proxies)?;
+            (Job::Verify(request), output, notes)
         }
     };
     let roots =
         ExtraRoots { file: environment.path("SSL_CERT_FILE"), dirs: environment.paths("SSL_CERT_DIR") };
-    let secrets = secrets(&job, environment, &proxies);
-    let notes = note.into_iter().collect();
+    let secrets = secrets(&job, &proxies);
     Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes, secrets })))
 }
 
-/// A job of a request, with the note that came with that.
-fn job<T>((request, note): (T, Option<String>), job: impl FnOnce(T) -> Job) -> (Job, Option<String>) {
-    (job(request), note)
+/// A job of a request, with the notes that came with that.
+fn job<T>((request, notes): Noted<T>, job: impl FnOnce(T) -> Job) -> (Job, Vec<String>) {
+    (job(request), notes)
 }
 
 /// Everything that a server might repeat and nobody is to read.
-fn secrets(job: &Job, environment: &Environment, proxies: &Proxies) -> Secrets {
-    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LB_IP"].into_iter();
-    let mut secrets: Vec<String> =
-        variables.filter_map(|name| environment.text(name)).map(|text| text.trim().to_owned()).collect();
+fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
+    let mut secrets = Vec::new();
     let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
     let endpoints = match job {
         Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),

@@ -7,15 +7,16 @@ use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::request::{Destination, Limits, NetworkUse, Pins, RepoRef, Request, Selection, escape};
+use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoRef, Request, Selection, escape};
 
-/// A request, and a note for the user.
-pub(super) type Noted<T> = (T, Option<String>);
+/// A request, and what the user should know about it.
+pub(super) type Noted<T> = (T, Vec<String>);
 
 pub(super) fn request(
     args: JobArgs,
     given: &Given<'_>,
     environment: &Environment,
+    proxies: &Proxies,
 ) -> Result<Noted<Request>, Error> {
     let JobArgs { selection, manifest: _, destination, freshness, mut hub, transfer, output: _ } = args;
     let repo_type = selection.repo_type;
@@ -24,7 +25,7 @@ pub(super) fn request(
     let reference = RepoRef::parse(repo.trim(), repo_type)?;
     hub.endpoint = given.lines("endpoint", hub.endpoint);
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, note) = token::endpoints(&hub, reference.endpoint.as_deref(), environment)?;
+    let (endpoints, notes) = token::endpoints(&hub, Some(&reference), environment, proxies)?;
     let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
     let recheck = freshness.verify;
     let network = network(&freshness, given, environment)?;
@@ -45,21 +46,22 @@ pub(super) fn request(
         endpoints,
         network,
         recheck,
-        limits: limits(&transfer),
+        limits: limits(&transfer, given, environment)?,
         locked: None,
     };
-    Ok((request, note))
+    Ok((request, notes))
 }
 
 pub(super) fn verify_request(
     args: VerifyArgs,
     given: &Given<'_>,
     environment: &Environment,
+    proxies: &Proxies,
 ) -> Result<Noted<VerifyRequest>, Error> {
     let VerifyArgs { paths, pins: pin_args, repair, destination, mut hub, transfer, output: _ } = args;
     hub.endpoint = given.lines("endpoint", hub.endpoint);
     hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, note) = token::endpoints(&hub, None, environment)?;
+    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
     if let Some(empty) = paths.iter().find(|path| path.as_os_str().is_empty()) {
         return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty"));
     }
@@ -69,9 +71,9 @@ pub(super) fn verify_request(
         pins: pins(&given.lines("sha256", pin_args.sha256))?,
         repair,
         endpoints,
-        limits: limits(&transfer),
+        limits: limits(&transfer, given, environment)?,
     };
-    Ok((request, note))
+    Ok((request, notes))
 }
 
 /// Which files: `FILE…` and the patterns, or what REPO itself carried.
@@ -178,12 +180,21 @@ pub(super) fn network(
     }
 }
 
-pub(super) fn limits(args: &TransferArgs) -> Limits {
-    Limits {
+pub(super) fn limits(
+    args: &TransferArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Limits, Error> {
+    let timeout = |variable| match environment.seconds(variable) {
+        _ if given.is_explicit("stall_timeout") => Ok(args.stall_timeout),
+        seconds => seconds.map(|seconds| seconds.unwrap_or(args.stall_timeout)),
+    };
+    Ok(Limits {
         connections: args.connections,
         rate_max: args.limit_rate,
         deadline: args.deadline,
-        stall_timeout: args.stall_timeout,
+        stall_timeout: timeout("HF_HUB_DOWNLOAD_TIMEOUT")?,
+        answer_timeout: timeout("HF_HUB_ETAG_TIMEOUT")?,
         give_up_after: args.give_up_after,
-    }
+    })
 }

@@ -5,20 +5,23 @@ use std::io::ErrorKind;
 use super::args::HubArgs;
 use super::{Environment, netrc};
 use crate::error::Error;
-use crate::request::{Endpoint, Endpoints, Token, TokenSource};
+use crate::request::{Endpoint, Endpoints, Proxies, RepoRef, Token, TokenSource};
 
-/// The endpoints with their token, and a note for the user where a token stays at home.
+/// The endpoints with their token, and notes for the user where a token or a password stays at home. `pasted` is a
+/// repository whose text may name an endpoint.
 pub(super) fn endpoints(
     hub: &HubArgs,
-    pasted: Option<&str>,
+    pasted: Option<&RepoRef>,
     environment: &Environment,
-) -> Result<(Endpoints, Option<String>), Error> {
-    let proxies = environment.proxies()?;
+    proxies: &Proxies,
+) -> Result<(Endpoints, Vec<String>), Error> {
     let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
     let token_for = parse(&hub.token_endpoint)?;
-    let token = find(hub, environment)?;
+    let mut token = find(hub, environment)?;
+    let mut notes = Vec::new();
+    let place = pasted.and_then(|pasted| pasted.endpoint.as_deref());
     let mut only_pasted = false;
-    let list = match (environment.text("HF_ENDPOINT"), pasted) {
+    let mut list = match (environment.text("HF_ENDPOINT"), place) {
         _ if !hub.endpoint.is_empty() => parse(&hub.endpoint)?,
         (Some(url), _) => vec![Endpoint::parse(url.trim())?],
         (None, Some(url)) => {
@@ -27,17 +30,28 @@ pub(super) fn endpoints(
         }
         (None, None) => vec![Endpoint::parse(Endpoint::DEFAULT)?],
     };
+    if let Some(login) = pasted.and_then(|pasted| pasted.login.as_ref()) {
+        let home = Endpoint::parse(place.unwrap_or(Endpoint::DEFAULT))?;
+        if !list.iter().any(|endpoint| endpoint.has_origin_of(home.url())) {
+            notes.push(format!(
+                "the user name and password in the address are those of {home}, which is not asked, and are not used"
+            ));
+        }
+        let own = |endpoint: &Endpoint| endpoint.has_origin_of(home.url()).then(|| login.clone());
+        list = list
+            .into_iter()
+            .map(|endpoint| {
+                let login = own(&endpoint);
+                endpoint.or_login(|_| login)
+            })
+            .collect();
+    }
     let list = with_logins(list, token.is_some() && !only_pasted, &token_for, environment)?;
     // A pasted URL names any host at all; a token is not given to one by accident.
-    if let Some(token) = token.as_ref().filter(|_| only_pasted && token_for.is_empty()) {
-        let note = format!(
-            "the token from {} is not sent to {}; if it is meant for it, name it with --token-endpoint",
-            token.source(),
-            list[0],
-        );
-        return Ok((Endpoints::new(list, None, token_for, hub.insecure_token, &proxies)?, Some(note)));
+    if only_pasted && token_for.is_empty() {
+        notes.extend(token.take().map(|token| token.stays_from(&list[0].to_string())));
     }
-    Ok((Endpoints::new(list, token, token_for, hub.insecure_token, &proxies)?, None))
+    Ok((Endpoints::new(list, token, token_for, hub.insecure_token, proxies)?, notes))
 }
 
 /// The endpoints with what `.netrc` has for them: mirrors alone, and those alone that get no token.
@@ -109,6 +123,7 @@ fn from_default_file(environment: &Environment) -> Result<Option<Token>, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::RepoKind;
 
     fn hub() -> HubArgs {
         HubArgs { endpoint: vec![], token_file: None, token_endpoint: vec![], insecure_token: false }
@@ -162,30 +177,58 @@ mod tests {
         std::fs::remove_dir_all(dir).expect("cleaned");
     }
 
+    fn pasted(hub: &HubArgs, address: &str, environment: &Environment) -> (Endpoints, Vec<String>) {
+        let reference = RepoRef::parse(address, RepoKind::Model).expect("a repository");
+        endpoints(hub, Some(&reference), environment, &Proxies::default()).expect("endpoints")
+    }
+
+    #[test]
+    fn the_password_of_an_address_is_for_its_own_host() {
+        let address = "https://user:pa%40ss@other.example:8443/below/o/n/resolve/main/f";
+        let login = |hub: &HubArgs, address| {
+            let (list, notes) = pasted(hub, address, &Environment::default());
+            let logins = list.iter().map(|endpoint| endpoint.login().map(|login| login.expose().to_owned()));
+            (logins.collect::<Vec<_>>(), notes)
+        };
+        let password = || Some("pa@ss".to_owned());
+        assert_eq!(login(&hub(), address), (vec![password()], vec![]));
+        let at = |endpoints: &[&str]| HubArgs {
+            endpoint: endpoints.iter().map(ToString::to_string).collect(),
+            ..hub()
+        };
+        let named = at(&["https://another.example", "https://other.example:8443/x"]);
+        assert_eq!(login(&named, address), (vec![None, password()], vec![]));
+        let (logins, notes) = login(&at(&["https://another.example"]), address);
+        assert_eq!(logins, [None]);
+        assert!(notes[0].contains("other.example:8443") && !notes[0].contains("ss@"), "{notes:?}");
+        let own = at(&["https://me:mine@other.example:8443"]);
+        assert_eq!(login(&own, address).0, [Some("mine".into())]);
+    }
+
     #[test]
     fn a_pasted_host_gets_no_token_unless_it_is_named() {
         let environment = Environment::from_pairs([("HF_TOKEN", "hf_a")]);
         let url = "https://other.example";
-        let (list, note) = endpoints(&hub(), Some(url), &environment).expect("endpoints");
+        let address = format!("{url}/o/n");
+        let (list, notes) = pasted(&hub(), &address, &environment);
         assert!(list.token().is_none());
-        assert!(note.expect("note").contains("--token-endpoint"));
+        assert!(notes[0].contains("--token-endpoint"), "{notes:?}");
         let named = HubArgs { token_endpoint: vec![url.into()], ..hub() };
-        let (list, note) = endpoints(&named, Some(url), &environment).expect("endpoints");
-        assert!(list.token().is_some() && note.is_none());
+        let (list, notes) = pasted(&named, &address, &environment);
+        assert!(list.token().is_some() && notes.is_empty());
     }
 
     #[test]
     fn endpoints_come_from_the_flag_then_the_variable_then_the_pasted_url() {
         let environment = Environment::from_pairs([("HF_ENDPOINT", "https://variable.example/")]);
-        let first = |hub: &HubArgs, pasted, environment: &Environment| {
-            let (list, _) = endpoints(hub, pasted, environment).expect("endpoints");
-            list.iter().next().expect("one").to_string()
+        let first = |hub: &HubArgs, address, environment: &Environment| {
+            pasted(hub, address, environment).0.iter().next().expect("one").to_string()
         };
-        let pasted = Some("https://pasted.example");
+        let address = "https://pasted.example/o/n";
         let flag = HubArgs { endpoint: vec!["https://flag.example".into()], ..hub() };
-        assert_eq!(first(&flag, pasted, &environment), "https://flag.example");
-        assert_eq!(first(&hub(), pasted, &environment), "https://variable.example");
-        assert_eq!(first(&hub(), pasted, &Environment::default()), "https://pasted.example");
-        assert_eq!(first(&hub(), None, &Environment::default()), Endpoint::DEFAULT);
+        assert_eq!(first(&flag, address, &environment), "https://flag.example");
+        assert_eq!(first(&hub(), address, &environment), "https://variable.example");
+        assert_eq!(first(&hub(), address, &Environment::default()), "https://pasted.example");
+        assert_eq!(first(&hub(), "o/n", &Environment::default()), Endpoint::DEFAULT);
     }
 }

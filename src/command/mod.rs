@@ -18,7 +18,7 @@ use crate::request::{Endpoints, Limits, Request};
 use crate::stop::Stop;
 use crate::store::Store;
 
-pub use fetch::{fetch, fetch_models, plan, plan_models};
+pub use fetch::{Planned, fetch, fetch_models, plan, plan_models};
 pub use list::list;
 pub use lock::lock;
 pub use prune::prune;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
+use super::fetch::with_unfinished;
 use super::{Context, offline, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
@@ -29,6 +30,9 @@ const FILES_SAMPLED: usize = 4;
 /// A smoke test answers soon: passing trouble may take no longer than this.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A certificate that is good for fewer days may run out before somebody looks again.
+const DAYS_LEFT_MIN: i64 = 14;
+
 /// One thing that was tried and worked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
@@ -47,6 +51,15 @@ pub struct SmokeOutcome {
     pub checks: Vec<Check>,
     /// Bytes of all samples.
     pub bytes_fetched: u64,
+}
+
+impl SmokeOutcome {
+    /// Words each check anew, as whoever shows them has to.
+    pub fn reword(&mut self, reworded: impl Fn(&str) -> String) {
+        for Check { name, seen } in &mut self.checks {
+            (*name, *seen) = (reworded(name), reworded(seen));
+        }
+    }
 }
 
 /// Tries everything a fetch needs; nothing is published. `passed` hears of each check as it
@@ -85,12 +98,6 @@ async fn smoke_unstopped(
     tell_gaps(&resolution, context);
     let mut endpoints = request.endpoints.iter();
     if let (Some(only), None) = (endpoints.next(), endpoints.next()) {
-        if only.url().scheme() == "https" {
-            checks.pass(
-                format!("certificate of {}", only.host()),
-                "it is of an authority that is trusted".into(),
-            );
-        }
         let given = match (only.login(), request.endpoints.token_for(only.url())) {
             (Some(_), _) => "answers like a Hub, to a user name and password".into(),
             (None, Some(token)) => format!("answers like a Hub, to the token from {}", token.source()),
@@ -113,6 +120,15 @@ async fn smoke_unstopped(
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
+    if let Some(file) = sampled.first() {
+        for endpoint in request.endpoints.iter() {
+            let name = format!("answers of {}", endpoint.host());
+            match hub.manners(endpoint, &resolution.repo, &commit, &file.path).await {
+                Ok(manners) => checks.pass(name, manners),
+                Err(why) => context.reporter.report(&Event::Warning(&format!("{name}: {why}"))),
+            }
+        }
+    }
     let snapshot = Snapshot::new(hub, &resolution);
     let probe = Probe { snapshot, context, limits, fetched: AtomicU64::new(0) };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
@@ -120,11 +136,23 @@ async fn smoke_unstopped(
         probe.sample(file, url, &mut checks).await?;
     }
 
+    for (name, certificate) in context.http.certificates() {
+        let (issuer, days) = (&certificate.issuer, certificate.days_left());
+        let until = format!("runs out in {}", count(days.try_into().unwrap_or(0), "day"));
+        if days < DAYS_LEFT_MIN {
+            context.reporter.report(&Event::Warning(&format!("the certificate of {name} {until}")));
+        }
+        let seen = format!("it is of an authority that is trusted, {issuer}, and {until}");
+        checks.pass(format!("certificate of {name}"), seen);
+    }
+
     let (planned, recheck) = (store.clone(), request.recheck);
     let (origin, files) = (resolution.origin(), resolution.files.clone());
     let plan = move || planned.plan(&origin, &files, recheck);
     let plan = context.stop.or_blocking("looking at the disk", plan).await?;
-    plan.check_space()?;
+    if let Err(error) = plan.check_space() {
+        return Err(with_unfinished(error, &request.destination, &resolution.files, context).await);
+    }
     checks.pass(
         format!("room in {}", store.root().display()),
         format!("{} needed, {}", Bytes(plan.bytes_needed), free_space(plan.bytes_free)),
@@ -133,6 +161,10 @@ async fn smoke_unstopped(
     context.stop.or_blocking("looking at the disk", move || probed.probe()).await?;
     checks
         .pass(format!("write access to {}", store.root().display()), "a file was written and removed".into());
+    let rehearsed = store.clone();
+    let rehearse = move || rehearsed.rehearse(&plan).map(|()| plan);
+    let plan = context.stop.or_blocking("looking at the disk", rehearse).await?;
+    checks.pass(format!("names in {}", store.root().display()), "every file can get its own".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
 }
 
@@ -165,7 +197,7 @@ impl Probe<'_> {
         url: Option<Url>,
         checks: &mut Checks<'_>,
     ) -> Result<(), Error> {
-        let source = self.snapshot.source(file, url, self.limits.stall_timeout);
+        let source = self.snapshot.source(file, url);
         let is_gguf = gguf::is_named(file.path.file_name());
         let first = if is_gguf { HEADER_SAMPLE } else { SAMPLE };
         for (place, range) in samples(file.size(), first) {

@@ -71,7 +71,7 @@ pub async fn verify(
     while let Some((subject, checked)) = checks.next().await {
         let mut checked = checked?;
         if checked.fault.is_some() && request.repair {
-            subject.repair(request, context).await?;
+            Box::pin(subject.repair(request, context)).await?;
             checked.repaired = true;
         }
         wrong += usize::from(checked.fault.is_some() && !checked.repaired);

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +19,14 @@ use crate::error::Error;
 const TEMPORARY: &str = "tmp-";
 /// What every open here has in common: no link is followed, no FIFO waited for.
 const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+
+/// How long it takes until a file can be opened under a new name, at most, and how often that is tried.
+const CLOSING: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(800),
+    Duration::from_secs(2),
+];
 
 /// An open folder. What is in it is reached by this handle, whatever happens to its name meanwhile.
 #[derive(Debug, Clone)]
@@ -184,6 +193,17 @@ impl Dir {
         Ok(Some(dir))
     }
 
+    /// A folder below it, or the nearest one above that which is there, with its path from here.
+    pub fn nearest(&self, below: &str) -> Result<(Self, String), Error> {
+        let (mut dir, mut path) = (self.clone(), Vec::new());
+        for part in parts(below) {
+            let Some(next) = dir.enter(part)? else { break };
+            dir = next;
+            path.push(part);
+        }
+        Ok((dir, path.join("/")))
+    }
+
     /// A folder below it, created with its parents where it is not there, durably. It is as writable for
     /// the group as the folder above: pods of one group share a volume, each with a user of its own.
     pub fn make(&self, below: &str) -> Result<Self, Error> {
@@ -260,8 +280,7 @@ impl Dir {
 
     /// Opens a regular file, and tells its length in bytes.
     fn regular(&self, name: &str, access: OFlags) -> Result<Option<(File, u64)>, Error> {
-        let opened = retry(|| rustix::fs::openat(self, name, access | SAFELY, Mode::empty()));
-        let file = match opened {
+        let file = match self.open_renamed(name, access | SAFELY) {
             Ok(handle) => File::from(handle),
             // Nothing there; a link; a socket, or a FIFO that nobody reads; a folder.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Ok(None),
@@ -269,6 +288,19 @@ impl Dir {
         };
         let stat = Stat::of(&file).map_err(Error::io("look at", self.join(name)))?;
         Ok((stat.kind == Kind::File).then_some((file, stat.identity.size)))
+    }
+
+    /// Opens a file that may just have got its name. On SMB the client of Linux cannot open one under its new name as long as
+    /// it has not told the server that the old one was closed, which it puts off for a second (`closetimeo`): EINVAL.
+    fn open_renamed(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let open = || retry(|| rustix::fs::openat(self, name, flags, Mode::empty()));
+        for pause in CLOSING {
+            match open() {
+                Err(Errno::INVAL) => std::thread::sleep(pause),
+                done => return done,
+            }
+        }
+        open()
     }
 
     /// Opens `same`, the file called `name`, once more to write it past the page cache; `None` where the file
@@ -294,6 +326,11 @@ impl Dir {
     /// Creates a file that was not there, to be read and written. Fails if anything has that name.
     pub fn create_file(&self, name: &str) -> Result<File, Error> {
         self.try_create(name, Access::All).map_err(|why| self.error("create", name, why))
+    }
+
+    /// Creates an empty file, for somebody who has words of his own for a failure.
+    pub fn give_name(&self, name: &str) -> io::Result<()> {
+        Ok(self.try_create(name, Access::All).map(drop)?)
     }
 
     fn try_create(&self, name: &str, access: Access) -> Result<File, Errno> {
@@ -367,7 +404,33 @@ impl Dir {
 
     /// Renames a file, over what is at the new name.
     pub fn rename(&self, name: &str, target: &Self, new: &str) -> Result<(), Error> {
-        rename(self, name, target, new).map_err(Error::io("publish", target.join(new)))
+        self.try_rename(name, target, new).map_err(Error::io("publish", target.join(new)))
+    }
+
+    /// The same, for somebody who has words of his own for a failure.
+    pub fn try_rename(&self, name: &str, target: &Self, new: &str) -> io::Result<()> {
+        rename(self, name, target, new)
+    }
+
+    /// Fails if the file at a name may not be replaced by this user: the folder is sticky and the file somebody
+    /// else's, or the file is immutable. Changes nothing.
+    ///
+    /// An order to remove it as a folder is refused in every case; but Linux (`may_delete` in fs/namei.c) looks at the
+    /// rights first, and no table of rights, capabilities and user namespaces is needed here.
+    pub fn may_replace(&self, name: &str) -> Result<(), Error> {
+        if self.stat(name)?.is_none_or(|stat| stat.kind == Kind::Dir) {
+            return Ok(());
+        }
+        match retry(|| rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)) {
+            Err(why @ (Errno::PERM | Errno::ACCESS | Errno::ROFS)) => Err(self.error("replace", name, why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a folder under a name that nobody could know before.
+    pub fn make_temporary(&self) -> Result<(String, Self), Error> {
+        let name = Self::temporary_name()?;
+        Ok((name.clone(), self.make_one(&name)?))
     }
 
     /// Removes an empty folder. One that has something in it stays.
@@ -375,6 +438,14 @@ impl Dir {
         match retry(|| rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
             Err(why) => Err(self.error("remove", name, why)),
+        }
+    }
+
+    /// Removes a file with nothing in it; anything else at that name stays.
+    pub fn remove_empty(&self, name: &str) -> Result<(), Error> {
+        match self.stat(name)? {
+            Some(stat) if stat.kind == Kind::File && stat.identity.size == 0 => self.remove(name),
+            _ => Ok(()),
         }
     }
 

@@ -1,7 +1,11 @@
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags};
+
 use super::Dir;
+use crate::error::Error;
 
 /// Bytes free for this user, where the file system tells.
 pub type Space = Option<u64>;
@@ -9,8 +13,28 @@ pub type Space = Option<u64>;
 /// Bytes free on the file system of `path`, or of its nearest existing parent. Some FUSE file systems do not
 /// tell, or say that they have no blocks at all.
 pub fn free_bytes(path: &Path) -> Space {
-    let stat = rustix::fs::statvfs(existing_ancestor(path)).ok()?;
+    space(rustix::fs::statvfs(existing_ancestor(path)))
+}
+
+/// Bytes free on the file system of a folder.
+pub fn free_bytes_in(dir: &Dir) -> Space {
+    space(rustix::fs::fstatvfs(dir))
+}
+
+fn space(told: rustix::io::Result<rustix::fs::StatVfs>) -> Space {
+    let stat = told.ok()?;
     (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Fails if this user could not make `path`, which is not there, in its nearest existing parent. Changes nothing.
+pub fn may_make(path: &Path) -> Result<(), Error> {
+    let parent = existing_ancestor(path);
+    if !parent.is_dir() {
+        return Err(Error::io("create directory", path)(ErrorKind::NotADirectory.into()));
+    }
+    let rights = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(rustix::fs::CWD, &parent, rights, AtFlags::EACCESS)
+        .map_err(|why| Error::io("write to directory", parent)(why.into()))
 }
 
 fn existing_ancestor(path: &Path) -> PathBuf {

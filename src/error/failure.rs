@@ -110,6 +110,12 @@ impl Failure {
         }
     }
 
+    /// Whether somebody answered, and not for the time being: what he says now he will say again, or it is nothing
+    /// that was asked for.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Wrong { .. }) || !self.is_transient()
+    }
+
     /// Whether a server refused for good without a word that a Hub would add (`X-Error-Code`, `X-Error-Message`): an
     /// edge that does not know the method, perhaps. A proxy that wants a password wants it for every method.
     pub fn is_wordless_refusal(&self) -> bool {

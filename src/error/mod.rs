@@ -6,6 +6,7 @@
 
 mod exits;
 mod failure;
+mod unfinished;
 
 use std::io;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::words::{Bytes, Invalid, Span, chain, count};
 pub use exits::{Advice, EXITS, Exit};
 pub use failure::Failure;
 pub(crate) use failure::{PROXY_LOGIN, WANTS_LOGIN};
+pub use unfinished::Unfinished;
 
 /// A model of a manifest that failed, and why.
 #[derive(Debug)]
@@ -244,6 +246,8 @@ pub enum Error {
         need: u64,
         /// Bytes free.
         free: u64,
+        /// What takes space there and could be given up.
+        unfinished: Option<Unfinished>,
     },
 
     /// The file system said so while writing.
@@ -254,6 +258,8 @@ pub enum Error {
         /// The operating system's error: ENOSPC or EDQUOT.
         #[source]
         cause: io::Error,
+        /// What takes space there and could be given up.
+        unfinished: Option<Unfinished>,
     },
 
     /// The target cannot be written, or another I/O error.
@@ -266,6 +272,17 @@ pub enum Error {
         /// The operating system's error.
         #[source]
         cause: io::Error,
+    },
+
+    /// Two files of different content would get one name.
+    #[error("`{path}` and `{other}` are one name in `{}`, where small and capital letters are the same", dir.display())]
+    SameName {
+        /// The file that is wanted.
+        path: RepoPath,
+        /// What has its name already, or wants it too.
+        other: String,
+        /// The folder.
+        dir: PathBuf,
     },
 
     /// Another process holds the directory and did not finish in time.
@@ -451,7 +468,9 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |cause| match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, cause },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, cause, unfinished: None }
+            }
             _ => Self::Io { action, path, cause },
         }
     }
@@ -464,7 +483,9 @@ impl Error {
         };
         match self {
             Self::Io { action, path, cause } => Self::Io { action, path: path.clone(), cause: again(cause) },
-            Self::DiskFull { path, cause } => Self::DiskFull { path: path.clone(), cause: again(cause) },
+            Self::DiskFull { path, cause, unfinished } => {
+                Self::DiskFull { path: path.clone(), cause: again(cause), unfinished: unfinished.clone() }
+            }
             other => Self::Internal(other.to_string()),
         }
     }
@@ -496,7 +517,7 @@ impl Error {
             | Self::WrongKind { .. }
             | Self::VerifyFailed { .. } => exits::DIGEST_MISMATCH,
             Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
-            Self::Io { .. } => exits::IO,
+            Self::Io { .. } | Self::SameName { .. } => exits::IO,
             Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
             Self::GaveUp { .. }
             | Self::Refused { .. }
@@ -529,6 +550,20 @@ impl Error {
     pub fn is_unwritable(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self, Self::Io { cause, .. } if matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+
+    /// Whether there is no room on the disk.
+    pub fn is_about_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::DiskFull { .. })
+    }
+
+    /// The same error, with what takes space and could be given up.
+    #[must_use]
+    pub fn with_unfinished(mut self, found: Unfinished) -> Self {
+        if let Self::NoSpace { unfinished, .. } | Self::DiskFull { unfinished, .. } = &mut self {
+            *unfinished = Some(found);
+        }
+        self
     }
 
     /// What to do next.
@@ -567,9 +602,10 @@ impl Error {
             Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
             Self::WrongKind { .. } => "nothing was published; the repository or mirror holds it so: tell its owner, try another --endpoint, or leave the file out with --exclude".into(),
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
-            Self::NoSpace { .. } => "nothing was fetched; free space, or enlarge the volume".into(),
-            Self::DiskFull { .. } => "what has arrived is kept; free space and run again to continue".into(),
-            Self::Io { cause, .. } => return io_hint(cause),
+            Self::NoSpace { unfinished, .. } => format!("nothing was fetched; free space, or enlarge the volume{}", Unfinished::hint(unfinished.as_ref())),
+            Self::DiskFull { unfinished, .. } => format!("what has arrived is kept; free space and run again to continue{}", Unfinished::hint(unfinished.as_ref())),
+            Self::SameName { path, .. } => format!("nothing was fetched; leave one out with --exclude '{}', move away what is there, or choose a volume that tells them apart", glob_of(path.as_str())),
+            Self::Io { action, cause, .. } => return io_hint(action, cause),
             Self::Locked { .. } => "if that process is gone, remove .modelfetch/owner*.json there and run again".into(),
             Self::Meddled { .. } => "let nothing else write there meanwhile, and run again: the file is looked at anew".into(),
             Self::GaveUp { last, .. } if last.advice().is_some() => {
@@ -596,11 +632,27 @@ impl Error {
     }
 }
 
-fn io_hint(cause: &io::Error) -> Option<String> {
-    if cause.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+/// What is tried with a name that a file or folder is to get: [`Error::Io`] has a hint of its own for it.
+pub const GIVE_NAME: &str = "give a file the name";
+
+fn io_hint(action: &str, cause: &io::Error) -> Option<String> {
+    let is = |number: rustix::io::Errno| cause.raw_os_error() == Some(number.raw_os_error());
+    if is(rustix::io::Errno::LOOP) {
         return Some("a link is there, and below the target directory none is followed: remove it, or name what it leads to as the directory".into());
     }
     let hint = match cause.kind() {
+        io::ErrorKind::PermissionDenied if action == "replace" => {
+            "only its owner and that of the folder may replace it there, and nobody while it is immutable: have it removed, or choose another directory"
+        }
+        _ if action == GIVE_NAME => {
+            "nothing was fetched; this volume takes no such name: leave the file out with --exclude, or choose another volume"
+        }
+        io::ErrorKind::CrossesDevices => {
+            "it is on another volume than `.modelfetch`, and a file cannot be renamed from one to the other: name the folder that is mounted as the directory"
+        }
+        io::ErrorKind::Unsupported => {
+            "the volume lacks what makes a file appear as a whole, such as to rename it: choose another one"
+        }
         io::ErrorKind::PermissionDenied => {
             "the process needs write permission there: check the owner, group and fsGroup of the volume"
         }

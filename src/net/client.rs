@@ -1,14 +1,16 @@
 //! The HTTP client, and the way its requests take.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{ClientBuilder, Method, RequestBuilder, Response, Url};
 use url::Host;
 
-use super::{ExtraRoots, dns, roots, transport};
+use super::tunnel::Tunnels;
+use super::{Certificate, ExtraRoots, dns, remedy, roots, transport, tunnel};
 use crate::error::{Error, Failure};
-use crate::request::{Place, Proxies, Proxy};
+use crate::request::{Proxies, Proxy};
 use crate::words::{chain, host};
 
 /// Time for TCP and TLS to the server or proxy.
@@ -19,7 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     proxies: Arc<Proxies>,
+    tunnels: Option<Tunnels>,
     resolver: dns::Resolver,
+    trusted: roots::Trusted,
 }
 
 /// Whom an answer came through, for messages about what is wrong with it.
@@ -40,15 +44,21 @@ pub fn private_client(authority: &[u8]) -> Result<Client, Error> {
 fn build(roots: roots::Roots, proxies: Proxies) -> Result<Client, Error> {
     let proxies = Arc::new(proxies);
     let resolver = dns::Resolver::default();
-    let mut builder = builder(roots.tls()?).dns_resolver(resolver.clone());
+    let (tls, trusted) = roots.tls()?;
+    let builder = || builder(tls.clone()).dns_resolver(resolver.clone());
+    let tunnels = proxies.for_https().map(|proxy| Tunnels::new(builder(), proxy)).transpose()?;
+    let mut builder = builder();
     proxies.iter().filter_map(|proxy| proxy.url().host_str()).for_each(|name| resolver.mean(name));
     if proxies.iter().next().is_some() {
         let proxies = Arc::clone(&proxies);
         let way = move |url: &Url| proxies.of(url).map(|proxy| proxy.url().clone());
         builder = builder.proxy(reqwest::Proxy::custom(way));
     }
-    let setup = |why| Error::Internal(format!("HTTP client setup: {}", chain(&why)));
-    Ok(Client { http: builder.build().map_err(setup)?, proxies, resolver })
+    Ok(Client { http: builder.build().map_err(setup)?, proxies, tunnels, resolver, trusted })
+}
+
+pub(super) fn setup(why: reqwest::Error) -> Error {
+    Error::Internal(format!("HTTP client setup: {}", chain(&why.without_url())))
 }
 
 fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
@@ -77,22 +87,44 @@ impl Client {
 
     /// Sends a request to `url` and waits for the headers of the answer, whatever its status.
     pub(crate) async fn send(&self, request: RequestBuilder, url: &Url) -> Result<Response, Failure> {
-        let mut response = request.send().await.map_err(|cause| transport(self.peer(url), cause))?;
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(cause) => return Err(self.not_sent(url, cause).await),
+        };
         if let Some(proxy) = self.proxies.of(url) {
             response.extensions_mut().insert(Through(proxy.host()));
         }
         Ok(response)
     }
 
-    /// How a request to `url` would get there, in words.
-    pub(crate) async fn way(&self, url: &Url) -> Result<String, String> {
-        if let Some(proxy) = self.proxies.of(url) {
-            return Ok(format!("through the proxy {} of {}", proxy.host(), proxy.variable()));
+    async fn not_sent(&self, url: &Url, cause: reqwest::Error) -> Failure {
+        if let Some(tunnels) = &self.tunnels
+            && super::causes(&cause).any(remedy::is_refused_way)
+            && let Some(said) = Box::pin(tunnels.refusal(url)).await
+        {
+            return tunnel::refused(self.peer(url), said);
         }
-        let Some(Host::Domain(name)) = url.host() else { return Ok("directly".into()) };
-        let addresses = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
+        transport(self.peer(url), cause)
+    }
+
+    /// How a request to `url` would get there, in words; who knows the name on that way, and how soon he told it.
+    pub(crate) async fn way(&self, url: &Url) -> Result<String, String> {
+        let proxy = self.proxies.of(url);
+        let way = proxy.map_or_else(
+            || "directly".to_owned(),
+            |proxy| format!("through the proxy {} of {}", proxy.host(), proxy.variable()),
+        );
+        let Some(Host::Domain(name)) = proxy.map_or(url, Proxy::url).host() else { return Ok(way) };
+        let asked = Instant::now();
+        let (addresses, source) = self.resolver.addresses(name).await.map_err(|why| why.to_string())?;
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        Ok(format!("directly, to {}", addresses.join(", ")))
+        let milliseconds = asked.elapsed().as_millis();
+        Ok(format!("{way}, to {} ({source}, in {milliseconds} ms)", addresses.join(", ")))
+    }
+
+    /// The certificates of the servers that were spoken to by TLS, by their names.
+    pub(crate) fn certificates(&self) -> Vec<(String, Certificate)> {
+        self.trusted.list()
     }
 
     /// Host and port of `url`, and those of the proxy before it: either may be what is wrong.
@@ -106,10 +138,10 @@ pub(crate) fn peer(url: &Url, response: &Response) -> String {
     named(url, response.extensions().get().map(|Through(proxy)| proxy.as_str()))
 }
 
-/// Where whoever gave an answer is. Of a proxy's answer only the name tells.
-pub(crate) fn place(url: &Url, response: &Response) -> Place {
+/// The address of whoever gave an answer. Of a proxy's answer there is none but the proxy's.
+pub(crate) fn address(response: &Response) -> Option<IpAddr> {
     let address = response.remote_addr().filter(|_| response.extensions().get::<Through>().is_none());
-    address.map_or_else(|| Place::of(url), |address| Place::of_address(address.ip()))
+    address.map(|address| address.ip())
 }
 
 fn named(url: &Url, proxy: Option<&str>) -> String {

@@ -1,10 +1,10 @@
 //! Name resolution without glibc, and in its order: `/etc/hosts`, then the servers of `/etc/resolv.conf` (with
 //! Kubernetes' `search` and `ndots`), asked by hickory. Nothing is asked of any server that is not configured there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -34,6 +34,32 @@ pub(super) enum Trouble {
     Silent(String),
 }
 
+/// Who knows the addresses of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The file of this machine.
+    Hosts,
+    /// Nobody but this machine has such a name.
+    Machine,
+    /// Those of `/etc/resolv.conf`.
+    Servers,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosts => f.write_str("by /etc/hosts"),
+            Self::Machine => f.write_str("this machine itself"),
+            Self::Servers => {
+                let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                let words = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+                let servers: Vec<_> = words.filter_map(|rest| rest.split_whitespace().next()).collect();
+                write!(f, "by DNS, of {}", servers.join(", "))
+            }
+        }
+    }
+}
+
 /// Reads the servers when the first name is looked up that is not in `/etc/hosts`.
 #[derive(Clone, Default)]
 pub(super) struct Resolver(Arc<Shared>);
@@ -43,38 +69,55 @@ struct Shared {
     servers: OnceLock<TokioResolver>,
     /// Names that the user gave, so that whatever they stand for is meant.
     meant: Mutex<HashSet<String>>,
+    /// How many connections each name was looked up for.
+    turns: Mutex<HashMap<String, usize>>,
 }
 
 /// What one question brought: the name that has these addresses, after the search list.
 type Answer = Result<(DnsName, Vec<IpAddr>), String>;
 
 impl Resolver {
-    /// Takes a name as given by the user.
+    /// Takes a name, or an address as a URL has it, as given by the user.
     pub(super) fn mean(&self, name: &str) {
-        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_ascii_lowercase());
+        self.meant().insert(name.trim_matches(['[', ']']).to_ascii_lowercase());
     }
 
     fn is_meant(&self, name: &str) -> bool {
-        self.0.meant.lock().unwrap_or_else(PoisonError::into_inner).contains(&name.to_ascii_lowercase())
+        self.meant().contains(&name.to_ascii_lowercase())
     }
 
-    /// All addresses of a name that it may be looked for at.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Trouble> {
+    /// How many connections were made to a name before this one.
+    fn turn(&self, name: &str) -> usize {
+        let mut turns = self.0.turns.lock().expect("nothing panics while it holds the turns");
+        let turn = turns.entry(name.to_ascii_lowercase()).or_default();
+        *turn += 1;
+        *turn - 1
+    }
+
+    fn meant(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.meant.lock().expect("nothing panics while it holds the names")
+    }
+
+    /// All addresses of a name that it may be looked for at, and who knows them.
+    pub(super) async fn addresses(&self, name: &str) -> Result<(Vec<IpAddr>, Source), Trouble> {
         let hosts = std::fs::read("/etc/hosts").unwrap_or_default();
         let mut addresses = in_hosts(&String::from_utf8_lossy(&hosts), name);
+        let mut source = Source::Hosts;
         if addresses.is_empty() && is_localhost(name) {
             addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            source = Source::Machine;
         }
         if addresses.is_empty() {
-            addresses = self.ask(name).await?;
+            (addresses, source) = (self.ask(name).await?, Source::Servers);
         }
         if !self.is_meant(name) {
-            addresses.retain(|ip| Place::of_address(*ip) != Place::Link);
+            // One that the user named by itself is meant under each of its names.
+            addresses.retain(|ip| Place::of_address(*ip) != Place::Link || self.is_meant(&ip.to_string()));
             if addresses.is_empty() {
                 return Err(Trouble::LinkLocal(name.into()));
             }
         }
-        Ok(addresses)
+        Ok((addresses, source))
     }
 
     /// The addresses that the servers know; at least one.
@@ -102,10 +145,26 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
+            let (addresses, _) = resolver.addresses(name.as_str()).await?;
+            let addresses = in_turn(addresses, resolver.turn(name.as_str()));
             Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }
+}
+
+/// The addresses, beginning with another one at each turn: edges behind one name are not equally quick, and a connection
+/// that replaces a slow one goes to the next of them. The family that came first stays first, because the HTTP stack
+/// tries the other one only after a while.
+fn in_turn(addresses: Vec<IpAddr>, turn: usize) -> Vec<IpAddr> {
+    let begins_with_v4 = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (mut first, mut other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == begins_with_v4);
+    for family in [&mut first, &mut other] {
+        let begin = turn % family.len().max(1);
+        family.rotate_left(begin);
+    }
+    first.extend(other);
+    first
 }
 
 /// Of two questions for the addresses of one name, in parallel: the answer of the first one that knows some, and of
@@ -184,6 +243,24 @@ mod tests {
         assert_eq!(found("hub.example"), ["10.0.0.1", "2001:db8::2"]);
         assert_eq!(found("HUB."), ["10.0.0.1"]);
         assert!(found("hub2").is_empty() && found("example").is_empty() && found("10.0.0.3").is_empty());
+    }
+
+    #[test]
+    fn each_connection_begins_with_another_address_of_the_first_family() {
+        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
+        let all: Vec<IpAddr> = ips(&["10.0.0.1", "2001:db8::1", "10.0.0.2", "2001:db8::2", "10.0.0.3"]);
+        for (turn, expected) in [
+            (0, ["10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::1", "2001:db8::2"]),
+            (1, ["10.0.0.2", "10.0.0.3", "10.0.0.1", "2001:db8::2", "2001:db8::1"]),
+            (2, ["10.0.0.3", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]),
+            (usize::MAX - 1, ["10.0.0.3", "10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2"]),
+        ] {
+            assert_eq!(in_turn(all.clone(), turn), ips(&expected), "{turn}");
+        }
+        assert_eq!(in_turn(ips(&["::1"]), 7), ips(&["::1"]));
+        assert!(in_turn(Vec::new(), 7).is_empty());
+        let resolver = Resolver::default();
+        assert_eq!(["a.test", "b.test", "A.test"].map(|name| resolver.turn(name)), [0, 0, 1]);
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it is an answer")]

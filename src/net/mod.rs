@@ -1,11 +1,14 @@
 //! The one place where an HTTP client is built, and what can go wrong with an exchange.
 
+mod certificate;
 mod client;
 mod dns;
+mod patience;
 mod redact;
 mod redirect;
 mod remedy;
 mod roots;
+mod tunnel;
 mod waiting;
 mod watchdog;
 
@@ -19,8 +22,10 @@ use crate::error::{Failure, WANTS_LOGIN};
 use crate::words::host;
 use remedy::Remedy;
 
+pub use certificate::Certificate;
 pub use client::{Client, client, private_client};
-pub(crate) use client::{peer, place};
+pub(crate) use client::{address, peer};
+pub use patience::Patience;
 pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
 pub use waiting::ordered_wait;

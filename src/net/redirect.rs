@@ -1,8 +1,11 @@
 //! Where an answer may send a client.
 
+use std::net::IpAddr;
+
 use percent_encoding::{CONTROLS, percent_encode};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
+use url::Host;
 
 use super::{misconfigured, wrong};
 use crate::error::Failure;
@@ -33,8 +36,13 @@ impl Redirects {
         Self { most: BYTES_REDIRECTS_MAX, left: Vec::new() }
     }
 
-    /// Where the redirect that `from` answered leads. `at` is where whoever answered is, whatever its name.
-    pub(crate) fn follow(&mut self, from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
+    /// Where the redirect that `from` answered leads. `at` is the address of whoever answered, where that is known.
+    pub(crate) fn follow(
+        &mut self,
+        from: &Url,
+        at: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<Url, Failure> {
         let mut target = target(from, at, headers)?;
         target.set_fragment(None);
         self.left.push(from.clone());
@@ -55,10 +63,10 @@ impl Redirects {
 /// A redirect that leads to a place that is refused will do so the next time too; one that names no place at
 /// all is taken for a mishap.
 pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
-    target(from, Place::of(from), headers)
+    target(from, None, headers)
 }
 
-fn target(from: &Url, at: Place, headers: &HeaderMap) -> Result<Url, Failure> {
+fn target(from: &Url, at: Option<IpAddr>, headers: &HeaderMap) -> Result<Url, Failure> {
     let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
     let location = ascii(location.as_bytes());
     let refused = |why: String| misconfigured(from, why);
@@ -80,12 +88,20 @@ fn ascii(location: &[u8]) -> String {
 }
 
 /// Whether only a mistake or malice leads there: from elsewhere to this machine, or to an address of the local link
-/// that is not the one that answered.
-fn is_suspicious(from: &Url, at: Place, target: &Url) -> bool {
+/// that is not that of the one that answered, under this name or another.
+fn is_suspicious(from: &Url, at: Option<IpAddr>, target: &Url) -> bool {
     match Place::of(target) {
         Place::Elsewhere => false,
-        Place::Here => at != Place::Here,
-        Place::Link => from.host() != target.host(),
+        Place::Here => at.map_or_else(|| Place::of(from), Place::of_address) != Place::Here,
+        Place::Link => {
+            let answered = at.map(|at| at.to_canonical());
+            let leads_to = match target.host() {
+                Some(Host::Ipv4(ip)) => Some(ip.into()),
+                Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip).to_canonical()),
+                _ => None,
+            };
+            from.host() != target.host() && (answered.is_none() || answered != leads_to)
+        }
     }
 }
 
@@ -141,6 +157,15 @@ mod tests {
         assert!(!target("http://169.254.1.2:8080/a", "http://169.254.169.254/b"));
         assert!(!target("http://127.0.0.1:8080/a", "http://169.254.169.254/b"));
         assert!(!target("http://169.254.1.2:8080/a", "http://127.0.0.1/b"));
+        let answered = |at: &str, location: &str| {
+            let at = Some(at.parse().expect("an address"));
+            super::target(&url("http://host.containers.internal:8080/a"), at, &to(location)).is_ok()
+        };
+        assert!(answered("169.254.1.2", "http://169.254.1.2:8080/b"));
+        assert!(answered("::ffff:169.254.1.2", "http://169.254.1.2/b"));
+        assert!(answered("fe80::1", "http://[fe80::1]:8080/b"));
+        assert!(!answered("169.254.1.2", "http://169.254.169.254/b"));
+        assert!(!answered("10.0.0.1", "http://169.254.1.2/b"));
     }
 
     #[test]
@@ -165,27 +190,24 @@ mod tests {
     #[test]
     fn a_circle_is_seen_when_it_closes_and_a_long_way_ends() {
         let mut circle = Redirects::of_facts();
-        let second = circle.follow(&url("https://a/1"), Place::Elsewhere, &to("/2")).expect("a way");
-        let third = circle.follow(&second, Place::Elsewhere, &to("https://b/3")).expect("a way");
-        let failure =
-            circle.follow(&third, Place::Elsewhere, &to("https://a/1#again")).expect_err("a circle");
+        let second = circle.follow(&url("https://a/1"), None, &to("/2")).expect("a way");
+        let third = circle.follow(&second, None, &to("https://b/3")).expect("a way");
+        let failure = circle.follow(&third, None, &to("https://a/1#again")).expect_err("a circle");
         assert!(failure.to_string().contains("redirects in a circle, back to a"), "{failure}");
         assert!(!failure.is_transient());
-        let itself = Redirects::of_facts()
-            .follow(&url("https://a/1"), Place::Elsewhere, &to("/1"))
-            .expect_err("a circle");
+        let itself =
+            Redirects::of_facts().follow(&url("https://a/1"), None, &to("/1")).expect_err("a circle");
         assert!(!itself.is_transient());
 
         let mut way = Redirects::of_facts();
         let mut place = url("https://a/0");
-        let end =
-            (1..100).find_map(|step| match way.follow(&place, Place::Elsewhere, &to(&format!("/{step}"))) {
-                Ok(next) => {
-                    place = next;
-                    None
-                }
-                Err(failure) => Some((step, failure)),
-            });
+        let end = (1..100).find_map(|step| match way.follow(&place, None, &to(&format!("/{step}"))) {
+            Ok(next) => {
+                place = next;
+                None
+            }
+            Err(failure) => Some((step, failure)),
+        });
         let (step, failure) = end.expect("an end");
         assert_eq!(step, REDIRECTS_MAX + 1);
         assert!(!failure.is_transient() && failure.to_string().contains("more than 20 redirects"));

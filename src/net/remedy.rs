@@ -26,11 +26,19 @@ const PLAIN: &str = "what answers there may speak no TLS: write http:// instead 
 const OLD: &str = "the server offers nothing that is safe: it needs TLS 1.2 or 1.3 with a cipher of today";
 const CLIENT: &str = "the server wants a certificate of its clients, which modelfetch has none of: use another endpoint, or a proxy that has one";
 const UNKNOWN: &str = "the server does not know the name it was called by: check --endpoint, HF_ENDPOINT and what its name stands for";
-const TUNNEL: &str =
+pub(super) const TUNNEL: &str =
     "the proxy refused to open a way to that host: see its own log, or name the host in NO_PROXY";
 const RESOLVE: &str = "check the spelling of the name, /etc/hosts, and the servers in /etc/resolv.conf";
 const LINK_LOCAL: &str =
     "name that address itself as the endpoint if it is meant, or correct what its name stands for";
+
+/// What the HTTP stack says of a proxy's answer to CONNECT that is no tunnel.
+const NO_WAY: &str = "tunnel error: unsuccessful";
+
+/// Whether a proxy was reached, and opened no way to a host.
+pub(super) fn is_refused_way(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.to_string() == NO_WAY
+}
 
 impl Remedy {
     /// Judges by one error of a chain; `None` if it is none that tells.
@@ -46,7 +54,7 @@ impl Remedy {
             // The HTTP stack keeps the type to itself; a test holds its words.
             match cause.to_string().as_str() {
                 "tunnel error: proxy authorization required" => (true, Some(PROXY_LOGIN)),
-                "tunnel error: unsuccessful" => (false, Some(TUNNEL)),
+                NO_WAY | "tunnel error: unexpected end of file" => (false, Some(TUNNEL)),
                 "tls handshake eof" => (false, Some(PLAIN)),
                 _ => return None,
             }

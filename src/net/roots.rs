@@ -3,7 +3,8 @@
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` add to the built-in roots, so that a company's proxy works
 //! without a system-wide bundle in a scratch image.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -12,7 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::ExtraRoots;
+use super::{Certificate, ExtraRoots};
 use crate::error::Error;
 
 /// Whom to trust.
@@ -70,18 +71,41 @@ impl Roots {
         self.store.add_parsable_certificates(certificates).0
     }
 
-    /// TLS that trusts them.
-    pub(super) fn tls(self) -> Result<ClientConfig, Error> {
+    /// TLS that trusts them, and remembers whom it trusted.
+    pub(super) fn tls(self) -> Result<(ClientConfig, Trusted), Error> {
         let setup = |why: String| Error::Internal(format!("TLS setup: {why}"));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let usual =
             WebPkiServerVerifier::builder_with_provider(Arc::new(self.store), Arc::clone(&provider)).build();
         let usual = usual.map_err(|why| setup(why.to_string()))?;
-        let verifier = Arc::new(NamedServers { usual, named: self.named });
+        let trusted = Trusted::default();
+        let verifier = Arc::new(NamedServers { usual, named: self.named, trusted: trusted.clone() });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|why| setup(why.to_string()))?;
-        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+        let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        Ok((config, trusted))
+    }
+}
+
+/// The certificates of the servers that were trusted so far, by the names they were called by.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trusted(Arc<Mutex<BTreeMap<String, CertificateDer<'static>>>>);
+
+impl Trusted {
+    fn note(&self, name: &ServerName<'_>, server: &CertificateDer<'_>) {
+        self.lock().insert(name.to_str().into_owned(), server.clone().into_owned());
+    }
+
+    /// Each with its name, as far as it can be read.
+    pub(super) fn list(&self) -> Vec<(String, Certificate)> {
+        let read =
+            |(name, der): (&String, &CertificateDer<'_>)| Some((name.clone(), Certificate::parse(der)?));
+        self.lock().iter().filter_map(read).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CertificateDer<'static>>> {
+        self.0.lock().expect("nothing panics while it holds the certificates")
     }
 }
 
@@ -91,6 +115,7 @@ impl Roots {
 struct NamedServers {
     usual: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
+    trusted: Trusted,
 }
 
 impl ServerCertVerifier for NamedServers {
@@ -102,15 +127,17 @@ impl ServerCertVerifier for NamedServers {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.usual.verify_server_cert(server, intermediates, name, ocsp, now) {
+        let verified = match self.usual.verify_server_cert(server, intermediates, name, ocsp, now) {
             // Found out after its time was found to be right, and before anything else.
             Err(why) if is_authority(&why) && self.named.iter().any(|named| named == server) => {
                 verify_server_name(&ParsedCertificate::try_from(server)?, name)
                     .or_else(|why| if has_common_name(server, name, &why) { Ok(()) } else { Err(why) })?;
-                Ok(ServerCertVerified::assertion())
+                ServerCertVerified::assertion()
             }
-            result => result,
-        }
+            result => result?,
+        };
+        self.trusted.note(name, server);
+        Ok(verified)
     }
 
     fn verify_tls12_signature(

@@ -71,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
             u8::try_from(answer.exit_code()).unwrap_or(2)
         }
         Err(Unusable::Meaning(error)) => {
+            secrets::keep(cli::possible_secrets(&arguments, &environment));
             message::to_stderr(&message::error(&error, false));
             leave(&termination, &Summary::of_error(&error));
             error.exit_number()
@@ -218,16 +219,16 @@ async fn execute(
             *found = Some(Finding::Pruned(pruned));
         }
         Job::Plan(request) => {
-            let plan = modelfetch::plan(request, context).await?;
-            say(&results::planned(&plan));
-            let room = plan.check_space();
-            *found = Some(Finding::Planned(plan));
-            room?;
+            let planned = modelfetch::plan(request, context).await?;
+            say(&results::planned(&planned.plan));
+            *found = Some(Finding::Planned(planned.plan));
+            planned.verdict?;
         }
         Job::Smoke(request) => {
-            let outcome =
+            let mut outcome =
                 modelfetch::smoke(request, context, &mut |check| say(&results::checked(check))).await?;
             say(&results::smoked(&outcome));
+            outcome.reword(|text| secrets::fit(text).into_owned());
             *found = Some(Finding::Smoked(outcome));
         }
         Job::Cluster(task, account) => {
@@ -239,10 +240,10 @@ async fn execute(
         }
         Job::Verify(request) => {
             let mut files = Vec::new();
-            let result = modelfetch::verify(request, context, &mut |file| {
+            let result = Box::pin(modelfetch::verify(request, context, &mut |file| {
                 say(&results::verified(file));
                 files.push(file.clone());
-            })
+            }))
             .await;
             *found = Some(Finding::Verified(files));
             result?;

@@ -29,6 +29,14 @@ impl Login {
         Self { user: user.to_owned(), password: password.to_owned() }
     }
 
+    /// Those in a URL, if it has any.
+    pub(super) fn of(url: &Url) -> Option<Self> {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = (plain(url.username()), url.password().map(plain));
+        (!user.is_empty() || password.is_some())
+            .then(|| Self { user, password: password.unwrap_or_default() })
+    }
+
     /// The user name.
     pub fn user(&self) -> &str {
         &self.user
@@ -60,10 +68,7 @@ impl Endpoint {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment is not allowed"));
         }
-        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let (user, password) = (plain(url.username()), url.password().map(plain));
-        let login = (!user.is_empty() || password.is_some())
-            .then(|| Login { user, password: password.unwrap_or_default() });
+        let login = Login::of(&url);
         // Such a URL has a host, and so may have them or not.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         let base = url.as_str().trim_end_matches('/').to_owned();
@@ -92,9 +97,12 @@ impl Endpoint {
         format!("{}/{path}", self.base)
     }
 
-    /// Whether `url` has this endpoint's scheme, host and port.
+    /// Whether `url` has this endpoint's scheme, host and port; or, where this is plain http, is of the same host by
+    /// https, each at its usual port: who leads there leads to itself, and not the other way round.
     pub fn has_origin_of(&self, url: &Url) -> bool {
-        self.url.origin() == url.origin()
+        let is_at_usual_port = |url: &Url, scheme: &str| url.scheme() == scheme && url.port().is_none();
+        let is_its_https = is_at_usual_port(&self.url, "http") && is_at_usual_port(url, "https");
+        self.url.origin() == url.origin() || is_its_https && self.url.host() == url.host()
     }
 
     /// The same place below this endpoint's path, where `url` is one that a Hub names from its own root.
@@ -113,7 +121,7 @@ impl Endpoint {
         let path = url.path().strip_prefix(self.url.path().trim_end_matches('/'))?;
         match path.strip_prefix("/api/") {
             Some(rest) => {
-                let mut parts = rest.split('/');
+                let mut parts = rest.strip_prefix("resolve-cache/").unwrap_or(rest).split('/');
                 let kind = match parts.next()? {
                     "models" => String::new(),
                     kind @ ("datasets" | "spaces") => format!("{kind}/"),
@@ -224,5 +232,34 @@ impl Endpoints {
     /// The token, whoever it is for: messages about missing rights say where it came from.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_at_home_in_its_own_https_and_not_the_other_way_round() {
+        let is_home = |endpoint: &str, url: &str| {
+            Endpoint::parse(endpoint).expect("endpoint").has_origin_of(&url.parse().expect("URL"))
+        };
+        for (endpoint, url) in [
+            ("http://hub.example", "http://hub.example/x"),
+            ("http://hub.example", "https://hub.example/x"),
+            ("http://hub.example:80/below", "https://HUB.example:443/x"),
+            ("http://hub.example:8080", "http://hub.example:8080/x"),
+        ] {
+            assert!(is_home(endpoint, url), "{endpoint} and {url}");
+        }
+        for (endpoint, url) in [
+            ("https://hub.example", "http://hub.example/x"),
+            ("http://hub.example:8080", "https://hub.example/x"),
+            ("http://hub.example", "https://hub.example:8443/x"),
+            ("http://www.hub.example", "https://hub.example/x"),
+            ("https://hub.example", "https://www.hub.example/x"),
+        ] {
+            assert!(!is_home(endpoint, url), "{endpoint} and {url}");
+        }
     }
 }

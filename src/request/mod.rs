@@ -124,6 +124,8 @@ pub struct Limits {
     pub deadline: Option<Duration>,
     /// A connection that brings no byte for this long is replaced.
     pub stall_timeout: Duration,
+    /// A question that is not answered for this long is asked again.
+    pub answer_timeout: Duration,
     /// Failures are retried until there was no progress for this long.
     pub give_up_after: Duration,
 }
@@ -135,6 +137,7 @@ impl Default for Limits {
             rate_max: None,
             deadline: None,
             stall_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(10),
             give_up_after: Duration::from_mins(5),
         }
     }

@@ -62,6 +62,11 @@ impl Proxies {
         proxy.filter(|_| !self.exempt.covers(url))
     }
 
+    /// The one that https goes through, but to hosts that are exempt.
+    pub(crate) fn for_https(&self) -> Option<&Proxy> {
+        self.https.as_ref()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Proxy> {
         self.http.iter().chain(&self.https)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use url::Url;
 
-use super::{RepoId, RepoKind, RepoPath, Revision};
+use super::{Login, RepoId, RepoKind, RepoPath, Revision};
 use crate::words::Invalid;
 
 /// A repository as people write it, with what else the text carried.
@@ -22,6 +22,8 @@ pub struct RepoRef {
     pub folder: Option<RepoPath>,
     /// Scheme, host and path of a pasted URL up to the repository, where it is not the usual Hub.
     pub endpoint: Option<String>,
+    /// User name and password of a pasted URL.
+    pub login: Option<Login>,
 }
 
 /// Addresses of the Hub, which people write with and without a scheme.
@@ -57,6 +59,12 @@ impl RepoRef {
         if HOSTS.iter().any(|host| text.strip_prefix(host).is_some_and(|rest| rest.starts_with('/'))) {
             return Self::parse_url(&format!("https://{text}"), kind);
         }
+        if let (Some(colon), Some(at)) = (text.find(':'), text.rfind('@'))
+            && colon < at.min(text.find('/').unwrap_or(at))
+        {
+            let why = "a user name and password are a part of an address that begins with https://";
+            return Err(Invalid::hidden("repository", why));
+        }
         let (text, quant) = split_quant(text);
         let (name, revision) = split_revision(text)?;
         let (kind, name) = split_kind(name, kind);
@@ -67,7 +75,7 @@ impl RepoRef {
         // No repository is called so (`huggingface_hub` `utils/_validators.py`): it is git's own address.
         let name = name.strip_suffix(".git").unwrap_or(name);
         let repo = RepoId::new(kind, name).map_err(|refused| respell(name, refused))?;
-        Ok(Self { repo, revision: None, quant: None, file: None, folder: None, endpoint: None })
+        Ok(Self { repo, revision: None, quant: None, file: None, folder: None, endpoint: None, login: None })
     }
 
     /// Where the revision of `owner/name@revision/path` ends, `huggingface_hub` decides like this (`hf_file_system.py`):
@@ -140,6 +148,7 @@ impl RepoRef {
                 )));
             }
         }
+        reference.login = Login::of(&url);
         // The Hub's page about one GGUF file.
         if let Some((_, file)) = url.query_pairs().find(|(key, _)| key == "show_file_info") {
             reference.file = Some(file.parse()?);

@@ -44,6 +44,14 @@ impl Token {
         &self.source
     }
 
+    /// That it was not sent to an endpoint, and how it would be.
+    pub fn stays_from(&self, endpoint: &str) -> String {
+        let source = &self.source;
+        format!(
+            "the token from {source} is not sent to {endpoint}; if it is meant for it, name it with --token-endpoint"
+        )
+    }
+
     /// The value, for the one request header it is meant for and for keeping it out of messages.
     pub(crate) fn expose(&self) -> &str {
         &self.value

@@ -28,8 +28,9 @@ pub use local::LocalFile;
 /// Many connections ask at the same time. A future may be dropped at any moment, and what it asked for
 /// may be asked for again: no call leaves anything behind that a second one would trip over.
 pub trait Source: Send + Sync {
-    /// Asks for a range that is not empty, half-open. From the moment the bytes are asked for, silence as long as
-    /// a stall is a failure. Questions that come first, such as where the bytes are, take the time they need.
+    /// Asks for a range that is not empty, half-open, and waits for its first bytes. From the moment they are asked for,
+    /// silence as long as a stall is a failure, unless the source knows that it needs more patience. Questions that
+    /// come first, such as where the bytes are, take the time they need.
     fn open<'a>(&'a self, range: &'a Range<u64>) -> BoxFuture<'a, Result<Opened, Trouble>>;
 
     /// Finds the bytes again after [`Trouble::Expired`]; says where they are now. Fails where a place
@@ -50,6 +51,12 @@ pub trait Source: Send + Sync {
     /// the same one. What was concluded from answers so far is forgotten.
     fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether the first bytes may take long to come, and longer with each question: then one connection asks until
+    /// they are there.
+    fn may_begin_late(&self) -> bool {
+        false
     }
 
     /// Whether its bytes come over a network: they are counted, limited, and worth more connections.

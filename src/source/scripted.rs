@@ -84,6 +84,7 @@ pub(crate) struct Scripted {
     content: Bytes,
     stall_timeout: Duration,
     script: Box<Script>,
+    late: bool,
     asked: Mutex<Vec<Range<u64>>>,
     generation: AtomicU32,
     /// One more than the newest generation that was answered with bytes.
@@ -100,10 +101,24 @@ impl Scripted {
         stall_timeout: Duration,
         script: impl Fn(&Question) -> Reply + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::like(content, stall_timeout, Box::new(script)))
+    }
+
+    /// One whose first bytes may come late.
+    pub(crate) fn late(
+        content: &Bytes,
+        stall_timeout: Duration,
+        script: impl Fn(&Question) -> Reply + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { late: true, ..Self::like(content, stall_timeout, Box::new(script)) })
+    }
+
+    fn like(content: &Bytes, stall_timeout: Duration, script: Box<Script>) -> Self {
+        Self {
             content: content.clone(),
             stall_timeout,
-            script: Box::new(script),
+            script,
+            late: false,
             asked: Mutex::default(),
             generation: AtomicU32::new(0),
             proven: AtomicU32::new(0),
@@ -111,7 +126,7 @@ impl Scripted {
             open: Arc::default(),
             most_open: AtomicUsize::new(0),
             last_sent: Arc::default(),
-        })
+        }
     }
 
     /// Every range that was asked for.
@@ -210,6 +225,10 @@ impl Scripted {
 impl Source for Scripted {
     fn open<'a>(&'a self, range: &'a Range<u64>) -> BoxFuture<'a, Result<Opened, Trouble>> {
         Box::pin(self.reply(range))
+    }
+
+    fn may_begin_late(&self) -> bool {
+        self.late
     }
 
     fn renew(&self, expired: Expired) -> BoxFuture<'_, Result<Provenance, Error>> {

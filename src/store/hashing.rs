@@ -52,7 +52,7 @@ impl Proof {
 
     /// The same bytes after the file got another name, which moves a time of its inode. Fails if it is not
     /// the same file any more, or its bytes may have changed.
-    fn renewed(&self, file: &File, path: &Path) -> Result<Self, Error> {
+    pub(super) fn renewed(&self, file: &File, path: &Path) -> Result<Self, Error> {
         let identity = identity(file, path)?;
         if !identity.has_bytes_of(&self.identity) {
             return Err(meddled(path));

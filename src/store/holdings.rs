@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::journal::{Journal, Record};
 use super::layout::{Layout, STATE};
-use super::leftovers::is_digest;
+use super::leftovers::{is_digest, journal_of};
 use super::receipt::Receipt;
 use super::{Proof, Store};
 use crate::content::Content;
@@ -126,11 +125,7 @@ impl Store {
         for (key, _) in
             dir.entries()?.into_iter().filter(|(name, kind)| *kind == Kind::File && is_digest(name))
         {
-            let mut journal = None;
-            for record in Record::ALL {
-                journal = Journal::read_record(&dir, &key, record)?.or(journal);
-            }
-            let (Some(journal), Some(stat)) = (journal, dir.stat(&key)?) else { continue };
+            let (Some(journal), Some(stat)) = (journal_of(&dir, &key)?, dir.stat(&key)?) else { continue };
             let modified_at = u64::try_from(stat.identity.mtime_ns / 1_000_000_000).unwrap_or_default();
             unfinished.push(Unfinished {
                 repo: journal.repo,

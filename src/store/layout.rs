@@ -27,8 +27,8 @@ use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 
 /// Name of the state folder.
 pub(super) const STATE: &str = ".modelfetch";
-/// The longest name a file can have, in bytes.
-const NAME_MAX: usize = 255;
+/// The longest name that is made here, in bytes: of the file systems in use eCryptfs has the lowest limit.
+const NAME_MAX: usize = 143;
 const RECORD: &str = ".json";
 
 /// A name in a folder below the directory.
@@ -48,6 +48,11 @@ impl Place {
     fn of_path(path: &str) -> Self {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         Self::new(folder, name)
+    }
+
+    /// Its path below the directory.
+    pub(super) fn path(&self) -> String {
+        if self.folder.is_empty() { self.name.clone() } else { format!("{}/{}", self.folder, self.name) }
     }
 
     fn below(self, root: &Path) -> PathBuf {
@@ -101,6 +106,11 @@ impl Layout {
         } else {
             Place::of_path(path.as_str())
         }
+    }
+
+    /// Where the readers of a cache look for a file; `None` in a directory, and without a commit.
+    pub(super) fn pointer_of(&self, path: &RepoPath, commit: Option<&Commit>) -> Option<Place> {
+        commit.filter(|_| self.is_cache).map(|commit| Self::pointer(path, commit))
     }
 
     /// The paths of [`Layout::target`].
@@ -201,7 +211,7 @@ fn is_like_a_receipt(mut name: &str) -> bool {
     name.ends_with(RECORD)
 }
 
-/// A name with something behind it, short enough for any file system.
+/// A name with something behind it, short enough for every file system in use.
 fn cut(name: &str, suffix: &str) -> String {
     if name.len() + suffix.len() <= NAME_MAX {
         return format!("{name}{suffix}");

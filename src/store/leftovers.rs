@@ -1,13 +1,14 @@
-//! Cleans up what earlier runs left and no run can use: only under the lock.
+//! What earlier runs left: what no run can use is cleaned up, under the lock; of the rest it is told what it takes.
 
 use std::collections::{HashMap, HashSet};
 
-use super::WriteAccess;
 use super::journal::{Journal, Record};
+use super::layout::STATE;
+use super::{Store, WriteAccess, lock, rehearsal};
 use crate::disk::{Dir, Kind};
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::plan::WantedFile;
-use crate::request::{RepoId, RepoPath};
+use crate::request::{Destination, RepoId, RepoPath};
 
 impl WriteAccess {
     /// Removes temporary files, partial files without a journal that can be read, journals without a
@@ -19,6 +20,10 @@ impl WriteAccess {
         let contents: HashSet<&String> = wanted.values().collect();
         let dir = &self.partials().dir;
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind == Kind::File) {
+            if Dir::is_temporary(&name) {
+                dir.remove_empty(&name)?;
+                continue;
+            }
             let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));
             let useless = match recorded {
                 Some(partial) => is_digest(partial) && dir.stat(partial)?.is_none(),
@@ -30,14 +35,52 @@ impl WriteAccess {
                 self.partials().discard_named(&name)?;
             }
         }
-        for (name, kind) in self.state().entries()? {
-            // A link is one of a snapshot that did not get its name.
-            if kind != Kind::Dir && Dir::is_temporary(&name) {
-                self.state().remove(&name)?;
+        let state = self.state();
+        for (name, kind) in state.entries()?.into_iter().filter(|(name, _)| Dir::is_temporary(name)) {
+            match kind {
+                Kind::Dir => remove_scratch(state, &name)?,
+                // A link is one of a snapshot that did not get its name.
+                Kind::File | Kind::Other => {
+                    rehearsal::clean_up(self.store().root(), state, &name)?;
+                    state.remove(&name)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+impl Store {
+    /// Unfinished downloads that take disk space in a target, but for those of the contents called `wanted`, and those
+    /// that another process may be at work on. `None` if there are none.
+    pub fn in_the_way(
+        destination: &Destination,
+        wanted: &HashSet<String>,
+    ) -> Result<Option<error::Unfinished>, Error> {
+        let mut downloads = Vec::new();
+        for store in Self::all(destination)? {
+            let state = store.base()?.map(|base| base.descend(STATE)).transpose()?.flatten();
+            if state.is_none_or(|state| lock::is_held(&state)) {
+                continue;
+            }
+            let unfinished = store.unfinished()?.into_iter();
+            let unfinished = unfinished.filter(|one| one.allocated > 0 && !wanted.contains(&one.key));
+            downloads.extend(unfinished.map(|one| (one.repo, one.path, one.allocated)));
+        }
+        downloads.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
+        let destination = destination.clone();
+        Ok(Some(error::Unfinished { destination, downloads }).filter(|found| !found.downloads.is_empty()))
+    }
+}
+
+/// Removes a folder in which names were tried, and with it the file that was there when its run was killed. One with
+/// anything else in it is none, and stays.
+fn remove_scratch(state: &Dir, name: &str) -> Result<(), Error> {
+    let Some(scratch) = state.descend(name)? else { return Ok(()) };
+    if let [(file, Kind::File)] = &scratch.entries()?[..] {
+        scratch.remove_empty(file)?;
+    }
+    state.remove_folder(name)
 }
 
 /// Whether a partial file could be gone on with, as far as is known: it has a journal, and no file of this
@@ -48,13 +91,18 @@ fn is_of_use(
     repo: &RepoId,
     wanted: &HashMap<&RepoPath, String>,
 ) -> Result<bool, Error> {
+    let Some(journal) = journal_of(partials, name)? else { return Ok(false) };
+    let is_replaced = journal.repo == *repo && wanted.get(&journal.path).is_some_and(|other| other != name);
+    Ok(!is_replaced)
+}
+
+/// What is known of a partial file, from one of its records.
+pub(super) fn journal_of(partials: &Dir, name: &str) -> Result<Option<Journal>, Error> {
     let mut journal = None;
     for record in Record::ALL {
         journal = Journal::read_record(partials, name, record)?.or(journal);
     }
-    let Some(journal) = journal else { return Ok(false) };
-    let is_replaced = journal.repo == *repo && wanted.get(&journal.path).is_some_and(|other| other != name);
-    Ok(!is_replaced)
+    Ok(journal)
 }
 
 pub(super) fn is_digest(name: &str) -> bool {

@@ -233,22 +233,13 @@ impl Claim {
         other
     }
 
-    fn records(&self) -> Result<Vec<String>, Error> {
-        let is_record = |name: &str| name.starts_with(RECORD) && name.ends_with(".json");
-        let entries = self.state.entries()?.into_iter();
-        Ok(entries
-            .filter(|(name, kind)| *kind == Kind::File && is_record(name))
-            .map(|(name, _)| name)
-            .collect())
-    }
-
     fn others(&self) -> Result<Vec<String>, Error> {
-        Ok(self.records()?.into_iter().filter(|record| *record != self.record).collect())
+        Ok(records(&self.state)?.into_iter().filter(|record| *record != self.record).collect())
     }
 
     /// Who has a record, as far as one can be read.
     fn holder(&self) -> Result<String, Error> {
-        for record in self.records()? {
+        for record in records(&self.state)? {
             if let Some(owner) = read_record(&self.state, &record)?.filter(|owner| !owner.is_gone()) {
                 return Ok(owner.describe());
             }
@@ -297,8 +288,39 @@ fn open_lock(state: &Dir) -> Result<File, Error> {
         }
     }
     let (name, file) = state.create_temporary(Access::Writers)?;
-    state.rename(&name, state, LOCK)?;
+    if let Err(error) = state.rename(&name, state, LOCK) {
+        // The failure to rename is the one to tell.
+        let _ = state.remove(&name);
+        return Err(error);
+    }
     Ok(file)
+}
+
+/// Whether another process holds a directory, as far as can be told at a glance: one that cannot be told gone counts as
+/// alive. Holds it for a moment itself.
+pub(super) fn is_held(state: &Dir) -> bool {
+    let this = Owner::this();
+    let may_be_held = || {
+        for record in records(state)? {
+            let owner = read_record(state, &record)?;
+            if owner.as_ref().is_some_and(|owner| (owner.pid, &owner.space) == (this.pid, &this.space)) {
+                return Ok(false);
+            }
+            if !owner.is_some_and(|owner| owner.is_gone()) {
+                return Ok(true);
+            }
+        }
+        let file = state.file_to_write(LOCK)?;
+        Ok::<_, Error>(file.is_some_and(|file| flock(&file) == Err(rustix::io::Errno::WOULDBLOCK)))
+    };
+    may_be_held().unwrap_or(true)
+}
+
+/// The names of the records in a state folder.
+fn records(state: &Dir) -> Result<Vec<String>, Error> {
+    let is_record = |name: &str| name.starts_with(RECORD) && name.ends_with(".json");
+    let entries = state.entries()?.into_iter();
+    Ok(entries.filter(|(name, kind)| *kind == Kind::File && is_record(name)).map(|(name, _)| name).collect())
 }
 
 fn is_at_its_name(state: &Dir, file: &File) -> Result<bool, Error> {

@@ -18,6 +18,7 @@ mod planner;
 pub mod pruning;
 mod publish;
 pub mod receipt;
+mod rehearsal;
 mod tuning;
 pub mod writer;
 
@@ -192,9 +193,13 @@ impl Store {
         self.make_base()?.make(layout::STATE)?.probe()
     }
 
-    /// Bytes free for this user, where the file system tells.
-    pub fn free_bytes(&self) -> disk::Space {
-        disk::free_bytes(self.root())
+    /// Bytes free for this user where bytes are written, where the file system tells: another volume may be mounted
+    /// on a folder below the directory.
+    pub fn free_bytes(&self) -> Result<disk::Space, Error> {
+        Ok(match self.base()? {
+            Some(base) => disk::free_bytes_in(&base.nearest(&Layout::partials())?.0),
+            None => disk::free_bytes(self.root()),
+        })
     }
 
     fn base(&self) -> Result<Option<Dir>, Error> {

@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::journal::{Journal, Partials, Record};
 use crate::content::RangeSet;
@@ -10,6 +11,9 @@ use crate::disk::Stat;
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
+
+/// Why a file that is open for writing may not be made longer, nor be written from its middle.
+const STREAM: &str = "the volume takes a file only from its first byte to its last: mount it with a cache for writes (rclone: --vfs-cache-mode writes), or fetch to another volume and copy";
 
 /// A partial file with what is known about it.
 pub(super) struct Opened {
@@ -91,7 +95,14 @@ pub(super) fn give_back(file: &File, written: &RangeSet) -> std::io::Result<()> 
 /// Takes the disk space of `size` bytes and makes the file that long. NFS before 4.2, some FUSE
 /// file systems and old kernels cannot take space beforehand; there the length alone is set.
 fn allocate(file: &File, size: u64) -> std::io::Result<()> {
-    use rustix::io::Errno;
+    take(file, size).map_err(|why| {
+        // Nobody may refuse that to who has the file open for writing: it is a mount that passes bytes on as they come.
+        let is_stream = why.raw_os_error() == Some(Errno::PERM.raw_os_error());
+        if is_stream { std::io::Error::new(std::io::ErrorKind::Unsupported, STREAM) } else { why }
+    })
+}
+
+fn take(file: &File, size: u64) -> std::io::Result<()> {
     if size == 0 {
         return file.set_len(0);
     }
@@ -99,7 +110,7 @@ fn allocate(file: &File, size: u64) -> std::io::Result<()> {
         return match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
             Ok(()) => Ok(()),
             Err(Errno::INTR) => continue,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => file.set_len(size),
             Err(why) => Err(why.into()),
         };
     }

@@ -45,7 +45,7 @@ impl Store {
             bytes_total: 0,
             bytes_to_fetch: 0,
             bytes_needed: 0,
-            bytes_free: self.free_bytes(),
+            bytes_free: self.free_bytes()?,
         };
         let mut lookout = Lookout::new(self)?;
         let mut brought = HashSet::new();

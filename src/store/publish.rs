@@ -68,7 +68,11 @@ impl WriteAccess {
     /// Renames a verified partial file to its final name, over an older file if there is one. Then the final name
     /// holds the new one, complete: the inode that was hashed. Before that it holds the old file. If somebody keeps
     /// exchanging what is to be renamed, the final name is left empty.
-    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<(), Error> {
+    ///
+    /// `false`: what is there now has been changed, or has another inode and the one that was hashed cannot get a name.
+    /// Either somebody did that, or the volume numbers files by their names (rclone, gcsfuse) or sets their times late
+    /// (SMB). Its bytes have to tell: hash it, then [`Self::record`] or [`Self::withdraw`] it.
+    pub fn publish(&self, verified: &Verified, origin: &Origin) -> Result<bool, Error> {
         let wanted = verified.wanted();
         let path = self.store.target_path(wanted);
         let place = self.place(wanted);
@@ -81,22 +85,44 @@ impl WriteAccess {
         };
 
         let (mut from, mut name) = (&self.partials.dir, partial.name());
+        let mut is_renamed = false;
         for _ in 0..EXCHANGES_MAX {
             if is_own(from, &name)? {
                 from.rename(&name, &target, &place.name)?;
+                is_renamed = true;
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
-                self.write_receipt(wanted, &verified.proof_at(&path)?, origin)?;
-                return self.partials.discard(&wanted.content);
+                let proven = verified.proof_at(&path).and_then(|_| {
+                    self.point(wanted, origin)?;
+                    verified.proof_at(&path)
+                });
+                let proof = match proven {
+                    Err(Error::Meddled { .. }) => return Ok(false),
+                    proof => proof?,
+                };
+                self.write_receipt(wanted, &proof, origin)?;
+                self.partials.discard(&wanted.content)?;
+                return Ok(true);
             }
             // Somebody put another file in its place: the descriptor still is the one that was hashed.
-            (from, name) = (&self.state, self.link_once_more(partial)?);
+            let again = self.link_once_more(partial);
+            if again.is_err() && is_renamed {
+                return Ok(false);
+            }
+            (from, name) = (&self.state, again?);
         }
         // Nothing at the final name rather than what somebody made this program put there.
         from.remove(&name)?;
         target.remove(&place.name)?;
         Err(meddled(&path))
+    }
+
+    /// Takes back what was published and is not what it should be.
+    pub fn withdraw(&self, wanted: &WantedFile) -> Result<(), Error> {
+        let place = self.place(wanted);
+        self.base.make(&place.folder)?.remove(&place.name)?;
+        Err(meddled(&self.store.target_path(wanted)))
     }
 
     /// Gives a partial file a name that nobody knows.
@@ -113,29 +139,37 @@ impl WriteAccess {
         let proof = proven.sync(&path)?;
         let own = Stat::of(proven.file()).map_err(Error::io("look at", &path))?;
         match self.store.entry(wanted)? {
-            Some((.., stat)) if stat.is_same_file(&own) => self.write_receipt(wanted, &proof, origin),
-            _ => Err(meddled(&path)),
+            Some((.., stat)) if stat.is_same_file(&own) => {}
+            _ => return Err(meddled(&path)),
         }
+        self.point(wanted, origin)?;
+        self.write_receipt(wanted, &proof.renewed(proven.file(), &path)?, origin)
     }
 
     /// Renews the receipt of a file that an earlier run verified: it is of another revision now. Fails if
     /// the file is not the same any more.
     pub fn keep(&self, wanted: &WantedFile, origin: &Origin) -> Result<(), Error> {
-        let (receipt, proof) =
-            self.store.proof(wanted)?.ok_or_else(|| meddled(&self.store.target_path(wanted)))?;
-        if receipt.origin == *origin {
-            self.point(wanted, origin)
+        let path = self.store.target_path(wanted);
+        let (receipt, mut proof) = self.store.proof(wanted)?.ok_or_else(|| meddled(&path))?;
+        let is_visible = self.store.is_visible(std::slice::from_ref(wanted), origin.commit.as_ref())?;
+        if !is_visible {
+            self.point(wanted, origin)?;
+            let file = self.store.open(wanted)?.ok_or_else(|| meddled(&path))?;
+            proof = proof.renewed(&file, &path)?;
+        }
+        if is_visible && receipt.origin == *origin {
+            Ok(())
         } else {
             self.write_receipt(wanted, &proof, origin)
         }
     }
 
-    /// It only saves work, so it need not survive a power cut.
+    /// It only saves work, so it need not survive a power cut. What gives the file another name comes before it: that
+    /// moves a time of the inode.
     fn write_receipt(&self, wanted: &WantedFile, proof: &Proof, origin: &Origin) -> Result<(), Error> {
         let receipt = Receipt::new(&wanted.path, proof, origin);
         let place = self.store.layout.receipt(&wanted.path, &wanted.content);
-        self.replace(&place, &receipt.to_json())?;
-        self.point(wanted, origin)
+        self.replace(&place, &receipt.to_json())
     }
 
     /// Makes the file visible in a cache's snapshot: a relative symlink, as `huggingface_hub` makes it. Where
@@ -162,17 +196,21 @@ impl WriteAccess {
         let io = || Error::io("link", self.store.target_path(wanted));
         let name = Dir::temporary_name()?;
         if self.state.symlink(link, &name).is_ok() {
-            return Ok(name);
+            // SSHFS makes links that it does not let anybody read (`contain_symlinks`).
+            if self.state.read_link(&name).is_some() {
+                return Ok(name);
+            }
+            self.state.remove(&name)?;
         }
         // Without room for a file there is none for what takes the place of a link.
         let (name, mut copy) = self.state.create_temporary(Access::All)?;
-        self.state.remove(&name)?;
         let mut blob = self.store.open(wanted)?.ok_or_else(|| io()(std::io::ErrorKind::NotFound.into()))?;
-        if self.state.link(&blob, &name).is_ok() {
-            return Ok(name);
+        let second = Dir::temporary_name()?;
+        if self.state.link(&blob, &second).is_ok() {
+            drop(copy);
+            self.state.remove(&name)?;
+            return Ok(second);
         }
-        drop(copy);
-        copy = self.state.create_file(&name)?;
         // A copy is on the device before it gets its name.
         let copied = std::io::copy(&mut blob, &mut copy).and_then(|_| copy.sync_data());
         if let Err(cause) = copied {
@@ -197,7 +235,8 @@ impl WriteAccess {
         if self.store.is_cache() {
             let root = Dir::create(self.store.root())?;
             if root.stat("CACHEDIR.TAG")?.is_none() {
-                self.state.replace(&root, "CACHEDIR.TAG", CACHEDIR_TAG, Durability::Process)?;
+                // For backup tools alone. It may be that only the folder of the repository can be written.
+                let _ = self.state.replace(&root, "CACHEDIR.TAG", CACHEDIR_TAG, Durability::Process);
             }
         }
         Ok(())

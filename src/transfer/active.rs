@@ -82,7 +82,7 @@ impl Active {
     pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();
-        if !self.is_taking() {
+        if !self.is_taking() || segments.is_awaited() && self.source.may_begin_late() {
             return None;
         }
         if self.whole.load(Ordering::Relaxed) {
@@ -93,6 +93,11 @@ impl Active {
         }
         let length = estimate.segment_length(segments.remaining(), connections);
         segments.rescue(estimate, now).or_else(|| segments.take(length, now))
+    }
+
+    /// Notes that bytes have come; says whether they are the first ones.
+    pub(super) fn begin(&self) -> bool {
+        self.segments().begin()
     }
 
     /// Bytes not yet received.
@@ -178,9 +183,9 @@ impl Active {
         }
     }
 
-    /// From now on one connection asks for all, from the start.
-    pub(super) fn read_whole(&self) {
-        self.whole.store(true, Ordering::Relaxed);
+    /// From now on one connection asks for all, from the start. Says whether that is new.
+    pub(super) fn read_whole(&self) -> bool {
+        !self.whole.swap(true, Ordering::Relaxed)
     }
 
     /// Notes who sent what a segment has received.

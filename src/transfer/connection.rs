@@ -112,6 +112,9 @@ async fn fetch(
     let asked = Instant::now();
     let opened = unless_over(engine, file, segment, connection.index, open(file, segment)).await?;
     let latency = asked.elapsed();
+    if file.begin() {
+        engine.offer();
+    }
     let flowing = Instant::now();
     let mut assembler = Assembler::new(&engine.admission, file, segment).ok_or(Halt::Gone)?;
     let origin = opened.origin.clone();
@@ -125,7 +128,7 @@ async fn fetch(
 }
 
 /// Runs `step` unless the segment or the connection is taken away first. Only for steps that hold
-/// no bytes.
+/// no claimed bytes.
 async fn unless_over<T>(
     engine: &Engine,
     file: &Active,
@@ -155,8 +158,11 @@ async fn open(file: &Active, segment: &Segment) -> Result<Opened, Halt> {
         }
         Err(trouble) => {
             // Before the range is given back, so that nobody takes a part again.
-            if matches!(trouble, Trouble::NoRanges(_)) {
-                file.read_whole();
+            if let Trouble::NoRanges(origin) = &trouble
+                && file.read_whole()
+            {
+                let text = format!("{origin} gives no ranges of `{}`: it is read as a whole", file.path);
+                file.reporter.report(&Event::Warning(&text));
             }
             Err(trouble.into())
         }

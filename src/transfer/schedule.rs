@@ -31,6 +31,8 @@ pub(super) struct Segment {
 pub(super) struct Segments {
     size: u64,
     unassigned: RangeSet,
+    /// Some bytes have come.
+    begun: bool,
     flights: Vec<Flight>,
     next_id: u64,
 }
@@ -77,12 +79,22 @@ impl Flight {
 impl Segments {
     /// Of a file of `size` bytes that lacks `missing`.
     pub(super) fn new(size: u64, missing: RangeSet) -> Self {
-        Self { size, unassigned: missing, flights: Vec::new(), next_id: 0 }
+        Self { size, unassigned: missing, begun: false, flights: Vec::new(), next_id: 0 }
     }
 
     /// Whether nothing is left to do.
     pub(super) fn is_complete(&self) -> bool {
         self.unassigned.is_empty() && self.flights.is_empty()
+    }
+
+    /// Notes that bytes have come; says whether they are the first ones.
+    pub(super) fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// Whether somebody waits for the first bytes.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.begun && !self.flights.is_empty()
     }
 
     /// Bytes not yet received.

@@ -118,6 +118,7 @@ fn limits() -> Limits {
         rate_max: None,
         deadline: None,
         stall_timeout: STALL,
+        answer_timeout: STALL,
         give_up_after: Duration::from_secs(25),
     }
 }
@@ -128,18 +129,32 @@ fn scripted(content: &Bytes, script: impl Fn(&Question) -> Reply + Send + Sync +
     Scripted::new(content, STALL, script)
 }
 
-/// Threads write and hash in real time. The clock of the test waits for them as the disk is no part of
-/// what it measures, though not for ever: a connection may hold a block until more bytes come.
+/// Threads write and hash in real time. The clock of the test stands still until they are done, however long a busy
+/// machine keeps them waiting: the disk is no part of what it measures. What a connection holds back until more bytes
+/// come keeps no thread busy, and time goes on.
 async fn keep_time(engine: Arc<Engine>) {
-    let is_busy = || engine.admission.is_in_use() || !engine.files_plentiful();
+    let is_behind = || engine.admission.is_in_use() || !engine.files_plentiful();
     loop {
-        let since = std::time::Instant::now();
-        while is_busy() && since.elapsed() < Duration::from_millis(100) {
+        let mut idle = 0;
+        // Whoever was woken by a thread has its turn before the next look.
+        while is_behind() && idle < 3 {
+            idle = if is_a_thread_at_work() { 0 } else { idle + 1 };
             std::thread::sleep(Duration::from_micros(50));
             tokio::task::yield_now().await;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// Whether a thread of a filling runs, or would if a processor or the disk were free (proc(5): the state follows the
+/// name). One that waits for bytes, or for another thread, sleeps.
+fn is_a_thread_at_work() -> bool {
+    let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    stats.into_iter().any(|stat| {
+        let (name, rest) = stat.rsplit_once(") ").unwrap_or_default();
+        (name.ends_with("(file") || name.ends_with("(write blocks")) && !rest.starts_with('S')
+    })
 }
 
 fn assert_holds(filled: Verdict, content: &Bytes) {
@@ -224,6 +239,36 @@ async fn others_take_over_from_a_silent_connection_before_it_counts_as_stalled()
     let (filled, time) = bench.fetch(&content, &source).await;
     assert_holds(filled, &content);
     assert!(time < STALL / 2, "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_bytes_that_may_come_late_are_asked_for_by_one_connection() {
+    const LATE: Duration = Duration::from_secs(13);
+    let bench = Bench::new(Connections::Fixed(4));
+    bench
+        .run(async {
+            // The second file meets connections that know how quick they are.
+            for (length, name) in [(8 * MIB, "first.bin"), (9 * MIB, "second.bin")] {
+                let content = content(length);
+                let asked = Arc::new(Mutex::new(Vec::new()));
+                let source = {
+                    let asked = Arc::clone(&asked);
+                    Scripted::late(&content, LATE * 2, move |question| {
+                        asked.lock().expect("the times").push(Instant::now());
+                        Reply {
+                            delay: if question.number == 0 { LATE } else { LATE / 100 },
+                            ..Reply::default()
+                        }
+                    })
+                };
+                let partial = partial(bench.dir.path(), name, &content);
+                assert_holds(bench.fill(&partial, source, &mut Counts::default()).await, &content);
+                let asked = asked.lock().expect("the times").clone();
+                assert_eq!(asked.iter().filter(|at| **at - asked[0] < LATE).count(), 1, "{name}: {asked:?}");
+                assert!(asked[1..5].iter().all(|at| *at - asked[0] < LATE + LATE / 50), "{name}: {asked:?}");
+            }
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,9 @@ const HIDDEN: &str = "…";
 /// An address without user name, password, query and fragment, also one that is written wrongly; other text as it
 /// is. Where it cannot be told what is what, too much is hidden: a password may hold any of `@`, `?` and `#`.
 fn without_credentials(text: &str) -> String {
+    if super::is_token(text) {
+        return HIDDEN.into();
+    }
     let is_address = text.contains("//") || text.contains('@') && text.contains(':');
     if !is_address {
         return text.to_owned();
@@ -89,13 +92,22 @@ mod tests {
             "ftp://SECRET@host",
             "https://user:SECRET",
             "https://user:1SECRET#x@host",
+            "hf_SECRET",
         ] {
             let shown = without_credentials(address);
             assert!(!shown.contains("SE") && !shown.contains("CRET"), "{address}: {shown}");
         }
-        for other in
-            ["https://host/o/n", "owner/name", "a b@c", "Q4_K_M", "what?", "*.gguf", "refs/pr/1#x", ""]
-        {
+        for other in [
+            "https://host/o/n",
+            "owner/name",
+            "a b@c",
+            "Q4_K_M",
+            "what?",
+            "*.gguf",
+            "refs/pr/1#x",
+            "hf_quant_config.json",
+            "",
+        ] {
             assert_eq!(without_credentials(other), other);
         }
         assert_eq!(without_credentials("https://u:p@host:1/x?y"), "https://…@host:1/x…");

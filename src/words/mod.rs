@@ -25,6 +25,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Whether a word has the form of a Hub's token, or would with more letters: an error about it does not show it.
+pub fn is_token(word: &str) -> bool {
+    let rest = ["hf_", "api_org_"].into_iter().find_map(|start| word.strip_prefix(start));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// Host and port of a URL: what may be shown of it anywhere.
 pub fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or("no host");

@@ -74,6 +74,3 @@ def holds(client, column):
         case "again":
             client.fetch()
             assert client.fetch() == 0
-
-
-COLUMNS = ["fetch", "resume", "again"]

@@ -1,4 +1,4 @@
-"""What holds with which part, as a table."""
+"""What holds with which part, as tables."""
 
 import re
 import shutil
@@ -11,15 +11,31 @@ from loopback import loopback_up
 
 DOCUMENT = Path(__file__).parents[2] / "docs/compatibility.md"
 RESULTS = pytest.StashKey[dict]()
+LEADS = {
+    "proxies": ["proxy", "tried"],
+    "certificates": ["server", "tried"],
+    "names": ["resolver", "tried"],
+}
+"""What stands over the first columns of a table; elsewhere there is one, and its name is the section's."""
+WORDS = {"passed": "yes", "failed": "**no**", "skipped": "not tried"}
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write", action="store_true", help="write the results into docs/compatibility.md")
+    parser.addoption("--write", action="store_true", help="try all, and write the results into docs/compatibility.md")
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "thorough: tried only with --write")
     config.stash[RESULTS] = {}
     loopback_up()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--write"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -41,11 +57,13 @@ CONTENT = ["--file", "model.gguf", "--size", "24MB", "--small", "config.json", "
 
 
 @pytest.fixture
-def cell(request, record_property):
-    """Says where the outcome of a test stands: the section, the row, and the column of the table."""
+def cell(record_property):
+    """Says where the outcome of a test stands: the section, the row (one word or several), and the column of the table.
+
+    A cell that more than one test fills says what the worst of them says."""
 
     def at(section, row, column):
-        record_property("cell", (section, row, column))
+        record_property("cell", (section, (row,) if isinstance(row, str) else row, column))
 
     return at
 
@@ -55,7 +73,9 @@ def pytest_runtest_makereport(item, call):
     report = yield
     for name, value in report.user_properties if call.when == "call" else ():
         if name == "cell":
-            item.config.stash[RESULTS][value] = "yes" if report.passed else "**no**"
+            results = item.config.stash[RESULTS]
+            if results.get(value) != WORDS["failed"]:
+                results[value] = WORDS[report.outcome]
     return report
 
 
@@ -76,6 +96,7 @@ def pytest_sessionfinish(session):
 def table(section, cells):
     rows = dict.fromkeys(row for row, _ in cells)
     columns = dict.fromkeys(column for _, column in cells)
-    lines = [[section, *columns], ["---"] * (len(columns) + 1)]
-    lines += [[row, *(cells.get((row, column), "–") for column in columns)] for row in rows]
+    leads = LEADS.get(section, [section])
+    lines = [[*leads, *columns], ["---"] * (len(leads) + len(columns))]
+    lines += [[*row, *(cells.get((row, column), "–") for column in columns)] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import subprocess
 import time
+from functools import cache
 
 
 def free_port():
@@ -13,13 +14,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, port, log, **options):
+def running(command, port, log, host="127.0.0.1", **options):
     """Runs a server in the foreground; it is ready when it listens on `port`."""
     with open(log, "w") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
     try:
         until = time.monotonic() + 20
-        while not listens(port):
+        while not listens(port, host):
             assert process.poll() is None, f"{command[0]} ended: {open(log).read()}"
             assert time.monotonic() < until, f"{command[0]} does not listen: {open(log).read()}"
             time.sleep(0.02)
@@ -33,12 +34,13 @@ def running(command, port, log, **options):
             process.wait()
 
 
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def listens(port, host="127.0.0.1"):
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
 
 
+@cache
 def release(package):
     """The version of an installed Debian package, without what only Debian counts."""
     version = subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", package], text=True)

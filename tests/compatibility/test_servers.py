@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import servers
-from client import COLUMNS, Client, holds
+from client import Client, holds
 from conftest import CONTENT
 from fake_hub import FakeHub
 from parts import release
@@ -27,6 +27,11 @@ SERVERS = {
 }
 
 
+COLUMNS = pytest.mark.parametrize(
+    "column", ["resume", *(pytest.param(column, marks=pytest.mark.thorough) for column in ["fetch", "again"])]
+)
+
+
 def row(role):
     name, comma, rest = role.partition(",")
     return f"{name} {release(SERVERS[role][0])}{comma}{rest}"
@@ -39,7 +44,7 @@ def folder(place, name):
     yield path
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@COLUMNS
 @pytest.mark.parametrize("role", [role for role in SERVERS if "slices" not in role])
 def test_a_mirror(role, column, hub, place, cell):
     cell("mirrors", row(role), column)
@@ -47,7 +52,7 @@ def test_a_mirror(role, column, hub, place, cell):
         holds(Client(hub, place / "models", endpoint), column)
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@COLUMNS
 @pytest.mark.parametrize("role", [role for role in SERVERS if "path" not in role])
 def test_an_edge(role, column, place, cell):
     cell("edges", row(role), column)

@@ -2,7 +2,8 @@
 
 It records every change. A recording, played back up to any point and cut there, gives what a disk may
 hold after a power cut: all that fsync had promised, and of the rest whatever chance decides, page by
-page and name by name. It can also lie about flock, refuse links, or keep times in whole seconds.
+page and name by name. It can also lie about flock, refuse links, renames and names, fold case, number inodes
+anew at each mount, or keep times in whole seconds.
 
 The protocol is linux/fuse.h.
 """
@@ -32,10 +33,14 @@ class Node:
     """Of a directory: number by name."""
     mtime: int = 0
     """Nanoseconds."""
+    changed: int = 0
+    """The same, of the last change of its names or rights."""
     durable: bytearray = field(default_factory=bytearray)
     pending: list = field(default_factory=list)
     """Changes of the content since the last flush."""
     links: int = 0
+    renamed: int = 0
+    """How often, where that gives it another inode number."""
 
     @property
     def is_dir(self):
@@ -47,12 +52,30 @@ class Behaviour:
     flock: str = "kernel"
     """`kernel`: as it should be. `lies`: granted to everyone. `missing`: refused with ENOLCK."""
     symlinks: bool = True
+    reads_symlinks: bool = True
+    """Else they can be made, but lead nowhere."""
+    frees_names: bool = True
+    """Else the name of a file that was removed stays taken, as with SMB for some time."""
     hard_links: bool = True
     preallocates: bool = True
+    keeps_numbers: bool = True
+    """A renamed file keeps its inode number."""
     seconds: int = 0
     """Granularity of times, 0 for nanoseconds."""
+    change_time: bool = False
+    """Names and rights move the time of the last change of an inode; without, it is that of the last modification."""
     directory_flush: bool = True
     capacity: int = 1 << 40
+    tells_space: bool = True
+    """Without: statfs says that there are no blocks."""
+    renames: bool = True
+    refuses: str = ""
+    """Characters that no name may have."""
+    name_max: int = 255
+    folds_case: bool = False
+    """Small and capital letters are the same; names are kept as they were made."""
+    renumbers: bool = False
+    """Every mount has inode numbers of its own."""
 
 
 class Disk:
@@ -236,6 +259,10 @@ class Mounted:
 
     def __init__(self, disk, path, fails=None):
         self.disk, self.path = disk, str(path)
+        self.first = time.time_ns() & 0xFFFFFFFF
+        """Of the inode numbers that are of this mount alone."""
+        self.taken = set()
+        """Names that are not free again, by folder."""
         self.fails = fails or (lambda operation, node: None)
         """May give an error number for an operation on a node."""
 
@@ -302,20 +329,37 @@ class Mounted:
         now, unit = time.time_ns(), self.disk.behaviour.seconds * 10**9
         return now - now % unit if unit else now
 
+    def inode(self, node):
+        number = node.number + (node.renamed << 32)
+        return number + self.first if self.disk.behaviour.renumbers else number
+
     def attributes(self, node):
         size = len(node.content)
         seconds, nanoseconds = divmod(node.mtime, 10**9)
+        changed = divmod(max(node.mtime, node.changed), 10**9)
         return struct.pack(
-            "=6Q10I", node.number, size, -(-size // 512), seconds, seconds, seconds,
-            nanoseconds, nanoseconds, nanoseconds, node.mode, max(node.links, 1), node.uid, node.gid, 0, PAGE, 0,
+            "=6Q10I", self.inode(node), size, -(-size // 512), seconds, seconds, changed[0],
+            nanoseconds, nanoseconds, changed[1], node.mode, max(node.links, 1), node.uid, node.gid, 0, PAGE, 0,
         )  # fmt: skip
 
     def entry(self, node):
         # Nothing is cached: chance changes it.
         return struct.pack("=4Q2I", node.number, 0, 0, 0, 0, 0) + self.attributes(node)
 
+    def called(self, parent, name):
+        """The name as the folder has it, for one that is there."""
+        if self.disk.behaviour.folds_case and name not in parent.entries:
+            return next((other for other in parent.entries if other.lower() == name.lower()), name)
+        return name
+
+    def check_name(self, name):
+        if len(os.fsencode(name)) > self.disk.behaviour.name_max:
+            raise OSError(errno.ENAMETOOLONG, name)
+        if set(name) & set(self.disk.behaviour.refuses):
+            raise OSError(errno.EINVAL, name)
+
     def child(self, node, name):
-        number = node.entries.get(name)
+        number = node.entries.get(self.called(node, name))
         if number is None:
             raise OSError(errno.ENOENT, name)
         return self.disk.nodes[number]
@@ -345,13 +389,19 @@ class Mounted:
         if valid & 256:
             moment = self.now()
         self.change("attributes", node.number, *chosen, moment)
+        self.touch(node)
         return self.getattr(node)
 
     def change(self, *change):
         return self.disk.apply(change)
 
+    def touch(self, node):
+        if self.disk.behaviour.change_time:
+            node.changed = self.now()
+
     def make(self, parent, name, mode, uid, gid, content=b""):
-        if name in parent.entries:
+        self.check_name(name)
+        if self.called(parent, name) in parent.entries or (parent.number, name) in self.taken:
             raise OSError(errno.EEXIST, name)
         if parent.mode & stat.S_ISGID:
             gid = parent.gid
@@ -373,23 +423,27 @@ class Mounted:
         return self.entry(self.make(node, os.fsdecode(name), stat.S_IFLNK | 0o777, uid, gid, target))
 
     def readlink(self, node, *_):
-        return bytes(node.content)
+        return bytes(node.content) if self.disk.behaviour.reads_symlinks else errno.EPERM
 
     def link(self, node, body, *_):
         if not self.disk.behaviour.hard_links:
             return errno.EPERM
         (number,) = struct.unpack_from("=Q", body)
+        self.check_name(text(body[8:]))
         self.change("link", number, node.number, text(body[8:]))
+        self.touch(self.disk.nodes[number])
         return self.entry(self.disk.nodes[number])
 
     def unlink(self, node, body, *_):
-        name = text(body)
+        name = self.called(node, text(body))
         self.child(node, name)
         self.change("remove", node.number, name)
+        if not self.disk.behaviour.frees_names:
+            self.taken.add((node.number, name))
         return b""
 
     def rmdir(self, node, body, *_):
-        name = text(body)
+        name = self.called(node, text(body))
         if self.child(node, name).entries:
             return errno.ENOTEMPTY
         self.change("remove", node.number, name)
@@ -397,9 +451,16 @@ class Mounted:
 
     def rename(self, node, body, *_, skip=8):
         (parent,) = struct.unpack_from("=Q", body)
-        old, new, _ = bytes(body[skip:]).split(b"\0", 2)
-        self.child(node, os.fsdecode(old))
-        self.change("rename", node.number, os.fsdecode(old), parent, os.fsdecode(new))
+        if not self.disk.behaviour.renames:
+            return errno.ENOSYS
+        old, new = (os.fsdecode(name) for name in bytes(body[skip:]).split(b"\0", 2)[:2])
+        self.check_name(new)
+        # What is replaced keeps the name that it has.
+        old, new = self.called(node, old), self.called(self.disk.nodes[parent], new)
+        moved = self.child(node, old)
+        moved.renamed += not self.disk.behaviour.keeps_numbers
+        self.change("rename", node.number, old, parent, new)
+        self.touch(moved)
         return b""
 
     def rename2(self, node, body, *_):
@@ -469,10 +530,10 @@ class Mounted:
 
     def statfs(self, *_):
         taken = sum(len(node.content) for node in self.disk.nodes.values())
-        free = max(0, self.disk.behaviour.capacity - taken) // PAGE
-        return struct.pack(
-            "=5Q10I", self.disk.behaviour.capacity // PAGE, free, free, 1 << 20, 1 << 20, PAGE, 255, PAGE, *[0] * 7
-        )
+        behaviour = self.disk.behaviour
+        free = max(0, behaviour.capacity - taken) // PAGE
+        blocks = [behaviour.capacity // PAGE, free, free] if behaviour.tells_space else [0, 0, 0]
+        return struct.pack("=5Q10I", *blocks, 1 << 20, 1 << 20, PAGE, behaviour.name_max, PAGE, *[0] * 7)
 
     def setlk(self, *_):
         return errno.ENOLCK if self.disk.behaviour.flock == "missing" else b""

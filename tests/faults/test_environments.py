@@ -104,6 +104,62 @@ def test_a_cache_on_a_disk_without_symlinks(hard_links, wanted, place, note):
 
 
 @needs_root
+def test_a_cache_on_a_disk_whose_symlinks_nobody_reads(wanted, place):
+    """As SSHFS has them since `contain_symlinks`."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(reads_symlinks=False)), root):
+        target = Target(place, wanted, cache=True, root=root)
+        fetch_and_repeat(target)
+        assert not target.final("model.gguf").is_symlink()
+
+
+@needs_root
+def test_a_cache_on_a_disk_that_frees_names_late(wanted, place):
+    """As SMB does, where a file that was removed has its name until the server hears of its close."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(symlinks=False, hard_links=False, frees_names=False)), root):
+        fetch_and_repeat(Target(place, wanted, cache=True, root=root))
+
+
+@needs_root
+def test_a_disk_that_sets_the_time_of_a_file_when_it_gets_its_name(wanted, place):
+    """As SMB does, where the server hears of writes late."""
+    root = place / "disk"
+    root.mkdir()
+    late = set()
+
+    def set_time(operation, node):
+        if operation == "getattr" and node.number in late:
+            late.remove(node.number)
+            node.mtime += 1_000_000_000
+        elif operation == "rename":
+            late.update(number for name, number in node.entries.items() if len(name) in (40, 64))
+
+    with Mounted(Disk(), root, set_time):
+        fetch_and_repeat(Target(place, wanted, root=root))
+
+
+@needs_root
+def test_a_cache_on_a_disk_that_opens_renamed_files_late(wanted, place):
+    """As the SMB client of Linux does, as long as it keeps them open under their old names."""
+    root = place / "disk"
+    root.mkdir()
+    late = {}
+
+    def refuse(operation, node):
+        if operation == "rename":
+            late.update((number, 2) for name, number in node.entries.items() if len(name) in (40, 64))
+        elif operation == "open" and late.get(node.number):
+            late[node.number] -= 1
+            return errno.EINVAL
+
+    with Mounted(Disk(Behaviour(symlinks=False, hard_links=False)), root, refuse):
+        fetch_and_repeat(Target(place, wanted, cache=True, root=root))
+
+
+@needs_root
 def test_a_copy_for_which_there_is_no_room_leaves_nothing(wanted, place, note):
     root = place / "disk"
     root.mkdir()
@@ -138,6 +194,45 @@ def test_a_disk_that_can_neither_preallocate_nor_flush_directories(wanted, place
     root.mkdir()
     with Mounted(Disk(Behaviour(preallocates=False, directory_flush=False, flock="missing")), root):
         fetch_and_repeat(Target(place, wanted, root=root))
+
+
+@needs_root
+@pytest.mark.parametrize("cache", [False, True], ids=["directory", "cache"])
+def test_a_disk_that_numbers_files_by_their_names(cache, wanted, place):
+    """As rclone and gcsfuse do, which cannot make hard links either."""
+    root = place / "disk"
+    root.mkdir()
+    with Mounted(Disk(Behaviour(keeps_numbers=False, hard_links=False)), root):
+        fetch_and_repeat(Target(place, wanted, cache, root=root))
+
+
+@needs_root
+def test_a_disk_that_sets_times_of_its_own_when_it_brings_a_file_home(wanted, place):
+    """As mounts with a cache for writes do: after the file has its name, and while it is hashed."""
+    root = place / "disk"
+    root.mkdir()
+    brought_home = set()
+
+    def bring_home(operation, node):
+        if operation == "read" and node.renamed and node.number not in brought_home:
+            brought_home.add(node.number)
+            node.mtime += 1_000_000_000
+
+    with Mounted(Disk(Behaviour(keeps_numbers=False, hard_links=False)), root, bring_home):
+        fetch_and_repeat(Target(place, wanted, root=root))
+    assert len(brought_home) >= len(wanted.digests)
+
+
+@needs_root
+def test_a_disk_that_takes_files_only_from_their_start_is_told_before_the_download(wanted, place):
+    """As rclone does without a cache for writes."""
+    root = place / "disk"
+    root.mkdir()
+    grow = lambda operation, node: errno.EPERM if operation == "setattr" else None
+    with Mounted(Disk(Behaviour(preallocates=False)), root, grow):
+        ended = Target(place, wanted, root=root).fetch()
+    assert ended.status == 22 and "--vfs-cache-mode writes" in ended.stderr, ended.stderr
+    assert "fetched in" not in ended.stderr, ended.stderr
 
 
 def test_a_clock_that_jumps_back_costs_nothing(wanted, place, note):

@@ -456,36 +456,61 @@ def test_a_run_held_up_by_a_pipe_obeys_sigterm(cache, name, before, uid, slow, p
 # Who works together.
 
 
+class Member(Target):
+    """One of several users of a group to which a volume belongs, as random users of a namespace are: in its group, or
+    with it beside their own, as `fsGroup` makes it."""
+
+    def __init__(self, place, wanted, cache, uid, gid, umask):
+        super().__init__(place, wanted, cache, root=place / "volume" / "models")
+        ids = [f"--reuid={uid}", f"--regid={gid}", "--clear-groups" if gid == GROUP else f"--groups={GROUP}"]
+        rights = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+        self.prefix = [shutil.which("setpriv"), *ids, *rights, "/bin/sh", "-c", f'umask {umask}; exec "$@"', "sh"]
+
+    def command(self, *more):
+        return [*self.prefix, *super().command(*more)]
+
+    def verify(self):
+        binary, _, _, where, *_ = super().command()
+        done = subprocess.run([*self.prefix, binary, "verify", where], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@each(umask=["002", "022", "027", "077"])
+@each(primary=[True, False])
 @pytest.mark.parametrize("cache", LAYOUTS.values(), ids=LAYOUTS)
-def test_users_of_one_group_go_on_with_each_others_work(cache, serve, place, note):
-    """As random users of a namespace have it: the volume belongs to their group."""
-    wanted = Wanted.of(serve("--file", "model.gguf", "--file", "other.gguf", "--size", "1MiB", "--size", "24MiB"))
-    root = place / "volume"
-    root.mkdir()
-    os.chown(root, 0, GROUP)
-    root.chmod(0o2775)
+def test_users_of_one_group_go_on_with_each_others_work(cache, primary, umask, serve, place, note):
+    """The first is killed, the second goes on, the first brings a new revision, and each finds it verified. No image
+    needs a shell that sets a umask."""
+    volume = place / "volume"
+    volume.mkdir()
+    os.chown(volume, 0, GROUP)
+    volume.chmod(0o2775)
+    names = "--file", "model.gguf", "--file", "sub/other.gguf", "--small", "config.json"
 
-    class Member(Target):
-        def __init__(self, uid):
-            super().__init__(place, wanted, cache, root=root)
-            self.uid = uid
+    def members(*sizes):
+        wanted = Wanted.of(serve(*names, *[part for size in sizes for part in ("--size", size)]), "config.json")
+        return [Member(place, wanted, cache, uid, GROUP if primary else uid, umask) for uid in (FETCHER, COLLEAGUE)]
 
-        def command(self, *more):
-            with_umask = ["/bin/sh", "-c", 'umask 002; exec "$@"', "sh"]
-            return [*as_user(self.uid, GROUP), *with_umask, *super().command(*more)]
-
-    one, two = Member(FETCHER), Member(COLLEAGUE)
+    one, two = members("1MiB", "24MiB")
     assert one.fetch("model.gguf").status == 0
     killed = killed_after(one, bytes_written=17 * MIB)
     assert killed.status == -9
     ended = two.fetch()
     two.assert_done(ended)
     files = {file["path"]: file["bytes_fetched"] for file in json.loads(ended.stdout)["files"]}
-    assert files["model.gguf"] == 0 and files["other.gguf"] < 17 * MIB, files
+    assert files["model.gguf"] == 0 and files["sub/other.gguf"] < 17 * MIB, files
     again = one.fetch()
     one.assert_done(again)
     assert fetched(again) == 0
     assert not two.leftovers(), two.leftovers()
+
+    one, two = members("2MiB", "3MiB")
+    one.assert_done(one.fetch())
+    again = two.fetch("--verify", "full")
+    two.assert_done(again)
+    assert fetched(again) == 0
+    for member in one, two:
+        member.verify()
     note(f"the second user fetched {fetched(ended) / MIB:.0f} of 25 MiB")
 
 

@@ -99,3 +99,28 @@ fn netrc_says_nothing_to_whom_the_token_is_for() {
         .expect("a file");
     dir.fetch(&hub, [REPO, FILE]).env("HF_TOKEN", TOKEN).run().succeeds();
 }
+
+#[test]
+fn the_password_of_a_pasted_address_opens_its_host_and_no_other() {
+    let model = model(1, 1);
+    let hub = hub(&model);
+    locked(&hub);
+    let host = hub.endpoint().replace("http://", "");
+    let address = format!("http://user:pass@{host}/{REPO}/resolve/main/{FILE}");
+    let dir = TestDir::new();
+    dir.command(["fetch", &address, "--dir", "m"]).run().succeeds().does_not_say("pass@");
+    assert_eq!(fs::read(dir.path().join("m").join(FILE)).expect("the file"), model.to_vec());
+
+    let other = crate::support::hub(&model);
+    let run =
+        dir.command(["fetch", &address, "--dir", "n", "--endpoint", &other.endpoint()]).run().succeeds();
+    run.says(&format!(
+        "the user name and password in the address are those of http://{host}, which is not asked"
+    ));
+    assert!(other.requests().iter().all(|request| request.authorization().is_none()));
+    // Nobody else may read it on the way.
+    dir.command(["fetch", "http://user:pass@hub.example/o/n"])
+        .run()
+        .exits(2)
+        .says("refusing to send a password");
+}

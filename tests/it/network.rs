@@ -100,6 +100,36 @@ fn a_proxy_is_named_where_an_exchange_through_it_fails() {
 }
 
 #[test]
+fn what_a_proxy_says_against_a_way_is_told_and_heeded() {
+    for (answer, is_final) in [
+        ("400 Bad Request", true),
+        ("403 Forbidden", true),
+        ("405 Method Not Allowed", true),
+        ("502 Bad Gateway", false),
+        ("503 Service Unavailable", false),
+        ("504 Gateway Timeout", false),
+    ] {
+        let page = "<p>port 443 is not in the list</p>";
+        let answered = format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+        let proxy = Proxy::answering(answered);
+        let dir = TestDir::new();
+        let run = dir
+            .command(["fetch", REPO, FILE, "--endpoint", "https://hub.example", "--give-up-after", "1s"])
+            .env("HTTPS_PROXY", proxy.url())
+            .run()
+            .exits(30)
+            .says(&format!("hub.example through the proxy {}", proxy.url().replace("http://", "")))
+            .says(&format!("answered {answer}: <p>port 443"))
+            .says("the proxy refused to open a way to that host")
+            .at_once();
+        assert_eq!(run.stderr.contains("retry 1"), !is_final, "{}", run.stderr);
+        let lines = proxy.lines();
+        assert!(lines.iter().all(|line| line == "CONNECT hub.example:443 HTTP/1.1"), "{lines:?}");
+        assert!(!is_final || lines.len() == 2, "asked, and asked why: {lines:?}");
+    }
+}
+
+#[test]
 fn a_proxy_that_wants_a_password_is_asked_once() {
     const WANTS: &str = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
     for endpoint in ["http://hub.example", "https://hub.example"] {

@@ -165,6 +165,33 @@ fn a_token_given_as_a_flag_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_something_else_is_not_repeated() {
+    for line in [
+        "hf_SECRET",
+        "fetch hf_SECRET",
+        "fetch user:SECRET@host/o/n",
+        "fetch user:SE/CRET@host/o/n",
+        "fetch user:SECRET@host",
+        "fetch o/n --connections hf_SECRET",
+        "fetch o/n --insecure-token=hf_SECRET",
+        "fetch o/n --offline=hf_SECRET",
+        "fetch o/n -thf_SECRET",
+        "fetch o/n --repo-type https://user:SECRET@host",
+        "fetch o/n --deadline https://host/?token=SECRET",
+        "fetch o/n --token-file hf_SECRET",
+        "fetch o/n --token-endpoint hf_SECRET",
+        "fetch o/n --endpoint hf_SECRET",
+        "fetch o/n --endpoint user:SECRET@host",
+        "fetch o/n --sha256 hf_SECRET",
+    ] {
+        let message = refusal(line, &[]);
+        assert!(!message.contains("SE") && !message.contains("CRET"), "{line}: {message}");
+    }
+    let message = refusal("fetch o/n --connections AKCSECRET", &[("HF_TOKEN", "AKCSECRET")]);
+    assert!(!message.contains("SECRET") && message.contains("--connections"), "{message}");
+}
+
+#[test]
 fn the_cache_is_huggingface_hubs_unless_a_place_is_given() {
     let home = ("HOME", "/home/u");
     assert_eq!(
@@ -186,6 +213,28 @@ fn the_standard_offline_variables_mean_offline() {
         assert_eq!(request("fetch o/n", &[(variable, "1")]).network, NetworkUse::Offline);
         assert_eq!(request("fetch o/n", &[(variable, "0")]).network, NetworkUse::Allowed);
         assert_eq!(request("fetch o/n", &[(variable, "")]).network, NetworkUse::Allowed);
+    }
+}
+
+#[test]
+fn the_standard_timeouts_are_heard_unless_a_flag_says_otherwise() {
+    let timeouts = |line: &str, variables: &[(&str, &str)]| {
+        let limits = request(line, variables).limits;
+        [limits.stall_timeout, limits.answer_timeout].map(|timeout| timeout.as_secs())
+    };
+    let (bytes, answers) = (("HF_HUB_DOWNLOAD_TIMEOUT", "60"), ("HF_HUB_ETAG_TIMEOUT", " 30 "));
+    assert_eq!(timeouts("fetch o/n", &[]), [10, 10]);
+    assert_eq!(timeouts("fetch o/n", &[bytes]), [60, 10]);
+    assert_eq!(timeouts("fetch o/n", &[bytes, answers]), [60, 30]);
+    assert_eq!(timeouts("fetch o/n --stall-timeout 5s", &[bytes, answers]), [5, 5]);
+    for default in ["0", "", " "] {
+        assert_eq!(timeouts("fetch o/n", &[("HF_HUB_DOWNLOAD_TIMEOUT", default)]), [10, 10]);
+    }
+    for variable in [bytes.0, answers.0] {
+        for bad in ["soon", "10s", "1.5", "-1", "99999999999999999999"] {
+            let message = refusal("fetch o/n", &[(variable, bad)]);
+            assert!(message.contains(variable) && message.contains("whole seconds"), "{message}");
+        }
     }
 }
 

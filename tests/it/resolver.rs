@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use fake_hub::{FakeHub, Fault, Payload, Rule};
+use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 
 use crate::support::command::Modelfetch;
 use crate::support::names::{self, Answer, Dns};
-use crate::support::{FILE, REPO, TestDir, hub, model};
+use crate::support::{FILE, REPO, TestDir, built, hub, model};
 
 /// Time for a small fetch that no resolver holds up; a silent one takes more.
 const UNHINDERED: Duration = Duration::from_secs(5);
@@ -83,6 +83,29 @@ fn a_server_that_drops_one_family_holds_up_nobody() {
         .within(UNHINDERED);
     dir.assert_done(FILE, &model);
     assert!(dns.questions() > 0);
+}
+
+#[test]
+fn connections_go_over_all_addresses_of_a_name_so_that_a_slow_one_does_not_delay_the_whole() {
+    if !names::can_be_set() {
+        return;
+    }
+    let model = model(1, 16);
+    let repo = || Repo::model(REPO).lfs(FILE, model.clone());
+    // At this rate one range of 1 MiB takes 52 seconds.
+    let slow = built(FakeHub::builder().repo(repo()).rate_per_connection(20_000));
+    let port = slow.cdn_url().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let quick = FakeHub::builder()
+        .repo(repo())
+        .listen(Server::Cdn, (Ipv4Addr::new(127, 0, 0, 2), port).into())
+        .cdn_base(&format!("http://cdn.test:{port}"));
+    let quick = built(quick);
+    let hosts = "127.0.0.1 cdn.test\n127.0.0.2 cdn.test\n";
+    let dir = TestDir::new();
+    dir.fetch(&quick, [REPO, FILE]).with_names(&dir, hosts, "").run().succeeds().at_once();
+    dir.assert_done(FILE, &model);
+    let sent = [&slow, &quick].map(|hub| hub.bytes_sent(Server::Cdn));
+    assert!(sent[0] > 0 && sent[1] > model.size() / 2, "{sent:?} bytes sent");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use fake_hub::{Fault, Payload, Reply, Repo, Rule};
+use fake_hub::{Fault, Gguf, Payload, Reply, Repo, Rule};
 
 use crate::support::{FILE, REPO, TestDir, built, hub, model};
 use fake_hub::FakeHub;
@@ -53,6 +53,40 @@ fn what_a_server_repeats_of_a_token_is_not_shown_whatever_it_begins_with() {
             let text = said(&dir, fetch);
             assert!(!text.is_empty() && !text.contains("SECRET"), "{status}, {progress}:\n{text}");
         }
+    }
+}
+
+#[test]
+fn a_short_secret_is_taken_out_as_a_word() {
+    for status in [200, 302, 404, 418, 500] {
+        let hub = repeating(status);
+        let dir = TestDir::new();
+        let text = said(&dir, dir.fetch(&hub, [REPO, FILE]).env("HF_TOKEN", "Q7z"));
+        assert!(!text.is_empty() && !text.contains("Q7z"), "{status}:\n{text}");
+    }
+}
+
+#[test]
+fn a_secret_in_a_finding_of_smoke_is_not_shown() {
+    let header = Gguf { architecture: ODD_TOKEN.into(), ..Gguf::default() };
+    let repo = Repo::model(REPO).lfs(FILE, Payload::gguf_with(&header, 1, 1 << 20));
+    let hub = built(FakeHub::builder().repo(repo).token(ODD_TOKEN));
+    let dir = TestDir::new();
+    let text = said(&dir, dir.job("smoke", &hub, [REPO, FILE]).env("HF_TOKEN", ODD_TOKEN));
+    assert!(text.contains("GGUF header") && !text.contains("SECRET"), "{text}");
+    let run = dir.job("smoke", &hub, [REPO, FILE]).env("HF_TOKEN", ODD_TOKEN).run().succeeds();
+    assert!(!run.stdout.contains("SECRET"), "{}", run.stdout);
+}
+
+#[test]
+fn a_token_in_the_place_of_a_file_is_not_shown() {
+    let hub = hub(&model(1, 1));
+    let dir = TestDir::new();
+    let token = "hf_SECRETabcdefghijklmnopqrstuvwxyz";
+    for arguments in [&[REPO, "--insecure-token", token][..], &[REPO, FILE, "--token-file", token], &[token]]
+    {
+        let text = said(&dir, dir.fetch(&hub, arguments.iter().copied()));
+        assert!(!text.is_empty() && !text.contains("SECRET"), "{arguments:?}:\n{text}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! `smoke`: in seconds and a few MB, whether a fetch would work.
 
-use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
+use fake_hub::{Certificate, FakeHub, Fault, Payload, Repo, Rule, Server};
 
+use crate::support::names::{self, Answer, Dns};
 use crate::support::proxy::Proxy;
 use crate::support::volume::Volume;
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
@@ -44,6 +45,7 @@ fn it_tells_the_way_to_the_hub_and_what_answers_there() {
         .run()
         .succeeds()
         .prints("directly, to 127.0.0.1")
+        .prints(" ms)")
         .prints("answers like a Hub, to anybody");
     let proxy = Proxy::start();
     let run = smoke(&hub.endpoint()).env("HTTP_PROXY", proxy.url()).run().succeeds();
@@ -57,6 +59,64 @@ fn it_tells_the_way_to_the_hub_and_what_answers_there() {
         .succeeds()
         .prints("it is of an authority that is trusted")
         .prints("to the token from HF_TOKEN");
+}
+
+#[test]
+fn it_tells_who_knows_the_name_and_what_kind_of_mirror_answers() {
+    let model = model(1, 1);
+    let dir = TestDir::new();
+    let hub = hub(&model);
+    let smoke = |fault: Fault| {
+        hub.clear_faults();
+        hub.fault(Rule::resolve().always().then(fault));
+        let run = dir.job("smoke", &hub, [REPO, FILE, "--sha256", model.sha256(), "--json"]).run().succeeds();
+        let checks = run.json()["smoke"]["checks"].clone();
+        let answers = |check: &serde_json::Value| {
+            check["name"].as_str().is_some_and(|name| name.starts_with("answers of"))
+        };
+        let checks: Vec<_> =
+            checks.as_array().expect("checks").iter().filter(|check| answers(check)).cloned().collect();
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        checks[0]["seen"].as_str().expect("words").to_owned()
+    };
+    assert_eq!(smoke(Fault::All(vec![])), "commit, digest and size are in the headers, as in the Hub's");
+    let without = ["X-Repo-Commit", "X-Linked-ETag"].map(Fault::without_header).into();
+    let seen = smoke(Fault::All(without));
+    assert!(seen.starts_with("without X-Repo-Commit, X-Linked-ETag, "), "{seen}");
+    if names::can_be_set() {
+        let named = hub.endpoint().replace("127.0.0.1", "hub.test");
+        let run = dir.job("smoke", &hub, [REPO, FILE, "--endpoint", &named]);
+        run.with_names(&dir, "127.0.0.1 hub.test\n", "")
+            .run()
+            .succeeds()
+            .prints("to 127.0.0.1 (by /etc/hosts, in ");
+        let dns = Dns::start(
+            |_, kind| if kind == 1 { Answer::Address([127, 0, 0, 1].into()) } else { Answer::Empty },
+        );
+        let run = dir.job("smoke", &hub, [REPO, FILE, "--endpoint", &named]);
+        let run = run.with_names(&dir, "", &dns.resolv_conf()).run().succeeds();
+        run.prints(&format!(
+            "(by DNS, of {}, in ",
+            dns.resolv_conf().split([' ', '\n']).nth(1).expect("an address")
+        ));
+    }
+}
+
+#[test]
+fn it_tells_how_long_the_certificates_are_good() {
+    for certificate in [Certificate::Sound, Certificate::RunsOut] {
+        let dir = TestDir::new();
+        let repo = Repo::model(REPO).lfs(FILE, model(1, 1));
+        let builder = FakeHub::builder().repo(repo).tls(dir.path().join("tls")).certificate(certificate);
+        let hub = built(builder);
+        let run = dir.job("smoke", &hub, [REPO, FILE]).env("SSL_CERT_FILE", hub.ca_file().expect("TLS"));
+        let run = run.run().succeeds().prints("certificate of 127.0.0.1: it is of an authority that is trusted, fake-hub test authority, and runs out in ");
+        // Less than ten days, by some milliseconds or by a day.
+        let warned = ["9 days", "10 days"].iter().any(|days| {
+            run.stderr.contains(&format!("warning: the certificate of 127.0.0.1 runs out in {days}"))
+        });
+        assert_eq!(warned, certificate == Certificate::RunsOut, "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -177,7 +177,6 @@ fn errors_that_do_not_end_are_given_up_with_their_cause() {
     fails(Fault::garbage(), 30).says("gave up on");
     fails(Fault::NoAnswer(Ending::Reset), 30).says("gave up on");
     fails(Fault::Gzip, 30).says("encoded as gzip");
-    fails(Fault::without_content_range(), 30).says("a 206 without Content-Range");
     fails(Fault::status(418), 30).says("418").does_not_say("retry");
 }
 

@@ -120,9 +120,9 @@ impl Hub {
         head: &Head,
         subject: &refusal::Subject<'_>,
     ) -> Result<Option<u64>, Setback> {
-        let response = self.get(&head.url, Some((0, 0)), self.stall_timeout).await?;
+        let response = self.get(&head.url, Some((0, 0))).await?;
         if !response.status().is_success() {
-            return Err(super::judge(&head.url, response, subject).await);
+            return Err(self.judge(&head.url, response, subject).await);
         }
         if is_page(&response, subject.path.map_or("", |path| path.as_str())) {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Hub {
     ) -> Result<Option<Commit>, Setback> {
         let place = super::resolve_path(subject.repo, subject.revision, ".gitattributes");
         let url = parse_url(&endpoint.join(&place))?;
-        let answer = self.send(&Question::Head, &url, self.stall_timeout).await?;
+        let answer = self.question(&Question::Head, &url).await?;
         Ok(text_header(answer.headers(), "x-repo-commit").and_then(|commit| commit.parse().ok()))
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     linked_etag: Option<String>,
     xet_hash: Option<String>,
     etag: Option<String>,
+    /// The commit is named beside the etag.
+    is_etag_of_hub: bool,
     linked_size: Option<String>,
     length: Option<u64>,
 }
@@ -79,7 +81,44 @@ impl Facts {
         } else {
             text(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok())
         };
-        self.etag = text(ETAG.as_str()).filter(|_| headers.contains_key("x-repo-commit"));
+        self.etag = text(ETAG.as_str());
+        self.is_etag_of_hub = headers.contains_key("x-repo-commit");
+    }
+
+    /// How the answers differ from the Hub's, in words.
+    pub(super) fn manners(&self) -> String {
+        let missing: Vec<_> = [
+            ("X-Repo-Commit", self.commit.is_none()),
+            ("X-Linked-ETag", self.linked_etag.is_none()),
+            ("X-Linked-Size and Content-Length", self.linked_size.is_none() && self.length.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_missing)| is_missing.then_some(name))
+        .collect();
+        let told = if missing.is_empty() {
+            "commit, digest and size are in the headers, as in the Hub's".into()
+        } else {
+            format!(
+                "without {}, what they tell comes from its list of files, a pin or --revision",
+                missing.join(", ")
+            )
+        };
+        match &self.etag {
+            Some(etag) => format!("{told}; the ETag is {}", self.kind_of(bare(etag))),
+            None => told,
+        }
+    }
+
+    fn kind_of(&self, etag: &str) -> &'static str {
+        let is_hex = etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match etag.len() {
+            _ if self.linked_etag.as_deref().map(bare) == Some(etag) => "the digest",
+            _ if self.xet_hash.as_deref() == Some(etag) => "the hash of Xet storage",
+            32 if is_hex => "an MD5, perhaps, and no digest of a Hub",
+            40 if is_hex => "a git id, or the SHA-1 of the bytes",
+            64 if is_hex => "a SHA-256, or the hash of Xet storage",
+            _ => "its own, and no digest",
+        }
     }
 
     /// All of it together; the error says what is wrong.
@@ -100,7 +139,7 @@ impl Facts {
         Ok(Head {
             commit: self.commit.and_then(|commit| commit.parse().ok()),
             digest: digest(self.linked_etag),
-            guess: digest(self.etag.filter(|etag| !is_xet_hash(etag))),
+            guess: digest(self.etag.filter(|etag| self.is_etag_of_hub && !is_xet_hash(etag))),
             size: linked_size.or(self.length.filter(is_possible)),
             url,
         })
@@ -153,6 +192,35 @@ mod tests {
         }
         let encoded = [("etag", GIT), ("x-repo-commit", GIT), ("content-encoding", "gzip")];
         assert_eq!(told(&encoded), [None, None]);
+    }
+
+    #[test]
+    fn what_is_not_as_the_hub_has_it_is_said_in_words() {
+        let manners = |pairs: &[(&'static str, &str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (name.parse().expect("name"), value.parse().expect("value")))
+                .collect();
+            let mut facts = Facts::default();
+            facts.note_last(StatusCode::OK, &headers);
+            facts.manners()
+        };
+        let hub = [("x-repo-commit", GIT), ("x-linked-etag", SHA), ("content-length", "7")];
+        assert_eq!(manners(&hub), "commit, digest and size are in the headers, as in the Hub's");
+        let without = "without X-Repo-Commit, X-Linked-ETag, what they tell comes from its list of files";
+        for (etag, kind) in [
+            (GIT, "a git id, or the SHA-1"),
+            (&SHA[..32], "an MD5"),
+            (SHA, "a SHA-256, or the hash of Xet storage"),
+            ("5f1-62", "its own"),
+        ] {
+            let said = manners(&[("etag", &format!("W/\"{etag}\"")), ("content-length", "7")]);
+            assert!(said.starts_with(without) && said.contains(&format!("; the ETag is {kind}")), "{said}");
+        }
+        assert!(
+            manners(&[("etag", SHA), ("x-xet-hash", SHA)]).ends_with("the ETag is the hash of Xet storage")
+        );
+        assert!(manners(&[]).contains("X-Linked-Size and Content-Length, what"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use pages::next_page;
 
 use super::tree::{self, Listed};
 use crate::error::{Error, Failure};
-use crate::net::{self, Client, Redirects, Watchdog, check_encoding};
+use crate::net::{self, Client, Patience, Redirects, Watchdog, check_encoding};
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -34,6 +34,9 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 
+/// Where a Hub has the contents of small files, by commit.
+const CACHE: &str = "api/resolve-cache/";
+
 /// Everything but what RFC 3986 calls unreserved.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The same, with the `/` between folders.
@@ -44,10 +47,15 @@ pub struct Hub {
     http: Client,
     endpoints: Endpoints,
     stall_timeout: Duration,
+    /// For answers to questions, and for bytes.
+    patience: [Arc<Patience>; 2],
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
     told_of_name: AtomicBool,
+    told_of_token: AtomicBool,
+    /// Of each endpoint, whether it has shown that it has no small files below `/api/resolve-cache/`.
+    cacheless: Vec<AtomicBool>,
 }
 
 impl Hub {
@@ -60,9 +68,23 @@ impl Hub {
         deadline: Option<Instant>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
-        let Limits { stall_timeout, give_up_after, .. } = *limits;
-        let told_of_name = AtomicBool::new(false);
-        Self { http, endpoints, stall_timeout, give_up_after, deadline, reporter, told_of_name }
+        let Limits { stall_timeout, answer_timeout, give_up_after, .. } = *limits;
+        let [told_of_name, told_of_token] = Default::default();
+        let cacheless = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
+        let patience =
+            [answer_timeout, stall_timeout].map(|usual| Arc::new(Patience::new(usual, give_up_after)));
+        Self {
+            http,
+            endpoints,
+            stall_timeout,
+            patience,
+            give_up_after,
+            deadline,
+            reporter,
+            told_of_name,
+            told_of_token,
+            cacheless,
+        }
     }
 
     /// Commit, digest, size and location of one file, as an endpoint tells them in one way or another.
@@ -73,7 +95,7 @@ impl Hub {
         path: &RepoPath,
         needs: Needs,
     ) -> Result<Described, Error> {
-        let subject = &self.subject(repo, revision, Some(path));
+        let subject = &refusal::Subject { repo, revision, path: Some(path) };
         let ask = |endpoint| async move {
             let head = self.head_at(endpoint, subject).await?;
             self.complete(endpoint, head, subject, needs).await
@@ -99,13 +121,49 @@ impl Hub {
         revision: &str,
         path: &RepoPath,
     ) -> Result<Head, Error> {
-        let subject = self.subject(repo, revision, Some(path));
+        let subject = refusal::Subject { repo, revision, path: Some(path) };
         self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &subject)).await
+    }
+
+    /// Where an endpoint has a small file of a commit, beginning with another endpoint than the first: the place to which
+    /// the Hub's own answer leads (recorded from it in August 2026), so that nobody has to be asked for it. `None`
+    /// where it is not there.
+    pub(super) fn cached(&self, first: usize, repo: &RepoId, commit: Commit, path: &RepoPath) -> Option<Url> {
+        let at = first % self.endpoints();
+        let endpoint =
+            self.endpoints.iter().nth(at).filter(|_| !self.cacheless[at].load(Ordering::Relaxed))?;
+        let path = utf8_percent_encode(path.as_str(), PATH);
+        Url::parse(&endpoint.join(&format!("{CACHE}{}/{commit}/{path}", kind_path(repo)))).ok()
+    }
+
+    /// Takes note that the endpoint of such a place does not have it.
+    pub(super) fn forgo_cache(&self, place: &Url) {
+        for (endpoint, is_cacheless) in self.endpoints.iter().zip(&self.cacheless) {
+            if place.as_str().starts_with(&endpoint.join(CACHE)) {
+                is_cacheless.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How the answers of one endpoint about a file differ from the Hub's, in words; the error says why there is none.
+    pub async fn manners(
+        &self,
+        endpoint: &Endpoint,
+        repo: &RepoId,
+        revision: &str,
+        path: &RepoPath,
+    ) -> Result<String, String> {
+        let subject = refusal::Subject { repo, revision, path: Some(path) };
+        match self.facts(endpoint, &subject).await {
+            Ok((facts, _)) => Ok(facts.manners()),
+            Err(Setback::Failed(failure)) => Err(chain(&failure)),
+            Err(Setback::Useless(error) | Setback::Final(error)) => Err(chain(&error)),
+        }
     }
 
     /// The commit a revision is right now.
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
-        let subject = &self.subject(repo, revision, None);
+        let subject = &refusal::Subject { repo, revision, path: None };
         let what = format!("the commit of {revision}");
         let ask = |endpoint| async move {
             let refused = match self.commit_at(endpoint, subject).await {
@@ -127,36 +185,27 @@ impl Hub {
     ) -> Result<(Listed, bool), Error> {
         let revision = commit.to_string();
         let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
-        let subject = self.subject(repo, &revision, None);
+        let subject = refusal::Subject { repo, revision: &revision, path: None };
         let (what, patterns) = ("the list of files", &Arc::new(patterns.clone()));
         self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject, patterns)).await
     }
 
-    fn subject<'a>(
-        &'a self,
-        repo: &'a RepoId,
-        revision: &'a str,
-        path: Option<&'a RepoPath>,
-    ) -> refusal::Subject<'a> {
-        refusal::Subject { repo, revision, path, token: self.endpoints.token() }
+    /// How long a host may take to its first byte.
+    pub(super) fn patience(&self) -> &Arc<Patience> {
+        let [_, bytes] = &self.patience;
+        bytes
     }
 
-    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes; each hop
-    /// has `timeout` for its headers.
-    pub async fn get(
-        &self,
-        url: &Url,
-        range: Option<(u64, u64)>,
-        timeout: Duration,
-    ) -> Result<Response, Failure> {
+    /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
+    pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Failure> {
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();
         loop {
-            let response = self.send(&Question::Get(range), &url, timeout).await?;
+            let response = self.send(&Question::Get(range), &url, self.patience()).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+            url = redirects.follow(&url, net::address(&response), response.headers())?;
         }
     }
 
@@ -209,17 +258,26 @@ impl Hub {
     /// What the answer to a HEAD tells. Who refuses one without a word of a Hub, as edges do that know signed
     /// GETs alone, is asked for the first byte instead.
     async fn head_at(&self, endpoint: &Endpoint, subject: &refusal::Subject<'_>) -> Result<Head, Setback> {
-        let head = match self.facts_at(endpoint, Question::Head, subject).await {
-            Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
-                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await?
-            }
-            told => told?,
-        };
+        let (facts, url) = self.facts(endpoint, subject).await?;
+        let head = facts.head(url).map_err(|why| not_a_hub(endpoint, why))?;
         match (subject.revision.parse::<Commit>(), head.commit) {
             (Ok(asked), Some(told)) if asked != told => {
                 Err(not_a_hub(endpoint, format!("asked for commit {asked} it answers with {told}")))
             }
             _ => Ok(head),
+        }
+    }
+
+    async fn facts(
+        &self,
+        endpoint: &Endpoint,
+        subject: &refusal::Subject<'_>,
+    ) -> Result<(Facts, Url), Setback> {
+        match self.facts_at(endpoint, Question::Head, subject).await {
+            Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
+                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await
+            }
+            told => told,
         }
     }
 
@@ -230,22 +288,22 @@ impl Hub {
         endpoint: &Endpoint,
         question: Question<'_>,
         subject: &refusal::Subject<'_>,
-    ) -> Result<Head, Setback> {
+    ) -> Result<(Facts, Url), Setback> {
         let path = subject.path.map_or("", |path| path.as_str());
         let start = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
         let mut url = start.clone();
         let mut facts = Facts::default();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(&question, &url, self.stall_timeout).await?;
+            let response = self.question(&question, &url).await?;
             if response.status().is_redirection() {
                 facts.note(response.headers());
-                let target = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                let target = redirects.follow(&url, net::address(&response), response.headers())?;
                 let target = self.renamed(endpoint, target, subject);
                 // The first other host is that of the bytes, unless it still has to tell what they are: then a
                 // mirror has led to the Hub, or to itself by another name.
                 if !self.is_hub(&target, &url) && facts.tells_all() {
-                    return facts.head(target).map_err(|why| not_a_hub(endpoint, why));
+                    return Ok((facts, target));
                 }
                 url = target;
             } else if !response.status().is_success() {
@@ -253,12 +311,12 @@ impl Hub {
                 if matches!(question, Question::Head) && failure.is_wordless_refusal() {
                     return Err(failure.into());
                 }
-                return Err(explained(&url, failure, subject));
+                return Err(self.explained(&url, failure, subject));
             } else if is_page(&response, path) {
-                return Facts::default().head(start).map_err(|why| not_a_hub(endpoint, why));
+                return Ok((Facts::default(), start));
             } else {
                 facts.note_last(response.status(), response.headers());
-                return facts.head(url).map_err(|why| not_a_hub(endpoint, why));
+                return Ok((facts, url));
             }
         }
     }
@@ -279,9 +337,14 @@ impl Hub {
         target
     }
 
+    /// Whether something is at an endpoint itself.
+    pub(super) fn is_endpoint(&self, url: &Url) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(url))
+    }
+
     fn is_hub(&self, target: &Url, from: &Url) -> bool {
         target.origin() == from.origin()
-            || self.endpoints.iter().any(|endpoint| endpoint.has_origin_of(target))
+            || self.is_endpoint(target)
             || HUB_ORIGINS.contains(&target.origin().ascii_serialization().as_str())
     }
 
@@ -296,17 +359,17 @@ impl Hub {
         let mut url = asked.clone();
         let mut redirects = Redirects::of_facts();
         loop {
-            let response = self.send(&question, &url, self.stall_timeout).await?;
+            let response = self.question(&question, &url).await?;
             if response.status().is_redirection() {
                 // A renamed repository, or a mirror that leaves the question to the Hub. The token stays at home.
-                url = redirects.follow(&url, net::place(&url, &response), response.headers())?;
+                url = redirects.follow(&url, net::address(&response), response.headers())?;
                 if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.has_origin_of(&url)) {
                     url = self.renamed(endpoint, url, subject);
                 }
                 continue;
             }
             if !response.status().is_success() {
-                return Err(judge(&url, response, subject).await);
+                return Err(self.judge(&url, response, subject).await);
             }
             check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
@@ -323,9 +386,23 @@ impl Hub {
         }
     }
 
+    /// Asks something that headers, or some JSON, answer.
+    async fn question(&self, question: &Question<'_>, url: &Url) -> Result<Response, Failure> {
+        let [answers, _] = &self.patience;
+        let asked = tokio::time::Instant::now();
+        let response = self.send(question, url, answers).await?;
+        answers.began(url, asked);
+        Ok(response)
+    }
+
     /// Sends one request and waits for the headers of the answer. The token goes along only to
     /// an endpoint it is meant for.
-    async fn send(&self, question: &Question<'_>, url: &Url, timeout: Duration) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        question: &Question<'_>,
+        url: &Url,
+        patience: &Patience,
+    ) -> Result<Response, Failure> {
         let request = self.http.request(question.method(), url);
         let mut request = question.complete(request).header(ACCEPT_ENCODING, "identity");
         if let Some(login) = self.endpoints.login_for(url) {
@@ -335,10 +412,7 @@ impl Hub {
             request = request.header(AUTHORIZATION, header);
         }
         let asked = Instant::now();
-        let answer = match tokio::time::timeout(timeout, self.http.send(request, url)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::Stalled { host: self.http.peer(url), waited: timeout }),
-        };
+        let answer = patience.wait(url, || self.http.peer(url), self.http.send(request, url)).await;
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
         match &answer {
@@ -346,6 +420,48 @@ impl Hub {
             Err(failure) => debug!(%host, failure = chain(failure), ?question, milliseconds, "no answer"),
         }
         answer
+    }
+
+    /// A bad status: the Hub's final word, or a passing trouble.
+    async fn judge(&self, url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
+        self.explained(url, net::bad_status(url, response).await, subject)
+    }
+
+    fn explained(&self, url: &Url, failure: Failure, subject: &refusal::Subject<'_>) -> Setback {
+        if failure.is_transient() {
+            return Setback::Failed(failure);
+        }
+        match refusal::explain(subject, url, self.endpoints.token_for(url), failure) {
+            // Another endpoint may have it. Who may have it is the first one's word.
+            Ok(
+                error @ (Error::RepoNotFound { .. }
+                | Error::RevisionNotFound { .. }
+                | Error::FileNotFound { .. }),
+            ) => {
+                self.tell_of_token(url, &error);
+                Setback::Useless(error)
+            }
+            Ok(error) => {
+                self.tell_of_token(url, &error);
+                Setback::Final(error)
+            }
+            Err(failure) => Setback::Failed(failure),
+        }
+    }
+
+    /// Who refuses may do so for want of a token that was not meant for him, such as the host without `www.` to which
+    /// an endpoint leads.
+    fn tell_of_token(&self, url: &Url, error: &Error) {
+        let is_refusal =
+            matches!(error, Error::Gated { .. } | Error::Unauthorised { .. } | Error::RepoNotFound { .. });
+        if let Some(token) = self.endpoints.token()
+            && is_refusal
+            && self.endpoints.token_for(url).is_none()
+            && self.endpoints.login_for(url).is_none()
+            && !self.told_of_token.swap(true, Ordering::Relaxed)
+        {
+            self.warn(&token.stays_from(&url.origin().ascii_serialization()));
+        }
     }
 }
 
@@ -390,7 +506,11 @@ fn resolve_path(repo: &RepoId, revision: &str, path: &str) -> String {
 }
 
 fn api_path(repo: &RepoId) -> String {
-    format!("api/{}/{}/{}", repo.kind.plural(), repo.owner, repo.name)
+    format!("api/{}", kind_path(repo))
+}
+
+fn kind_path(repo: &RepoId) -> String {
+    format!("{}/{}/{}", repo.kind.plural(), repo.owner, repo.name)
 }
 
 fn parse_url(text: &str) -> Result<Url, Setback> {
@@ -403,26 +523,6 @@ fn not_a_hub(endpoint: &Endpoint, why: impl Into<String>) -> Setback {
 
 fn stalled(url: &Url, waited: Duration) -> Failure {
     Failure::Stalled { host: host(url), waited }
-}
-
-/// A bad status: the Hub's final word, or a passing trouble.
-async fn judge(url: &Url, response: Response, subject: &refusal::Subject<'_>) -> Setback {
-    explained(url, net::bad_status(url, response).await, subject)
-}
-
-fn explained(url: &Url, failure: Failure, subject: &refusal::Subject<'_>) -> Setback {
-    if failure.is_transient() {
-        return Setback::Failed(failure);
-    }
-    match refusal::explain(subject, url, failure) {
-        // Another endpoint may have it. Who may have it is the first one's word.
-        Ok(
-            error
-            @ (Error::RepoNotFound { .. } | Error::RevisionNotFound { .. } | Error::FileNotFound { .. }),
-        ) => Setback::Useless(error),
-        Ok(error) => Setback::Final(error),
-        Err(failure) => Setback::Failed(failure),
-    }
 }
 
 /// What becomes of a body that is too long.

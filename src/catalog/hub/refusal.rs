@@ -11,15 +11,19 @@ pub(super) struct Subject<'a> {
     pub(super) repo: &'a RepoId,
     pub(super) revision: &'a str,
     pub(super) path: Option<&'a RepoPath>,
-    pub(super) token: Option<&'a Token>,
 }
 
-/// The error for a final answer; the failure itself if it is none the Hub would give.
-pub(super) fn explain(subject: &Subject<'_>, url: &Url, failure: Failure) -> Result<Error, Failure> {
+/// The error for a final answer to a request with this token; the failure itself if it is none the Hub would give.
+pub(super) fn explain(
+    subject: &Subject<'_>,
+    url: &Url,
+    token: Option<&Token>,
+    failure: Failure,
+) -> Result<Error, Failure> {
     let Failure::Status { status, message, code, .. } = &failure else { return Err(failure) };
     let repo = subject.repo.clone();
     let host = host(url);
-    let token = subject.token.map(|token| token.source().clone());
+    let token = token.map(|token| token.source().clone());
     let bad_credentials = message.as_deref().is_some_and(|text| text.contains("Invalid credentials"));
     Ok(match (code.as_deref(), *status) {
         (Some("RevisionNotFound"), _) => not_found(subject, None),

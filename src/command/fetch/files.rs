@@ -77,7 +77,7 @@ async fn all_files(
             break;
         }
         let url = work.resolution.urls.get(&item.file.path).cloned();
-        let source = snapshot.source(&item.file, url, work.limits.stall_timeout);
+        let source = snapshot.source(&item.file, url);
         let (of_file, item) = (Arc::clone(of_file), item.clone());
         tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });
     }

@@ -6,17 +6,19 @@ mod models;
 mod one_file;
 mod unwritable;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Context;
 use crate::catalog::Hub;
 use crate::error::Error;
-use crate::plan::Plan;
+use crate::plan::{Plan, WantedFile};
 use crate::report::{Event, FileOutcome, Outcome};
-use crate::request::{Recheck, Request};
+use crate::request::{Destination, Recheck, Request};
 use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
+use crate::words::chain;
 
 use freshness::Known;
 
@@ -37,7 +39,10 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
     let plan = run.prepare(&access, &known).await?;
     context.reporter.report(&Event::Planned(&[&plan]));
     tell_unknown_space(&plan, context);
-    plan.check_space()?;
+    if let Err(error) = plan.check_space() {
+        return Err(run.with_unfinished(error, &known).await);
+    }
+    let plan = run.rehearse(plan).await?;
     let engine = Arc::new(Engine::new(request.limits.clone()));
     engine.run(run.carry_out(&access, &known, &plan, &engine)).await
 }
@@ -79,8 +84,14 @@ impl<'a> Run<'a> {
         match context.stop.or_blocking("looking at the disk", move || probed.probe()).await {
             Ok(()) => Ok(Begun::Ready(known)),
             Err(why @ (Error::Io { .. } | Error::DiskFull { .. })) => {
-                let (known, files) = unwritable::settle(request, store, known, why, context).await?;
-                Ok(Begun::Ended(self.outcome(&known, files)))
+                let resolution = Arc::clone(&known.resolution);
+                match unwritable::settle(request, store, known, why, context).await {
+                    Ok((known, files)) => Ok(Begun::Ended(self.outcome(&known, files))),
+                    Err(error) => {
+                        let (destination, files) = (&request.destination, &resolution.files);
+                        Err(with_unfinished(error, destination, files, context).await)
+                    }
+                }
             }
             Err(error) => Err(error),
         }
@@ -101,6 +112,13 @@ impl<'a> Run<'a> {
             access.store().plan(&origin, files, recheck)
         };
         self.context.stop.or_blocking("planning", work).await
+    }
+
+    /// Fails if a file of a plan could not get its name.
+    async fn rehearse(&self, plan: Plan) -> Result<Plan, Error> {
+        let store = self.store.clone();
+        let rehearse = move || store.rehearse(&plan).map(|()| plan);
+        self.context.stop.or_blocking("looking at the disk", rehearse).await
     }
 
     /// The end of a request with nothing to do.
@@ -125,7 +143,10 @@ impl<'a> Run<'a> {
             limits: &self.request.limits,
             network: self.request.network,
         };
-        let outcomes = files::work(&job, &self.hub, engine, &self.context).await?;
+        let outcomes = match files::work(&job, &self.hub, engine, &self.context).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => return Err(self.with_unfinished(error, known).await),
+        };
         let (access, resolution) = (Arc::clone(access), Arc::clone(resolution));
         let record = move || {
             let listing = resolution.listing_json()?;
@@ -133,6 +154,11 @@ impl<'a> Run<'a> {
         };
         tokio::task::spawn_blocking(record).await??;
         Ok(self.outcome(known, outcomes))
+    }
+
+    async fn with_unfinished(&self, error: Error, known: &Known) -> Error {
+        let files = &known.resolution.files;
+        with_unfinished(error, &self.request.destination, files, &self.context).await
     }
 
     fn outcome(&self, known: &Known, files: Vec<FileOutcome>) -> Outcome {
@@ -147,18 +173,65 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Says what [`fetch`] would do. Asks the Hub and reads the disk, changes nothing.
-pub async fn plan(request: &Request, context: &Context) -> Result<Plan, Error> {
+/// What [`fetch`] would do, and whether it would get as far as the first byte.
+#[derive(Debug)]
+pub struct Planned {
+    /// What it would do.
+    pub plan: Plan,
+    /// Why the disk could not take it.
+    pub verdict: Result<(), Error>,
+}
+
+/// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
+pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
     let store = Store::new(&request.destination, &request.repo);
     let hub = context.hub(&request.endpoints, &request.limits);
-    let resolution = freshness::look_up(request, &store, &hub, context).await?.resolution;
-    let recheck = request.recheck;
-    let plan = context
-        .stop
-        .or_blocking("planning", move || store.plan(&resolution.origin(), &resolution.files, recheck))
-        .await?;
-    tell_unknown_space(&plan, context);
-    Ok(plan)
+    let known = freshness::look_up(request, &store, &hub, context).await?;
+    let work = {
+        let (store, resolution, recheck) = (store.clone(), Arc::clone(&known.resolution), request.recheck);
+        move || {
+            let plan = store.plan(&resolution.origin(), &resolution.files, recheck)?;
+            let verdict = plan.check_space().and_then(|()| store.rehearse(&plan));
+            Ok(Planned { plan, verdict })
+        }
+    };
+    let mut planned = context.stop.or_blocking("planning", work).await?;
+    tell_unknown_space(&planned.plan, context);
+    if let Err(error) = planned.verdict {
+        let (destination, files) = (&request.destination, &known.resolution.files);
+        planned.verdict = Err(with_unfinished(error, destination, files, context).await);
+    }
+    // Where nothing can be written, what is there and right will do.
+    let will_do = |why: &Error| {
+        let is_there = planned.plan.items.iter().all(|item| item.action.is_there());
+        why.is_unwritable() && (is_there || known.earlier.is_some())
+    };
+    if let Some(why) = planned.verdict.as_ref().err().filter(|why| will_do(why)) {
+        let text = format!("nothing can be written ({}): what is there is used if it is right", chain(why));
+        context.reporter.report(&Event::Warning(&text));
+        planned.verdict = Ok(());
+    }
+    Ok(planned)
+}
+
+/// An error about a disk without room names the unfinished downloads that could make some.
+pub(super) async fn with_unfinished(
+    error: Error,
+    destination: &Destination,
+    files: &[WantedFile],
+    context: &Context,
+) -> Error {
+    if !error.is_about_space() {
+        return error;
+    }
+    let destination = destination.clone();
+    let keys: HashSet<String> = files.iter().map(|file| file.content.key().to_string()).collect();
+    let look = move || Store::in_the_way(&destination, &keys);
+    match context.stop.or_blocking("looking at the disk", look).await {
+        Ok(Some(unfinished)) => error.with_unfinished(unfinished),
+        // What cannot be read there is no answer to what is asked.
+        Ok(None) | Err(_) => error,
+    }
 }
 
 /// The plan, if every file is there and verified and nothing is left to be written down.

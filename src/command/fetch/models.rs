@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::freshness::Known;
-use super::{Begun, Run, tell_unknown_space};
+use super::{Begun, Planned, Run, tell_unknown_space, with_unfinished};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::{Error, Failed};
@@ -125,7 +125,11 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
         tell_unknown_space(plan, context);
     }
     check_paths(&models)?;
-    check_space(&plans)?;
+    if let Err(error) = check_space(&plans) {
+        let files: Vec<_> = plans.iter().flat_map(|plan| &plan.items).map(|item| item.file.clone()).collect();
+        return Err(with_unfinished(error, &request.destination, &files, context).await);
+    }
+    rehearse_all(&mut models).await;
     let engine = Arc::new(Engine::new(request.limits.clone()));
     // One after the other in one target: what the first one brings, the next one need not.
     let mut groups: BTreeMap<PathBuf, Vec<&mut Model<'_>>> = BTreeMap::new();
@@ -139,8 +143,15 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
 
 /// Says what [`fetch_models`] would do.
 pub async fn plan_models(request: &ModelsRequest, context: &Context) -> Models<Plan> {
-    let planned = stream::iter(&request.models)
-        .map(|model| async move { (model.name.clone(), super::plan(&model.request, context).await) });
+    let planned = stream::iter(&request.models).map(|model| async move {
+        let planned = super::plan(&model.request, context).await;
+        // Room is looked at for all of them together.
+        let planned = planned.and_then(|Planned { plan, verdict }| match verdict {
+            Err(error) if !matches!(error, Error::NoSpace { .. }) => Err(error),
+            _ => Ok(plan),
+        });
+        (model.name.clone(), planned)
+    });
     Models::new(planned.buffered(MODELS_PARALLEL).collect::<Vec<_>>().await)
 }
 
@@ -189,6 +200,17 @@ async fn lock_all(models: &mut [Model<'_>]) {
                 held.insert(place, Arc::clone(&access));
                 (model.access, model.plan) = (Some(access), Some(plan));
             }
+            Err(error) => model.ended = Some(Err(error)),
+        }
+    }
+}
+
+/// Finds out for each model whether its files can get their names.
+async fn rehearse_all(models: &mut [Model<'_>]) {
+    for model in models.iter_mut().filter(|model| model.access.is_some()) {
+        let Some(plan) = model.plan.take() else { continue };
+        match model.run.rehearse(plan).await {
+            Ok(plan) => model.plan = Some(plan),
             Err(error) => model.ended = Some(Err(error)),
         }
     }

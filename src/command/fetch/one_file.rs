@@ -19,6 +19,9 @@ use crate::store::partial::Partial;
 use crate::store::{Store, WriteAccess};
 use crate::transfer::{Counts, Demand, Engine, Scope, Unfinished};
 
+/// How long a file that changed while it was hashed is left alone before it is hashed once more.
+const SETTLING: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
+
 /// A file that needs nothing.
 pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
     context.reporter.report(&Event::Skipped { path: &item.file.path });
@@ -134,19 +137,43 @@ impl FileWork {
     /// Hashes a file that is there; `None` if it is not what it should be.
     async fn adopt(&self, wanted: &WantedFile) -> Result<Option<FileOutcome>, Error> {
         let started = Instant::now();
-        let store = self.access.store();
-        let proven = hash(wanted, store, &self.hashes, &*self.scope.reporter, &self.scope.stop).await?;
-        let Some(proven) = proven else { return Ok(None) };
-        let adopted = wanted.clone();
-        self.change_in_turn(move |access, origin| {
-            access.record(&adopted, &proven, origin)?;
-            // What an earlier run had fetched of it would only take space.
-            access.discard_partial(&adopted.content)
-        })
-        .await?;
+        if !self.record_by_hash(wanted).await? {
+            return Ok(None);
+        }
         let adopted = self.outcome(wanted, Done::Adopted, 0, started.elapsed());
         self.scope.reporter.report(&Event::Published(&adopted));
         Ok(Some(adopted))
+    }
+
+    /// Hashes a file that is there, and writes its receipt; `false` if it is not what it should be. One that changes
+    /// meanwhile is hashed again: mounts with a cache for writes set times of their own when they bring it home.
+    async fn record_by_hash(&self, wanted: &WantedFile) -> Result<bool, Error> {
+        for pause in SETTLING {
+            match self.try_to_record(wanted).await {
+                Err(Error::Meddled { .. }) => {}
+                done => return done,
+            }
+            let settled = async {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            };
+            self.scope.stop.or("hashing files", settled).await?;
+        }
+        self.try_to_record(wanted).await
+    }
+
+    async fn try_to_record(&self, wanted: &WantedFile) -> Result<bool, Error> {
+        let store = self.access.store();
+        let proven = hash(wanted, store, &self.hashes, &*self.scope.reporter, &self.scope.stop).await?;
+        let Some(proven) = proven else { return Ok(false) };
+        let wanted = wanted.clone();
+        self.change_in_turn(move |access, origin| {
+            access.record(&wanted, &proven, origin)?;
+            // What an earlier run had fetched of it would only take space.
+            access.discard_partial(&wanted.content)
+        })
+        .await?;
+        Ok(true)
     }
 
     /// Fetches, verifies and publishes. A server that changed the file under way is met with one clean
@@ -241,7 +268,12 @@ impl FileWork {
     }
 
     async fn publish(&self, verified: Verified) -> Result<(), Error> {
-        self.change(move |access, origin| access.publish(&verified, origin)).await
+        let wanted = verified.wanted().clone();
+        let is_proven = self.change(move |access, origin| access.publish(&verified, origin)).await?;
+        if is_proven || self.record_by_hash(&wanted).await? {
+            return Ok(());
+        }
+        self.change(move |access, _| access.withdraw(&wanted)).await
     }
 
     async fn drop_partial(&self, wanted: &WantedFile) -> Result<(), Error> {

@@ -1,7 +1,5 @@
 //! Where the bytes of one content are now: a question that the HTTP source asks, and a catalog answers.
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
@@ -16,13 +14,12 @@ pub trait Locate: Send + Sync {
     /// How many endpoints there are to ask.
     fn places(&self) -> usize;
 
-    /// Sends one GET there, for an inclusive range of bytes or for all; `timeout` is for the headers.
-    fn get<'a>(
-        &'a self,
-        url: &'a Url,
-        range: Option<(u64, u64)>,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Response, Failure>>;
+    /// Sends one GET there, for an inclusive range of bytes or for all. The answer may be from elsewhere, which it tells.
+    fn get<'a>(&'a self, url: &'a Url, range: Option<(u64, u64)>)
+    -> BoxFuture<'a, Result<Response, Failure>>;
+
+    /// Whether an endpoint itself is there: a mirror or a cache, which may have to fetch the bytes first.
+    fn is_endpoint(&self, url: &Url) -> bool;
 }
 
 /// The place, and what is announced to be there.
@@ -34,4 +31,7 @@ pub struct Located {
     pub size: Option<u64>,
     /// What the bytes hash to, if that is told.
     pub digest: Option<Digest>,
+    /// Nobody was asked: it is where such files are as a rule. What answers there otherwise says nothing about the
+    /// file.
+    pub is_guess: bool,
 }

@@ -7,8 +7,7 @@ mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex as StdMutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -16,11 +15,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use reqwest::{Response, Url};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::content::Content;
 use crate::error::{Error, Failure};
-use crate::net;
+use crate::net::{self, Patience};
 use crate::plan::WantedFile;
 use crate::words::host;
 
@@ -31,23 +31,37 @@ pub use locate::{Locate, Located};
 
 /// Requests of all connections that are led astray, without a good answer, before that is the end.
 const MISLED_MAX: u32 = 8;
+/// Odd answers in a row, to all connections, after which a server counts as one without ranges.
+const ODD_MAX: u32 = 3;
+/// Files from this size on, in bytes, are to be had by ranges alone: the Hub refuses a request for all of one (400).
+const WHOLE_MAX: u64 = 50_000_000_000;
+
+/// Files up to this size, in bytes, are small enough for an endpoint to have them at once, or to fetch them twice.
+const AT_HAND_MAX: u64 = 1 << 20;
 
 /// One file, by ranged GETs.
 pub struct HttpSource<L> {
     locate: L,
     file: WantedFile,
-    stall_timeout: Duration,
-    current: Mutex<Option<Location>>,
+    patience: Arc<Patience>,
+    current: StdMutex<Option<Location>>,
+    /// Held while somebody asks where the bytes are.
+    asking: Mutex<()>,
     /// Which endpoint is asked first; the next one after a failover.
     first: AtomicUsize,
     seen: StdMutex<Seen>,
 }
 
 /// A URL with its place in the sequence of renewals.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Location {
     url: Url,
     generation: u32,
+    /// The endpoint's own address that led there. It is asked again when this place fails, and not before: endpoints
+    /// count what they are asked.
+    led_by: Option<Url>,
+    /// Nobody was asked for it, and what answers there otherwise says nothing about the file.
+    is_guess: bool,
 }
 
 impl Location {
@@ -65,6 +79,8 @@ struct Seen {
     whole: bool,
     /// Wrong redirects since the last good answer.
     misled: u32,
+    /// Odd answers since the last good one, and when the first of them came.
+    odd: Option<(u32, Instant)>,
     /// One more than the newest generation of the URL that was answered with bytes.
     proven: u32,
     /// The etags that good answers had.
@@ -91,34 +107,51 @@ impl Seen {
 }
 
 impl<L: Locate> HttpSource<L> {
-    /// `url` saves the first question where the bytes are. An answer may take `stall_timeout` to begin
-    /// and to go on.
-    pub fn new(locate: L, file: WantedFile, url: Option<Url>, stall_timeout: Duration) -> Self {
-        let current = Mutex::new(url.map(|url| Location { url, generation: 0 }));
-        Self { locate, file, stall_timeout, current, first: AtomicUsize::new(0), seen: StdMutex::default() }
+    /// `url` saves the first question where the bytes are. A host may take the time of `patience` to begin, and its
+    /// usual one to go on.
+    pub fn new(locate: L, file: WantedFile, url: Option<Url>, patience: Arc<Patience>) -> Self {
+        let current = url.map(|url| Location { url, generation: 0, led_by: None, is_guess: false });
+        Self {
+            locate,
+            file,
+            patience,
+            current: StdMutex::new(current),
+            asking: Mutex::default(),
+            first: AtomicUsize::new(0),
+            seen: StdMutex::default(),
+        }
     }
 
     async fn ask(&self, range: &Range<u64>) -> Result<Opened, Trouble> {
         let location = self.location().await.map_err(Trouble::Final)?;
+        let asked = self.ask_at(&location, range).await;
+        if let Err(Trouble::Failed(failure)) = &asked {
+            self.leave(&location, failure).await.map_err(Trouble::Final)?;
+        }
+        asked
+    }
+
+    async fn ask_at(&self, location: &Location, range: &Range<u64>) -> Result<Opened, Trouble> {
         let is_all = *range == (0..self.file.size());
         let is_whole = self.seen().whole;
         if is_whole && !is_all {
             return Err(Trouble::NoRanges(location.origin()));
         }
         let bounds = (!is_whole).then(|| (range.start, range.end - 1));
-        let answer = self.locate.get(&location.url, bounds, self.stall_timeout).await;
-        let response = answer.map_err(|failure| self.misled(failure))?;
-        match answer::judge(&location.url, response, range, self.file.size()).await? {
-            Answer::Part(_) if is_whole => {
+        let asked = Instant::now();
+        match self.answer(location, bounds, range).await? {
+            Answer::Part(_, covers) if is_whole && covers != *range => {
                 let why = "a part of a file that was asked for as a whole";
                 Err(net::wrong(&location.url, why).into())
             }
-            Answer::Part(response) => {
-                self.seen().ranged = true;
-                Ok(self.opened(location, response, range))
+            Answer::Part(response, covers) => {
+                self.seen().ranged |= !is_whole;
+                self.opened(location, response, covers, asked).await
             }
-            Answer::Whole(response) if is_all => Ok(self.opened(location, response, range)),
-            Answer::Whole(_) => Err(self.ignored_range(&location)),
+            Answer::Whole(response) if is_all => self.opened(location, response, range.clone(), asked).await,
+            Answer::Whole(_) if !self.seen().ranged => Err(self.without_ranges(location)),
+            Answer::Whole(_) => Err(self.odd(location, "the whole file instead of a range".into())),
+            Answer::Odd(why) => Err(self.odd(location, why)),
             Answer::Expired(answer) => {
                 let (origin, generation) = (location.origin(), location.generation);
                 Err(Trouble::Expired(Expired { origin, generation, answer }))
@@ -127,16 +160,79 @@ impl<L: Locate> HttpSource<L> {
         }
     }
 
-    /// A good answer.
-    fn opened(&self, location: Location, response: Response, range: &Range<u64>) -> Opened {
+    async fn answer(
+        &self,
+        location: &Location,
+        bounds: Option<(u64, u64)>,
+        range: &Range<u64>,
+    ) -> Result<Answer, Trouble> {
+        let url = &location.url;
+        let judged = match self.locate.get(url, bounds).await {
+            Ok(response) => answer::judge(url, response, range, self.file.size()).await,
+            Err(failure) => Err(failure),
+        };
+        match judged {
+            // Something else is there than was thought.
+            Ok(Answer::Changed(why)) if location.is_guess => Ok(Answer::Expired(net::wrong(url, why))),
+            Err(failure) if location.is_guess && failure.is_an_answer() => Ok(Answer::Expired(failure)),
+            Err(failure) => Err(self.misled(failure)),
+            Ok(answer) => Ok(answer),
+        }
+    }
+
+    /// A good answer, with its first bytes: a cache may send headers long before them.
+    async fn opened(
+        &self,
+        location: &Location,
+        mut response: Response,
+        covers: Range<u64>,
+        asked: Instant,
+    ) -> Result<Opened, Trouble> {
+        let url = response.url().clone();
+        let peer = net::peer(&url, &response);
+        let first = async { response.chunk().await.map_err(|cause| net::transport(&peer, cause)) };
+        let first = self.patience.wait(&url, || peer.clone(), first).await?;
+        self.patience.began(&url, asked);
         let origin = {
             let mut seen = self.seen();
-            seen.misled = 0;
+            (seen.misled, seen.odd) = (0, None);
             seen.proven = seen.proven.max(location.generation + 1);
-            seen.origin(&location.origin(), answer::etag(&response))
+            seen.origin(&Provenance::new(&host(&url)), answer::etag(&response))
         };
-        let body = Body::new(chunks(location.url, response), self.stall_timeout, origin.clone());
-        Opened { body, covers: range.clone(), origin }
+        let chunks = stream::iter(first.map(Ok)).chain(chunks(url.clone(), response)).boxed();
+        self.stay(location, url);
+        Ok(Opened { body: Body::new(chunks, self.patience.usual(), origin.clone()), covers, origin })
+    }
+
+    /// Has the place asked from now on to which an endpoint led.
+    fn stay(&self, location: &Location, url: Url) {
+        let mut current = self.current();
+        if url != location.url
+            && location.led_by.is_none()
+            && self.locate.is_endpoint(&location.url)
+            && current.as_ref() == Some(location)
+        {
+            *current =
+                Some(Location { url, led_by: Some(location.url.clone()), is_guess: false, ..*location });
+        }
+    }
+
+    /// After a failure: whoever led there is asked again, and whoever has never begun in time is left for the next
+    /// endpoint.
+    async fn leave(&self, location: &Location, failure: &Failure) -> Result<(), Error> {
+        self.turn_back(location, location.generation);
+        let is_late = matches!(failure, Failure::Stalled { .. }) && self.seen().proven <= location.generation;
+        if is_late && self.locate.places() > 1 {
+            self.newer_than(location.generation, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the endpoint asked that led to a place, as this generation; says where that is.
+    fn turn_back(&self, location: &Location, generation: u32) -> Option<Provenance> {
+        let mut current = self.current();
+        let url = current.as_ref().filter(|current| *current == location)?.led_by.clone()?;
+        Some(current.insert(Location { url, generation, led_by: None, is_guess: false }).origin())
     }
 
     /// A server that is set up wrongly may be one edge of many; but where all connections are led astray and nothing
@@ -154,41 +250,56 @@ impl<L: Locate> HttpSource<L> {
         Trouble::Final(Error::Refused { what, answer: Box::new(failure) })
     }
 
-    /// All bytes came although a range was asked for. Unless ranges worked before, the server has none.
-    fn ignored_range(&self, location: &Location) -> Trouble {
-        let mut seen = self.seen();
-        if seen.ranged {
-            return net::wrong(&location.url, "the whole file instead of a range").into();
+    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps. Where ranges worked before,
+    /// it is asked for when that has lasted as long as a stall: it costs all that has come.
+    fn odd(&self, location: &Location, why: String) -> Trouble {
+        let is_over = {
+            let mut seen = self.seen();
+            let (count, since) = seen.odd.unwrap_or((0, Instant::now()));
+            seen.odd = Some((count + 1, since));
+            count + 1 >= ODD_MAX && (!seen.ranged || since.elapsed() >= self.patience.usual())
+        };
+        if is_over && self.file.size() < WHOLE_MAX {
+            return self.without_ranges(location);
         }
-        seen.whole = true;
+        net::wrong(&location.url, why).into()
+    }
+
+    fn without_ranges(&self, location: &Location) -> Trouble {
+        self.seen().whole = true;
         Trouble::NoRanges(location.origin())
     }
 
     /// The current location; asks for it if there is none yet.
     async fn location(&self) -> Result<Location, Error> {
-        let mut current = self.current.lock().await;
-        if let Some(location) = &*current {
+        if let Some(location) = &*self.current() {
             return Ok(location.clone());
         }
-        let location = Location { url: self.locate().await?, generation: 0 };
-        Ok(current.insert(location).clone())
+        let _asking = self.asking.lock().await;
+        if let Some(location) = &*self.current() {
+            return Ok(location.clone());
+        }
+        self.moved(0).await
     }
 
     /// A location newer than `stale`, from the next endpoint if `elsewhere`. Many connections may
     /// ask at once; the question is asked once.
     async fn newer_than(&self, stale: u32, elsewhere: bool) -> Result<Location, Error> {
-        let mut current = self.current.lock().await;
-        match &*current {
-            Some(location) if location.generation > stale => Ok(location.clone()),
-            _ => {
-                self.first.fetch_add(usize::from(elsewhere), Ordering::Relaxed);
-                let location = Location { url: self.locate().await?, generation: stale + 1 };
-                Ok(current.insert(location).clone())
-            }
+        let _asking = self.asking.lock().await;
+        if let Some(location) = self.current().as_ref().filter(|location| location.generation > stale) {
+            return Ok(location.clone());
         }
+        self.first.fetch_add(usize::from(elsewhere), Ordering::Relaxed);
+        self.moved(stale + 1).await
     }
 
-    async fn locate(&self) -> Result<Url, Error> {
+    /// Asks where the bytes are, and has them asked for there.
+    async fn moved(&self, generation: u32) -> Result<Location, Error> {
+        let location = self.locate(generation).await?;
+        Ok(self.current().insert(location).clone())
+    }
+
+    async fn locate(&self, generation: u32) -> Result<Location, Error> {
         let located = self.locate.locate(self.first.load(Ordering::Relaxed)).await?;
         if contradicts(&located, &self.file.content) {
             return Err(Error::KeepsChanging {
@@ -197,7 +308,11 @@ impl<L: Locate> HttpSource<L> {
                 why: "it now announces another size or digest".into(),
             });
         }
-        Ok(located.url)
+        Ok(Location { url: located.url, generation, led_by: None, is_guess: located.is_guess })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Location>> {
+        self.current.lock().expect("nothing panics while it holds the location")
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -218,18 +333,31 @@ impl<L: Locate> Source for HttpSource<L> {
                     format!("fetching `{}` from {}, with a fresh URL,", self.file.path, expired.origin);
                 return Err(Error::Refused { what, answer: Box::new(expired.answer) });
             }
+            let led = self.current().clone().filter(|location| location.generation == expired.generation);
+            if let Some(origin) = led.and_then(|location| self.turn_back(&location, location.generation + 1))
+            {
+                return Ok(origin);
+            }
             Ok(self.newer_than(expired.generation, false).await?.origin())
         })
     }
 
     fn fail_over(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            if self.locate.places() > 1
-                && let Ok(location) = self.location().await
+            if let Ok(location) = self.location().await
+                && (self.locate.places() > 1 || location.is_guess)
             {
                 self.newer_than(location.generation, true).await?;
             }
             Ok(())
+        })
+    }
+
+    /// A mirror or a cache may have to fetch what it is asked for, and so may a host that was late before.
+    fn may_begin_late(&self) -> bool {
+        // Until it is known who has the bytes it may be a cache.
+        self.current().as_ref().is_none_or(|Location { url, .. }| {
+            self.file.size() > AT_HAND_MAX && self.locate.is_endpoint(url) || self.patience.was_late(url)
         })
     }
 

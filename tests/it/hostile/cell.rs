@@ -308,7 +308,10 @@ impl Cell<'_> {
             Often::Always if has("--stall-timeout") => "3s",
             Often::Always => "1s",
         };
-        let mut arguments = vec!["--give-up-after", patience];
+        let mut arguments = Vec::new();
+        if !has("--give-up-after") {
+            arguments.extend(["--give-up-after", patience]);
+        }
         if !has("--connections") {
             arguments.extend(["--connections", "4"]);
         }

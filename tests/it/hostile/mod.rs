@@ -49,20 +49,24 @@ matrix! {
         Answer(|_| Fault::garbage());
     http09: "HTTP/0.9", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| Fault::Http09);
-    whole_file: "200 for 206", [0, 0, 0, 0, 0], [0, 0, 0, 30, 30],
-        Answer(|_| Fault::IgnoreRange), "--connections", "1";
-    wrong_content_range: "wrong Content-Range", [0, 0, 0, 0, 0], [0, 0, 30, 30, 30],
-        Answer(|_| Fault::content_range("bytes 7-77/6291456"));
-    shifted_range: "another range than asked for", [0, 30, 0, 0, 0], [0, 30, 30, 30, 30],
-        Answer(|_| Fault::ShiftRange(4096));
-    no_content_range: "missing Content-Range", [0, 0, 0, 0, 0], [0, 0, 30, 30, 30],
-        Answer(|_| Fault::without_content_range());
-    longer_body: "longer body", [0, 0, 0, 0, 0], [0, 0, 30, 30, 0],
-        Answer(|_| Fault::BodyDelta(-1000));
+    whole_file: "200 for 206", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| Fault::IgnoreRange), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
+    wrong_content_range: "wrong Content-Range", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| Fault::content_range("bytes 7-77/6291456")), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
+    shifted_range: "another range than asked for", [0, 30, 0, 0, 0], [0, 30, 30, 0, 30],
+        Answer(|_| Fault::ShiftRange(4096)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
+    no_content_range: "missing Content-Range", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| Fault::without_content_range()), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
+    several_parts: "multipart/byteranges", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| Fault::header("Content-Type", "multipart/byteranges; boundary=b")), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
+    spelling: "Content-Range in another spelling", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| other_spelling());
+    longer_body: "longer body", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+        Answer(|_| Fault::BodyDelta(-1000)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
     more_than_announced: "more bytes than announced", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
         Answer(|_| Fault::ExtraBytes(5000));
-    shorter_body: "shorter body", [0, 30, 0, 0, 0], [0, 30, 30, 30, 30],
-        Answer(|_| Fault::BodyDelta(100));
+    shorter_body: "shorter body", [0, 30, 0, 0, 0], [0, 30, 30, 0, 30],
+        Answer(|_| Fault::BodyDelta(100)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
     short_of_announced: "fewer bytes than announced", [0, 0, 0, 0, 0], [0, 30, 0, 30, 30],
         Answer(|_| Fault::short_by(100));
     changed_etag: "changed etag", [30, 30, 0, 0, 0], [20, 30, 0, 0, 0],
@@ -139,6 +143,14 @@ matrix! {
         Answer(|_| flip_first_byte());
     echo: "500 that repeats the request", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
         Answer(|_| repeat_request());
+}
+
+/// As servers write it that are not read by a grammar.
+fn other_spelling() -> Fault {
+    Fault::hook(|_, reply| {
+        let text = reply.value("Content-Range").map(|text| text.replace("bytes ", "Bytes: "));
+        reply.set("Content-Range", text);
+    })
 }
 
 /// What a CDN says to a signed URL that is too old.

@@ -11,7 +11,7 @@ pub(crate) struct Proxy {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-/// Hosts that only the proxy can reach, and where they are.
+/// Hosts that only the proxy can reach, with their ports where they have one, and where they are.
 pub(crate) type Names = Vec<(&'static str, String)>;
 
 impl Proxy {
@@ -24,7 +24,8 @@ impl Proxy {
     }
 
     /// One that answers every request like this, and passes on none.
-    pub(crate) fn answering(answer: &'static str) -> Self {
+    pub(crate) fn answering(answer: impl Into<String>) -> Self {
+        let answer = answer.into();
         Self::serving(move |mut client, log| {
             read_head(&mut BufReader::new(client.try_clone()?), log)?;
             client.write_all(answer.as_bytes())
@@ -86,7 +87,9 @@ fn serve(client: &TcpStream, log: &Mutex<Vec<String>>, names: &Names) -> io::Res
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if method == "CONNECT" {
-        let server = TcpStream::connect(target)?;
+        let server = TcpStream::connect(
+            names.iter().find(|(name, _)| *name == target).map_or(target, |(_, place)| place),
+        )?;
         (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
         return tunnel(reader, client, &server);
     }

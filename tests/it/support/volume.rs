@@ -1,7 +1,7 @@
 //! Small and read-only file systems, for those who may mount them.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A tmpfs, mounted until it is dropped.
@@ -25,6 +25,14 @@ impl Volume {
         self.0.path()
     }
 
+    /// Shows it in another place too, until what comes back is dropped.
+    pub(crate) fn bound_to(&self, point: &Path) -> Bound {
+        let path = self.path().to_string_lossy();
+        let output = mount(&["--bind", &path], point);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Bound(point.to_owned())
+    }
+
     /// Makes it read-only, or writable again.
     pub(crate) fn set_read_only(&self, read_only: bool) {
         let mode = if read_only { "remount,ro" } else { "remount,rw" };
@@ -35,9 +43,22 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // Lazily: a process that still has a file open there must not keep the mount.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        unmount(self.path());
     }
+}
+
+/// A second place of a volume.
+pub(crate) struct Bound(PathBuf);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+/// Lazily: a process that still has a file open there must not keep the mount.
+fn unmount(point: &Path) {
+    let _ = Command::new("umount").arg("--lazy").arg(point).status();
 }
 
 fn mount(arguments: &[&str], point: &Path) -> Output {
