@@ -32,6 +32,13 @@ impl Snapshot {
         Self { hub, repo: resolution.repo.clone(), revision: resolution.commit_or_revision() }
     }
 
+    /// The address at which a file that is known, as from a lock file, is asked for without a question before. Small files
+    /// have a place of their own, which [`Self::source`] finds.
+    pub fn place(&self, file: &WantedFile) -> Option<Url> {
+        let is_small = file.content.git_sha1().is_some();
+        self.hub.place(&self.repo, &self.revision, &file.path).filter(|_| !is_small)
+    }
+
     /// The bytes of one of its files. `url` saves the first question to the Hub.
     pub fn source(&self, file: &WantedFile, url: Option<Url>) -> Arc<dyn Source> {
         let is_guessable = url.is_none();

@@ -50,6 +50,10 @@ pub(super) enum Command {
     #[command(long_about = help::LOCK)]
     Lock(LockArgs),
 
+    /// Fetch repositories into folders as KServe calls a storage initializer
+    #[command(long_about = help::STORAGE)]
+    StorageInitializer(StorageArgs),
+
     /// Hash the files on disk again and say which are wrong
     #[command(long_about = help::VERIFY)]
     Verify(VerifyArgs),
@@ -176,6 +180,22 @@ pub(super) struct LockArgs {
     #[arg(long, env = "MODELFETCH_CHECK", value_parser = BoolishValueParser::new())]
     pub(super) check: bool,
 
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StorageArgs {
+    /// What to fetch, hf://owner/name[:revision][/path], and the folder for it, as often as needed
+    #[arg(value_names = ["SRC", "DEST"], required = true, num_args = 2..)]
+    pub(super) pairs: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) freshness: FreshnessArgs,
     #[command(flatten)]
     pub(super) hub: HubArgs,
     #[command(flatten)]

@@ -42,6 +42,10 @@ A manifest, models.toml:
 What is locked already stays as it is, unless --update names it. `fetch --manifest models.toml --locked` \
 brings exactly what is locked.";
 
+pub(super) const STORAGE: &str = "\
+Fetch repositories into folders, called as KServe calls a storage initializer: pairs of a source and a folder. All pairs \
+are one run. Without a revision it is main. Flags are best given as MODELFETCH_* variables of the container.";
+
 pub(super) const LIST: &str = "\
 Show what a directory or cache holds, from the receipts of the runs that fetched it: each file with its size, age, \
 digest, repository, revision and commit, and each download that is not complete. Asks nobody and hashes nothing; a file \

@@ -93,7 +93,7 @@ pub(super) fn models(
         Ok(ModelRequest { name: model.name.clone(), folder: folder(model, &destination), request })
     };
     let models = manifest.models.iter().map(request).collect::<Result<_, _>>()?;
-    Ok((ModelsRequest { manifest: path, destination, models, endpoints, limits }, notes))
+    Ok((ModelsRequest { what: path.display().to_string(), destination, models, endpoints, limits }, notes))
 }
 
 /// What `lock` is asked for.

@@ -15,6 +15,7 @@ mod output;
 mod pages;
 pub mod reference;
 mod request;
+mod storage;
 mod suspects;
 mod token;
 mod values;
@@ -35,7 +36,7 @@ pub use pages::{completions, man_page, man_pages};
 pub use suspects::possible as possible_secrets;
 
 use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
-use crate::command::fetch::ModelsRequest;
+use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::lock::LockRequest;
 use crate::command::prune::PruneRequest;
 use crate::command::verify::VerifyRequest;
@@ -98,6 +99,8 @@ pub enum Job {
     Fetch(Request),
     /// [`crate::fetch_models()`]
     FetchModels(ModelsRequest),
+    /// The same, as `KServe` asks for it.
+    Initialize(ModelsRequest),
     /// [`crate::plan()`]
     Plan(Request),
     /// [`crate::plan_models()`]
@@ -131,6 +134,7 @@ impl Job {
         match self {
             Self::Fetch(_) | Self::FetchModels(_) => "fetch",
             Self::Plan(_) | Self::PlanModels(_) => "plan",
+            Self::Initialize(_) => "storage-initializer",
             Self::Lock(_) => "lock",
             Self::List(_) => "list",
             Self::Prune(_) => "prune",
@@ -154,9 +158,15 @@ impl Job {
             Self::FetchModels(request) | Self::PlanModels(request) => format!(
                 "{} of `{}` into `{}`",
                 count(request.models.len() as u64, "model"),
-                request.manifest.display(),
+                request.what,
                 request.destination.root().display()
             ),
+            Self::Initialize(request) => {
+                let into = |model: &ModelRequest| {
+                    format!("{} into `{}`", model.name, model.request.destination.root().display())
+                };
+                request.models.iter().map(into).collect::<Vec<_>>().join(", ")
+            }
             Self::Lock(request) => format!("`{}`", request.lockfile.display()),
             Self::List(destination) => format!("`{}`", destination.root().display()),
             Self::Prune(request) => format!("`{}`", request.destination.root().display()),
@@ -170,7 +180,9 @@ impl Job {
     pub fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => request.limits.deadline,
-            Self::FetchModels(request) | Self::PlanModels(request) => request.limits.deadline,
+            Self::FetchModels(request) | Self::Initialize(request) | Self::PlanModels(request) => {
+                request.limits.deadline
+            }
             Self::Lock(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
             // The Job has a deadline of its own.
@@ -231,9 +243,12 @@ fn invocation(
     let given = Given(matches);
     let output = |args: OutputArgs| output::output(args, &given, environment, stderr);
     let proxies = match command {
-        Command::Fetch(_) | Command::Plan(_) | Command::Smoke(_) | Command::Lock(_) | Command::Verify(_) => {
-            environment.proxies()?
-        }
+        Command::Fetch(_)
+        | Command::Plan(_)
+        | Command::Smoke(_)
+        | Command::Lock(_)
+        | Command::StorageInitializer(_)
+        | Command::Verify(_) => environment.proxies()?,
         // The API server of its own cluster is never behind one; the others ask nobody.
         Command::Cluster(_)
         | Command::List(_)
@@ -266,6 +281,11 @@ fn invocation(
                 job(request::request(args, &given, environment, &proxies)?, Job::Plan)
             };
             (job, output, notes)
+        }
+        Command::StorageInitializer(args) => {
+            let output = output(args.output.clone())?;
+            let (request, notes) = storage::models(args, &given, environment, &proxies)?;
+            (Job::Initialize(request), output, notes)
         }
         Command::List(args) => {
             let place = request::destination(args.destination, &given, environment)?;
@@ -317,7 +337,9 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
     let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
     let endpoints = match job {
         Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),
-        Job::FetchModels(request) | Job::PlanModels(request) => Some(&request.endpoints),
+        Job::FetchModels(request) | Job::Initialize(request) | Job::PlanModels(request) => {
+            Some(&request.endpoints)
+        }
         Job::Lock(request) => Some(&request.endpoints),
         Job::Verify(request) => Some(&request.endpoints),
         Job::List(_) | Job::Prune(_) => None,

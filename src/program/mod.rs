@@ -189,7 +189,7 @@ async fn execute(
             say(&results::fetched(&outcome));
             *found = Some(Finding::Fetched(outcome));
         }
-        Job::FetchModels(request) => {
+        Job::FetchModels(request) | Job::Initialize(request) => {
             let mut models = modelfetch::fetch_models(request, context).await?;
             models.good().for_each(|outcome| say(&results::fetched(outcome)));
             let all = models.check();

@@ -47,6 +47,18 @@ def test_gigabytes_arrive_within_128_mib_of_memory(containerd, models):
     print(f"\nmemory of the control group at its peak, page cache included: {container.memory.peak / MIB:.1f} MiB")
 
 
+def test_kserve_calls_it_as_a_storage_initializer_in_128_mib(containerd, models):
+    with FakeHub("--file", "model.gguf", "--size", "1GiB") as hub:
+        # As a ClusterStorageContainer has it: the source of the InferenceService, and where its model server looks.
+        arguments = ["storage-initializer", f"hf://{hub.repo}", "/models/chat"]
+        container = containerd.start(*arguments, models=models, environment={"HF_ENDPOINT": hub.endpoint})
+        status = container.wait()
+
+        assert status == 0, container.output()
+        assert_fetched(hub, models / "chat")
+    assert container.memory.killed == 0
+
+
 def test_a_summary_is_left_in_the_termination_message(containerd, hub, models, file):
     message = file("termination-log", "")
     container = containerd.start(

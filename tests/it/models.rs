@@ -123,16 +123,17 @@ fn a_locked_fetch_asks_for_nothing_but_the_bytes_of_its_commit() {
     bed.hub.push("o/chat", "main", |tree| {
         tree.lfs("m.gguf", model(7, 3));
     });
-    let refused = bed.hub.fault(Rule::hub().path_contains("/api/").always().then(Fault::status(403)));
+    let refused = bed.hub.fault(Rule::hub().path_contains("/api/models/").always().then(Fault::status(403)));
     let moved = bed.hub.fault(Rule::hub().path_contains("/resolve/main/").always().then(Fault::status(404)));
     bed.hub.clear();
     bed.fetch(["--locked"]).run().succeeds();
     bed.assert_there();
     assert_eq!((refused.count(), moved.count()), (0, 0));
     for record in bed.hub.requests_to(Server::Hub) {
-        let target = record.request.target;
-        let is_of_commit = commits.iter().any(|commit| target.contains(&format!("/resolve/{commit}/")));
-        assert!(is_of_commit, "{target}");
+        let (method, target) = (record.request.method, record.request.target);
+        // Small files are where a Hub's /resolve/ leads.
+        let is_of_commit = commits.iter().any(|commit| target.contains(&format!("/{commit}/")));
+        assert!(is_of_commit && target.contains("/resolve") && method == "GET", "{method} {target}");
     }
     bed.hub.clear();
     bed.fetch(["--locked"]).run().succeeds().says("nothing to do");
@@ -278,4 +279,28 @@ fn a_manifest_and_a_repository_exclude_each_other() {
     // A flag wins over a variable.
     bed.fetch([]).env("MODELFETCH_REPO", "o/gone").run().succeeds();
     bed.dir.fetch(&bed.hub, ["o/vision"]).env("MODELFETCH_MANIFEST", "absent.toml").run().succeeds();
+}
+
+#[test]
+fn a_storage_initializer_is_called_as_kserve_calls_one() {
+    let bed = Bed::new();
+    let old = bed.hub.commit("o/chat", "main").expect("a branch");
+    bed.hub.push("o/chat", "main", |tree| {
+        tree.lfs("m.gguf", model(7, 3));
+    });
+    let (chat, vision) = (bed.dir.path().join("mnt/models/chat"), bed.dir.path().join("mnt/models/vision"));
+    let [chat, vision] = [chat, vision].map(|path| path.to_string_lossy().into_owned());
+    let source = format!("hf://o/chat:{old}");
+    let run =
+        bed.command("storage-initializer", [&*source, &chat, "hf://o/vision", &vision]).run().succeeds();
+    run.prints(&format!("{chat}/m.gguf"))
+        .prints(&format!("{vision}/mmproj.gguf"))
+        .says("storage-initializer");
+    let there = |path: String| crate::support::dir::sha256_of(path.as_ref());
+    assert_eq!(there(format!("{chat}/m.gguf")), bed.chat.sha256().to_string());
+    assert_eq!(there(format!("{vision}/mmproj.gguf")), bed.vision.sha256().to_string());
+    bed.command("storage-initializer", ["hf://o/chat"]).run().exits(2);
+    bed.command("storage-initializer", ["hf://o/chat", "/x", "hf://o/vision"]).run().exits(2).says("DEST");
+    bed.command("storage-initializer", ["hf://o/gone", &chat]).run().exits(11).says("o/gone");
+    bed.command("storage-initializer", ["s3://bucket/x", &chat]).run().exits(2).says("s3://");
 }

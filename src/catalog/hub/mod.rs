@@ -136,6 +136,12 @@ impl Hub {
         Url::parse(&endpoint.join(&format!("{CACHE}{}/{commit}/{path}", kind_path(repo)))).ok()
     }
 
+    /// Where the first endpoint leads to the bytes of a file.
+    pub(super) fn place(&self, repo: &RepoId, revision: &str, path: &RepoPath) -> Option<Url> {
+        let endpoint = self.endpoints.iter().next()?;
+        Url::parse(&endpoint.join(&resolve_path(repo, revision, path.as_str()))).ok()
+    }
+
     /// Takes note that the endpoint of such a place does not have it.
     pub(super) fn forgo_cache(&self, place: &Url) {
         for (endpoint, is_cacheless) in self.endpoints.iter().zip(&self.cacheless) {

@@ -26,6 +26,8 @@ pub(super) struct Work<'a> {
     pub(super) resolution: &'a Resolution,
     pub(super) limits: &'a Limits,
     pub(super) network: NetworkUse,
+    /// A lock file says it all: nobody is asked but for the bytes.
+    pub(super) is_locked: bool,
 }
 
 /// Does it, with the connections of `engine`, which has to run. One outcome per item of the plan, in its order. When a
@@ -77,6 +79,7 @@ async fn all_files(
             break;
         }
         let url = work.resolution.urls.get(&item.file.path).cloned();
+        let url = url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked));
         let source = snapshot.source(&item.file, url);
         let (of_file, item) = (Arc::clone(of_file), item.clone());
         tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });

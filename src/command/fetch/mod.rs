@@ -142,6 +142,7 @@ impl<'a> Run<'a> {
             resolution,
             limits: &self.request.limits,
             network: self.request.network,
+            is_locked: self.request.locked.as_ref().is_some_and(|locked| locked.is_enough),
         };
         let outcomes = match files::work(&job, &self.hub, engine, &self.context).await {
             Ok(outcomes) => outcomes,

@@ -39,8 +39,8 @@ pub struct ModelRequest {
 /// All models of a manifest.
 #[derive(Debug, Clone)]
 pub struct ModelsRequest {
-    /// The manifest, for messages.
-    pub manifest: PathBuf,
+    /// Who asks for them, for messages: a manifest, or the first source.
+    pub what: String,
     /// Where the files go.
     pub destination: Destination,
     /// In the order of the manifest.

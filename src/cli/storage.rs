@@ -1,0 +1,73 @@
+//! The command line that `KServe` gives a storage initializer: pairs of a source and the folder it goes to.
+
+use std::path::PathBuf;
+
+use super::args::StorageArgs;
+use super::given::Given;
+use super::request::{Noted, limits, network};
+use super::{Environment, token};
+use crate::command::fetch::{ModelRequest, ModelsRequest};
+use crate::error::Error;
+use crate::request::{Destination, Pins, Proxies, RepoKind, RepoRef, Request, Revision, Selection, escape};
+
+/// The pairs as requests.
+pub(super) fn models(
+    args: StorageArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+    proxies: &Proxies,
+) -> Result<Noted<ModelsRequest>, Error> {
+    let StorageArgs { pairs, freshness, mut hub, transfer, output: _ } = args;
+    hub.endpoint = given.lines("endpoint", hub.endpoint);
+    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
+    let (network, limits) =
+        (network(&freshness, given, environment)?, limits(&transfer, given, environment)?);
+    let mut models = Vec::new();
+    for pair in pairs.chunks(2) {
+        let [source, folder] = pair else {
+            let why = "there is no folder for it; expected SRC DEST [SRC DEST …]";
+            return Err(Error::invalid("source", &pair[0], why));
+        };
+        let reference = reference(source)?;
+        let request = Request {
+            repo: reference.repo.clone(),
+            revision: reference.revision.clone().unwrap_or_default(),
+            selection: selection(&reference)?,
+            pins: Pins::default(),
+            destination: Destination::Dir(folder.into()),
+            endpoints: endpoints.clone(),
+            network,
+            recheck: freshness.verify,
+            limits: limits.clone(),
+            locked: None,
+        };
+        let folder = reference.repo.to_string().parse().ok().filter(|_| pairs.len() > 2);
+        models.push(ModelRequest { name: source.clone(), folder, request });
+    }
+    let root = PathBuf::from(pairs.get(1).map(String::as_str).unwrap_or_default());
+    let (what, destination) = (pairs.first().cloned().unwrap_or_default(), Destination::Dir(root));
+    Ok((ModelsRequest { what, destination, models, endpoints, limits }, notes))
+}
+
+/// What follows a `:` is a revision to `KServe` (`hf://owner/name:revision`), where it is a quantization to llama.cpp.
+fn reference(source: &str) -> Result<RepoRef, Error> {
+    let mut reference = RepoRef::parse(source.trim(), RepoKind::Model)?;
+    if let Some(tag) = reference.quant.take() {
+        if reference.revision.is_some() {
+            return Err(Error::invalid("source", source, "it names two revisions"));
+        }
+        reference.revision = Some(tag.parse::<Revision>()?);
+    }
+    if reference.endpoint.is_some() {
+        return Err(Error::invalid("source", source, "another Hub is named with HF_ENDPOINT"));
+    }
+    Ok(reference)
+}
+
+fn selection(reference: &RepoRef) -> Result<Selection, Error> {
+    let file = reference.file.as_ref().map(ToString::to_string);
+    let folder = reference.folder.as_ref().map(|folder| format!("{}/*", escape(folder.as_str())));
+    let files: Vec<_> = file.or(folder).into_iter().collect();
+    Ok(Selection::new(&files, &[], &[], None)?)
+}
