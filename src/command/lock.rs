@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, sets};
 use crate::catalog::{self, Hub, Resolution};
 use crate::disk::{self, Durability};
 use crate::error::{Error, Failed};
@@ -14,6 +15,7 @@ use crate::request::{
     Commit, Destination, Endpoints, Limits, LockedFile, LockedModel, Lockfile, Manifest, Model, NetworkUse,
     Recheck, RepoPath, Request,
 };
+use crate::store::Store;
 use crate::words::count;
 
 /// Models that are asked about at a time.
@@ -87,8 +89,8 @@ pub async fn lock(request: &LockRequest, context: &Context) -> Result<LockOutcom
     {
         return Err(Error::invalid("model", unknown, "the manifest has no model of this name"));
     }
-    let hub = context.hub(&request.endpoints, &request.limits);
-    let work = look_up_all(request, &known, &hub);
+    let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
+    let work = look_up_all(request, &known, &hub, context);
     let now = context.stop.or("asking the Hub", work).await?;
     let models = changes(&known, &now);
     if request.goal == Goal::Check {
@@ -108,10 +110,15 @@ pub async fn lock(request: &LockRequest, context: &Context) -> Result<LockOutcom
     Ok(LockOutcome { lockfile: request.lockfile.clone(), written, models })
 }
 
-async fn look_up_all(request: &LockRequest, known: &Lockfile, hub: &Hub) -> Result<Lockfile, Error> {
+async fn look_up_all(
+    request: &LockRequest,
+    known: &Lockfile,
+    hub: &Arc<Hub>,
+    context: &Context,
+) -> Result<Lockfile, Error> {
     let models = &request.manifest.models;
     let asked = stream::iter(models).map(|model| async move {
-        let locked = look_up(model, request, known.answer(model), hub).await;
+        let locked = look_up(model, request, known.answer(model), hub, context).await;
         locked.map_err(|error| Failed { model: model.name.clone(), error })
     });
     let answers: Vec<_> = asked.buffered(MODELS_PARALLEL).collect().await;
@@ -135,7 +142,8 @@ async fn look_up(
     model: &Model,
     request: &LockRequest,
     known: Option<&LockedModel>,
-    hub: &Hub,
+    hub: &Arc<Hub>,
+    context: &Context,
 ) -> Result<LockedModel, Error> {
     let is_renewed = match &request.goal {
         Goal::Complete => false,
@@ -164,6 +172,8 @@ async fn look_up(
         locked: None,
     };
     let resolution = catalog::resolve(hub, &at_commit, None).await?;
+    let nothing = Store::new(&at_commit.destination, &at_commit.repo);
+    sets::check(&resolution, &nothing, hub, &request.limits, context).await?;
     Ok(LockedModel::new(model.name.clone(), model.wish.clone(), commit, files(&resolution)))
 }
 

@@ -5,6 +5,8 @@ pub mod fetch;
 pub mod list;
 pub mod lock;
 pub mod prune;
+mod sample;
+mod sets;
 pub mod smoke;
 pub mod verify;
 

@@ -9,15 +9,13 @@ use serde::Serialize;
 use url::Url;
 
 use super::fetch::with_unfinished;
-use super::{Context, offline, tell_gaps};
+use super::{Context, offline, sample, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
 use crate::request::{Limits, NetworkUse, Request};
-use crate::retry::{Budget, Retry, Setback};
-use crate::source::{self, Provenance, Source, Trouble};
 use crate::store::Store;
 use crate::words::{Bytes, count, free_space};
 
@@ -202,7 +200,8 @@ impl Probe<'_> {
         let first = if is_gguf { HEADER_SAMPLE } else { SAMPLE };
         for (place, range) in samples(file.size(), first) {
             let name = format!("range at the {place} of {}", file.path);
-            let (bytes, origin) = self.read(&*source, file, &range).await?;
+            let (bytes, origin) = sample::read(&*source, file, &range, &self.limits, self.context).await?;
+            self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             checks.pass(name, format!("bytes {}-{} from {origin}", range.start, range.end - 1));
             if range.start == 0 && !is_gguf {
                 kind::check(file.path.file_name(), &bytes)
@@ -220,44 +219,6 @@ impl Probe<'_> {
         }
         Ok(())
     }
-
-    async fn read(
-        &self,
-        source: &dyn Source,
-        file: &WantedFile,
-        range: &Range<u64>,
-    ) -> Result<(Vec<u8>, Provenance), Error> {
-        let budget = Budget::new(self.limits.give_up_after, self.context.stop.deadline());
-        let doing = |path: &str, host: &str| format!("reading {path} from {host}");
-        let reporter = &*self.context.reporter;
-        let retry = Retry { what: file.path.as_str(), doing, budget: &budget, reporter };
-        let read = || async {
-            let sample = source::read(source, range, file.size()).await;
-            sample.map_err(|trouble| setback(file, trouble))
-        };
-        let sample = retry.run(read).await?;
-        self.fetched.fetch_add(sample.0.len() as u64, Ordering::Relaxed);
-        Ok(sample)
-    }
-}
-
-/// What trouble means for a test: its URLs are fresh and its file is new, so that nothing can have expired or
-/// changed.
-fn setback(file: &WantedFile, trouble: Trouble) -> Setback {
-    let error = match trouble {
-        Trouble::Failed(failure) => return failure.into(),
-        Trouble::NoRanges(origin) => {
-            let why = "the whole file instead of a range".into();
-            return Failure::Wrong { host: origin.to_string(), why }.into();
-        }
-        Trouble::Expired(expired) => {
-            let what = format!("reading {} from {}", file.path, expired.origin);
-            Error::Refused { what, answer: Box::new(expired.answer) }
-        }
-        Trouble::Changed { host, why } => Error::KeepsChanging { path: file.path.clone(), host, why },
-        Trouble::Final(error) => error,
-    };
-    Setback::Final(error)
 }
 
 /// The ranges to try: start, middle and end, as far as the file is long enough for them.

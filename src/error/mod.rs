@@ -36,6 +36,15 @@ fn in_lines(failed: &[Failed]) -> String {
     lines.concat()
 }
 
+/// The first of many names.
+fn some(paths: &[RepoPath]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<_> = paths.iter().take(SHOWN).map(RepoPath::as_str).collect();
+    let more = paths.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
+}
+
 /// The failure that decides how a run ends: a signal, else the first one that needs somebody's hand, else the first.
 fn worst(failed: &[Failed]) -> Option<&Error> {
     let rank = |error: &Error| match (error, error.exit().advice) {
@@ -129,6 +138,17 @@ pub enum Error {
         revision: Revision,
         /// What is missing.
         gap: Gap,
+    },
+
+    /// Of the shards that an index names, some are taken and some are not.
+    #[error("`{index}` names shards that are neither taken nor there: {}", some(missing))]
+    IncompleteSet {
+        /// The index.
+        index: RepoPath,
+        /// At least one.
+        missing: Vec<RepoPath>,
+        /// The repository has them.
+        can_be_had: bool,
     },
 
     /// A file is wanted that cannot be had under its name, or not be verified.
@@ -498,6 +518,7 @@ impl Error {
             | Self::BadToken(_)
             | Self::TokenInTheClear(_)
             | Self::NameRefused { .. }
+            | Self::IncompleteSet { .. }
             | Self::ClusterRejected { .. } => exits::USAGE,
             Self::Gated { .. } | Self::Unauthorised { .. } | Self::ClusterForbidden { .. } => {
                 exits::UNAUTHORISED
@@ -590,6 +611,8 @@ impl Error {
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists; in an address, a `/` in its name is written %2F".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
             Self::NameRefused { name, .. } => format!("nothing was fetched; leave it out with --exclude '{}'", glob_of(name)),
+            Self::IncompleteSet { can_be_had: true, .. } => "nothing was fetched: servers load a part of a model without an error; take all of its shards, or leave the index out with --exclude".into(),
+            Self::IncompleteSet { .. } => "nothing was fetched: the repository has not all of them, or was not asked; tell its owner, or leave the index out with --exclude".into(),
             Self::ShardNotFound { .. } => "nothing was fetched; `--include NAME` takes one shard alone, and a glob those that are there".into(),
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),

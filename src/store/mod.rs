@@ -135,6 +135,14 @@ impl Store {
         }
     }
 
+    /// The content of a file at its final name, of at most `max` bytes; `None` if there is none.
+    pub fn read_file(&self, wanted: &WantedFile, max: u64) -> Result<Option<Vec<u8>>, Error> {
+        match self.entry(wanted)? {
+            Some((folder, name, _)) => folder.read(&name, max),
+            None => Ok(None),
+        }
+    }
+
     /// The receipt of a file, and what it proves, if the file is still the one it was written for.
     fn proof(&self, wanted: &WantedFile) -> Result<Option<(Receipt, Proof)>, Error> {
         let place = self.layout.receipt(&wanted.path, &wanted.content);

@@ -26,6 +26,7 @@ promise! {
     Internal => 1,
     Invalid => 2,
     NameRefused => 2,
+    IncompleteSet => 2,
     BadToken => 2,
     TokenInTheClear => 2,
     ClusterRejected => 2,
@@ -85,6 +86,7 @@ fn examples() -> Vec<Error> {
         Error::RevisionNotFound { repo: repo(), revision: "v9".parse().expect("revision") },
         Error::FileNotFound { repo: repo(), revision: "v9".parse().expect("revision"), path: path() },
         Error::NameRefused { repo: repo(), name: "a\\b".into(), why: "no `\\`".into() },
+        Error::IncompleteSet { index: path(), missing: vec![path()], can_be_had: true },
         Error::ShardNotFound {
             repo: repo(),
             revision: "main".parse().expect("revision"),

@@ -37,6 +37,7 @@ mod resolver;
 mod resume;
 mod rooms;
 mod secrets;
+mod sets;
 mod small;
 mod smoke;
 mod snapshot;

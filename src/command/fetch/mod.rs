@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Context;
+use super::{Context, sets};
 use crate::catalog::Hub;
 use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
@@ -80,6 +80,7 @@ impl<'a> Run<'a> {
         if let Some(plan) = nothing_to_do(request, store, &known, context).await? {
             return Ok(Begun::Verified(known, plan));
         }
+        check_sets(request, store, hub, &known, context).await?;
         let probed = store.clone();
         match context.stop.or_blocking("looking at the disk", move || probed.probe()).await {
             Ok(()) => Ok(Begun::Ready(known)),
@@ -186,8 +187,9 @@ pub struct Planned {
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
 pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
     let store = Store::new(&request.destination, &request.repo);
-    let hub = context.hub(&request.endpoints, &request.limits);
+    let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
     let known = freshness::look_up(request, &store, &hub, context).await?;
+    check_sets(request, &store, &hub, &known, context).await?;
     let work = {
         let (store, resolution, recheck) = (store.clone(), Arc::clone(&known.resolution), request.recheck);
         move || {
@@ -233,6 +235,20 @@ pub(super) async fn with_unfinished(
         // What cannot be read there is no answer to what is asked.
         Ok(None) | Err(_) => error,
     }
+}
+
+/// Fails if a part of a set of shards is wanted. What is locked was looked at when it was.
+async fn check_sets(
+    request: &Request,
+    store: &Store,
+    hub: &Arc<Hub>,
+    known: &Known,
+    context: &Context,
+) -> Result<(), Error> {
+    if request.locked.as_ref().is_some_and(|locked| locked.is_enough) {
+        return Ok(());
+    }
+    sets::check(&known.resolution, store, hub, &request.limits, context).await
 }
 
 /// The plan, if every file is there and verified and nothing is left to be written down.
