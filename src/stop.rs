@@ -1,8 +1,10 @@
 //! The order to stop: a signal, or the deadline. State is saved before the run ends.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Signal};
 
@@ -98,6 +100,26 @@ impl Stop {
         doing: &str,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.or(doing, async { tokio::task::spawn_blocking(work).await? }).await
+        // Boxed, as in `blocking`: there are many kinds of work.
+        let work: Box<dyn FnOnce() -> Result<T, Error> + Send> = Box::new(work);
+        self.or(doing, async { blocking(work).await? }).await
     }
+}
+
+/// Runs work that may block to its end, on a thread for such work. A task of a type of its own for each kind of work
+/// would make the program larger by a fiftieth, so that only the place of its result knows what that is.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let place = Arc::new(Mutex::new(None));
+    let result = Arc::clone(&place);
+    let done = start(Box::new(move || {
+        let done = work();
+        *result.lock().expect("nothing panics while it holds the place") = Some(done);
+    }));
+    done.await?;
+    let result = place.lock().expect("nothing panics while it holds the place").take();
+    result.ok_or_else(|| Error::Internal("a thread ended without its result".into()))
+}
+
+fn start(work: Box<dyn FnOnce() + Send>) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(work)
 }

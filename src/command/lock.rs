@@ -15,6 +15,7 @@ use crate::request::{
     Commit, Destination, Endpoints, Limits, LockedFile, LockedModel, Lockfile, Manifest, Model, NetworkUse,
     Recheck, RepoPath, Request,
 };
+use crate::stop::blocking;
 use crate::store::Store;
 use crate::words::count;
 
@@ -105,7 +106,7 @@ pub async fn lock(request: &LockRequest, context: &Context) -> Result<LockOutcom
     if written {
         let path = request.lockfile.clone();
         let write = move || disk::replace(&path, text.as_bytes(), Durability::Power);
-        tokio::task::spawn_blocking(write).await??;
+        blocking(write).await??;
     }
     Ok(LockOutcome { lockfile: request.lockfile.clone(), written, models })
 }

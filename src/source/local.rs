@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tokio::task::spawn_blocking;
 
 use super::{Body, Opened, Provenance, Source, Trouble};
 use crate::error::Error;
+use crate::stop::blocking;
 
 /// Bytes read at a time.
 const CHUNK: u64 = 256 << 10;
@@ -36,7 +36,7 @@ impl LocalFile {
     }
 
     async fn read(self, range: Range<u64>) -> Result<Bytes, Trouble> {
-        let read = spawn_blocking(move || {
+        let read = blocking(move || {
             let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
             let read = self.file.read_at(&mut bytes, range.start);
             let length = read.map_err(Error::io("read", &self.path)).map_err(Trouble::Final)?;
@@ -47,7 +47,7 @@ impl LocalFile {
             bytes.truncate(length);
             Ok(Bytes::from(bytes))
         });
-        read.await.map_err(|why| Trouble::Final(why.into()))?
+        read.await.map_err(Trouble::Final)?
     }
 }
 

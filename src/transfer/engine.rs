@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet};
 
 use super::active::Active;
 use super::blame::{Origins, Suspects};
@@ -19,7 +19,7 @@ use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
 use crate::request::Limits;
 use crate::retry::Budget;
 use crate::source::{Provenance, Source};
-use crate::stop::Stop;
+use crate::stop::{Stop, blocking};
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
 use crate::store::crew::Crew;
@@ -203,7 +203,7 @@ impl Engine {
         if result.is_ok() {
             self.trust(&counts.origins);
         } else {
-            let saved = spawn_blocking(move || partial.save()).await?;
+            let saved = blocking(move || partial.save()).await?;
             match (&result, saved) {
                 // The first failure is the one to fail with; a full disk often makes saving fail too.
                 (Err(Unfinished::Failed(_)), Err(error)) => {

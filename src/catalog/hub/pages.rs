@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, LINK};
-use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::{Excess, HUB_ORIGINS, Hub, Question, not_a_hub, parse_url, refusal};
 use crate::catalog::tree::{Listed, Pages};
-use crate::error::Error;
 use crate::report::Event;
 use crate::request::{Endpoint, Patterns};
 use crate::retry::Setback;
+use crate::stop::blocking;
 use crate::words::host;
 
 /// Pages of one list. The Hub puts 1,000 files into each.
@@ -62,7 +61,7 @@ impl Hub {
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<Result<T, String>, Setback> {
-    spawn_blocking(work).await.map_err(|why| Setback::Final(Error::from(why)))
+    blocking(work).await.map_err(Setback::Final)
 }
 
 /// The next page of a list, from `Link: <…>; rel="next"`. A mirror may pass on the Hub's own

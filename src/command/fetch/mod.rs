@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::{Event, FileOutcome, Outcome};
 use crate::request::{Destination, Recheck, Request};
+use crate::stop::blocking;
 use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
 use crate::words::chain;
@@ -154,7 +155,7 @@ impl<'a> Run<'a> {
             let listing = resolution.listing_json()?;
             access.record_snapshot(&resolution.origin(), listing.as_deref())
         };
-        tokio::task::spawn_blocking(record).await??;
+        blocking(record).await??;
         Ok(self.outcome(known, outcomes))
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 
 use crate::command::Context;
 use crate::content::{Mismatch, RangeSet};
@@ -13,7 +12,7 @@ use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Commit, NetworkUse};
 use crate::source::{LocalFile, Source};
-use crate::stop::Stop;
+use crate::stop::{Stop, blocking};
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
 use crate::store::partial::Partial;
 use crate::store::{Store, WriteAccess};
@@ -256,7 +255,7 @@ impl FileWork {
     ) -> Result<(), Error> {
         let before = partial.written();
         let doubted = Arc::clone(partial);
-        spawn_blocking(move || doubted.doubt(&doubtful)).await??;
+        blocking(move || doubted.doubt(&doubtful)).await??;
         let kept = partial.written();
         self.scope.reporter.report(&Event::Restarted { path, why, dropped: before - kept, kept });
         Ok(())
@@ -337,7 +336,7 @@ impl FileWork {
         work: impl FnOnce(&WriteAccess, &Origin) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (access, origin) = (Arc::clone(&self.access), self.origin.clone());
-        spawn_blocking(move || work(&access, &origin)).await?
+        blocking(move || work(&access, &origin)).await?
     }
 
     /// Fails if a file that was skipped at the beginning has been changed since.
