@@ -113,6 +113,8 @@ fn prune_files(
         let mut why = None;
         if holding.condition == Condition::Changed {
             why = Some("it was changed since it was verified, and may be somebody's");
+        } else if holding.is_shared {
+            why = Some("its bytes are shared between repositories, and nothing here tells who needs them");
         } else if has_copies {
             why = Some("this cache has copies instead of links, and nothing tells whose they are");
         } else if let Some(access) = access

@@ -1,6 +1,6 @@
 //! What a target holds, as far as can be told without reading a file or asking anybody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::layout::{Layout, STATE};
 use super::leftovers::{is_digest, journal_of};
@@ -13,7 +13,7 @@ use crate::plan::WantedFile;
 use crate::request::{Destination, RepoId, RepoPath};
 
 /// Folders in folders that are looked through for other targets.
-const DEPTH_MAX: usize = 32;
+const DEPTH_MAX: usize = 8;
 
 /// A file that has a receipt.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Holding {
     pub target: PathBuf,
     /// Bytes of disk space taken.
     pub allocated: u64,
+    /// Its bytes lie in the store that the repositories of a cache share.
+    pub is_shared: bool,
     /// Whether the receipt still is about what is there.
     pub condition: Condition,
 }
@@ -70,27 +72,24 @@ impl Store {
         if self.is_cache() { Destination::Cache(root) } else { Destination::Dir(root) }
     }
 
-    /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be.
-    pub(super) fn of_directories(root: &std::path::Path) -> Result<Vec<Self>, Error> {
+    /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be. Hidden
+    /// folders, and what cannot be read, are passed over: the directory may be somebody's home.
+    pub(super) fn of_directories(root: &Path) -> Result<Vec<Self>, Error> {
         let at =
             |root: PathBuf| Self { layout: Layout::of_folder(&Destination::Dir(root), String::new()).into() };
         let mut stores = vec![at(root.to_owned())];
-        let Some(dir) = Dir::open(root)? else { return Ok(stores) };
-        let mut folders = vec![(dir, PathBuf::new(), 0)];
-        while let Some((dir, below, depth)) = folders.pop() {
-            let entries = dir.entries()?;
-            if depth > 0 && entries.iter().any(|(name, kind)| name == STATE && *kind == Kind::Dir) {
-                stores.push(at(root.join(&below)));
+        let Some(top) = Dir::open(root)? else { return Ok(stores) };
+        let mut folders = vec![(String::new(), 0)];
+        while let Some((below, depth)) = folders.pop() {
+            let Ok(Some(dir)) = top.descend(&below) else { continue };
+            let entries = dir.entries().unwrap_or_default().into_iter();
+            let mut names: Vec<_> =
+                entries.filter(|(_, kind)| *kind == Kind::Dir).map(|(name, _)| name).collect();
+            if depth > 0 && names.iter().any(|name| name == STATE) {
+                stores.push(at(root.join(below.trim_start_matches('/'))));
             }
-            if depth == DEPTH_MAX {
-                continue;
-            }
-            for (name, _) in entries.into_iter().filter(|(name, kind)| *kind == Kind::Dir && name != STATE) {
-                // It may have gone meanwhile.
-                if let Some(folder) = dir.descend(&name)? {
-                    folders.push((folder, below.join(&name), depth + 1));
-                }
-            }
+            names.retain(|name| depth < DEPTH_MAX && !name.starts_with('.'));
+            folders.extend(names.into_iter().map(|name| (format!("{below}/{name}"), depth + 1)));
         }
         stores.sort_by(|a, b| a.root().cmp(b.root()));
         Ok(stores)
@@ -102,16 +101,20 @@ impl Store {
         for receipt in self.receipts()? {
             let Some(content) = receipt.content() else { continue };
             let wanted = WantedFile { path: receipt.path.clone(), content };
+            let target = self.target_path(&wanted);
+            let mut is_shared = false;
             let (condition, allocated) = match self.entry(&wanted) {
-                Ok(Some((.., stat))) if Proof::of_receipt(&receipt, &stat.identity, &content).is_some() => {
+                Ok(Some((folder, _, stat)))
+                    if Proof::of_receipt(&receipt, &stat.identity, &content).is_some() =>
+                {
+                    is_shared = target.parent() != Some(folder.path());
                     (Condition::Verified, stat.allocated)
                 }
                 Ok(None) => (Condition::Missing, 0),
                 // A folder is there, or a link.
                 Ok(Some(_)) | Err(_) => (Condition::Changed, 0),
             };
-            let target = self.target_path(&wanted);
-            holdings.push(Holding { receipt, content, target, allocated, condition });
+            holdings.push(Holding { receipt, content, target, allocated, is_shared, condition });
         }
         holdings.sort_by(|a, b| a.receipt.path.cmp(&b.receipt.path));
         Ok(holdings)
