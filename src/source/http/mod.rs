@@ -17,7 +17,7 @@ use reqwest::{Response, Url};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Body, Expired, Opened, Provenance, Source, Trouble};
+use super::{Beginning, Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::content::Content;
 use crate::error::{Error, Failure};
 use crate::net::{self, Patience};
@@ -354,11 +354,16 @@ impl<L: Locate> Source for HttpSource<L> {
     }
 
     /// A mirror or a cache may have to fetch what it is asked for, and so may a host that was late before.
-    fn may_begin_late(&self) -> bool {
+    fn beginning(&self) -> Beginning {
         // Until it is known who has the bytes it may be a cache.
-        self.current().as_ref().is_none_or(|Location { url, .. }| {
-            self.file.size() > AT_HAND_MAX && self.locate.is_endpoint(url) || self.patience.was_late(url)
-        })
+        let Some(Location { url, .. }) = &*self.current() else { return Beginning::Late };
+        let is_own = self.file.size() > AT_HAND_MAX && self.locate.is_endpoint(url);
+        match self.patience.was_late(url) {
+            _ if is_own => Beginning::Late,
+            Some(true) => Beginning::Late,
+            Some(false) => Beginning::Soon,
+            None => Beginning::Unknown,
+        }
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -172,11 +172,13 @@ async fn an_endpoint_that_does_not_begin_is_left_for_the_next_one() {
 
 #[tokio::test]
 async fn an_endpoint_may_begin_late_with_what_is_large() {
-    for (size, may) in [(SIZE, false), (AT_HAND_MAX + 1, true)] {
-        let source = source_of(size, |_, _| Says::Refused);
-        assert!(source.may_begin_late(), "nobody knows yet where the bytes are");
+    for (size, beginning) in [(SIZE, Beginning::Soon), (AT_HAND_MAX + 1, Beginning::Late)] {
+        let source = source_of(size, |_, number| if number == 0 { Says::Refused } else { Says::Part("e") });
+        assert_eq!(source.beginning(), Beginning::Late, "nobody knows yet where the bytes are");
+        source.open(&(0..10)).await.expect_err("refused");
+        assert!(size > SIZE || source.beginning() == Beginning::Unknown);
         let _ = source.open(&(0..10)).await;
-        assert_eq!(source.may_begin_late(), may);
+        assert_eq!(source.beginning(), beginning);
     }
 }
 
