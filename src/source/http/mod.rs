@@ -217,12 +217,12 @@ impl<L: Locate> HttpSource<L> {
         }
     }
 
-    /// After a failure: whoever led there is asked again, and whoever has never begun in time is left for the next
-    /// endpoint.
+    /// After a failure: whoever led there is asked again, and whoever has never sent anything good, in time, is left for
+    /// the next endpoint.
     async fn leave(&self, location: &Location, failure: &Failure) -> Result<(), Error> {
         self.turn_back(location, location.generation);
-        let is_late = matches!(failure, Failure::Stalled { .. }) && self.seen().proven <= location.generation;
-        if is_late && self.locate.places() > 1 {
+        let is_bad = matches!(failure, Failure::Stalled { .. } | Failure::Wrong { .. });
+        if is_bad && self.locate.places() > 1 && self.seen().proven <= location.generation {
             self.newer_than(location.generation, true).await?;
         }
         Ok(())
@@ -250,14 +250,17 @@ impl<L: Locate> HttpSource<L> {
         Trouble::Final(Error::Refused { what, answer: Box::new(failure) })
     }
 
-    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps. Where ranges worked before,
-    /// it is asked for when that has lasted as long as a stall: it costs all that has come.
+    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps, but another endpoint may have
+    /// ranges. Where they worked before, the whole is asked for when that has lasted as long as a stall: it costs all
+    /// that has come.
     fn odd(&self, location: &Location, why: String) -> Trouble {
         let is_over = {
             let mut seen = self.seen();
             let (count, since) = seen.odd.unwrap_or((0, Instant::now()));
             seen.odd = Some((count + 1, since));
-            count + 1 >= ODD_MAX && (!seen.ranged || since.elapsed() >= self.patience.usual())
+            let is_last = location.generation as usize + 1 >= self.locate.places();
+            let is_enough = if seen.ranged { since.elapsed() >= self.patience.usual() } else { is_last };
+            count + 1 >= ODD_MAX && is_enough
         };
         if is_over && self.file.size() < WHOLE_MAX {
             return self.without_ranges(location);

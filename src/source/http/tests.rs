@@ -230,6 +230,8 @@ async fn verdicts<F: Fn(u32, usize) -> Says + Send + Sync>(
 #[tokio::test(start_paused = true)]
 async fn three_odd_answers_in_a_row_make_a_server_one_without_ranges() {
     const AT_ONCE: Duration = Duration::from_millis(1);
+    let at_second = source(|generation, _| if generation == 0 { Says::Bare } else { Says::Part("e") });
+    assert_eq!(verdicts(&at_second, AT_ONCE).await, "-+++++", "another endpoint has ranges");
     for odd in [Says::Bare, Says::NoSuchRange] {
         assert_eq!(verdicts(&source(|_, _| odd), AT_ONCE).await, "--nnnn");
         let good_in_between = |_, number| if number == 2 { Says::Part("e") } else { odd };
