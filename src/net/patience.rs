@@ -70,9 +70,9 @@ impl Patience {
         shown.longest = shown.longest.max(asked.elapsed());
     }
 
-    /// Whether a host has kept somebody waiting beyond the usual time.
-    pub(crate) fn was_late(&self, url: &Url) -> bool {
-        self.lock().get(&host(url)).is_some_and(|shown| shown.late > 0 || shown.longest > self.usual)
+    /// Whether a host has kept somebody waiting beyond the usual time; unknown of whom nothing was heard yet.
+    pub(crate) fn was_late(&self, url: &Url) -> Option<bool> {
+        self.lock().get(&host(url)).map(|shown| shown.late > 0 || shown.longest > self.usual)
     }
 
     fn limit(&self, url: &Url) -> (usize, Duration) {
@@ -112,7 +112,7 @@ mod tests {
         for waited in [10, 30, 120, 120] {
             assert_eq!(in_vain(&patience, "cache").await, waited);
         }
-        assert!(patience.was_late(&url("cache")) && !patience.was_late(&url("cdn")));
+        assert_eq!(["cache", "cdn"].map(|host| patience.was_late(&url(host))), [Some(true), None]);
         assert_eq!(in_vain(&patience, "cdn").await, 10);
     }
 
@@ -134,7 +134,7 @@ mod tests {
         patience.began(&url("cdn"), Instant::now());
         in_vain(&patience, "cdn").await;
         patience.began(&url("cdn"), Instant::now());
-        assert!(!patience.was_late(&url("cdn")));
+        assert_eq!(patience.was_late(&url("cdn")), Some(false));
         assert_eq!(in_vain(&patience, "cdn").await, 10);
     }
 

@@ -53,16 +53,26 @@ pub trait Source: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Whether the first bytes may take long to come, and longer with each question: then one connection asks until
-    /// they are there.
-    fn may_begin_late(&self) -> bool {
-        false
+    /// When the first bytes can be expected.
+    fn beginning(&self) -> Beginning {
+        Beginning::Soon
     }
 
     /// Whether its bytes come over a network: they are counted, limited, and worth more connections.
     fn is_metered(&self) -> bool {
         true
     }
+}
+
+/// When the first bytes of a content come, and what silence says until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Soon: a connection without an answer is a bad one.
+    Soon,
+    /// Nobody knows yet: nothing is gained by asking for the same bytes again.
+    Unknown,
+    /// Perhaps late, and later with each question: one connection asks until they are there.
+    Late,
 }
 
 /// The answer to a question for a range.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
-use super::{Body, Expired, Opened, Provenance, Source, Trouble};
+use super::{Beginning, Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::error::{Error, Failure};
 
 /// Bytes in one piece of a body.
@@ -84,7 +84,7 @@ pub(crate) struct Scripted {
     content: Bytes,
     stall_timeout: Duration,
     script: Box<Script>,
-    late: bool,
+    beginning: Beginning,
     asked: Mutex<Vec<Range<u64>>>,
     generation: AtomicU32,
     /// One more than the newest generation that was answered with bytes.
@@ -104,13 +104,14 @@ impl Scripted {
         Arc::new(Self::like(content, stall_timeout, Box::new(script)))
     }
 
-    /// One whose first bytes may come late.
-    pub(crate) fn late(
+    /// One whose first bytes can be expected then.
+    pub(crate) fn beginning(
+        beginning: Beginning,
         content: &Bytes,
         stall_timeout: Duration,
         script: impl Fn(&Question) -> Reply + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { late: true, ..Self::like(content, stall_timeout, Box::new(script)) })
+        Arc::new(Self { beginning, ..Self::like(content, stall_timeout, Box::new(script)) })
     }
 
     fn like(content: &Bytes, stall_timeout: Duration, script: Box<Script>) -> Self {
@@ -118,7 +119,7 @@ impl Scripted {
             content: content.clone(),
             stall_timeout,
             script,
-            late: false,
+            beginning: Beginning::Soon,
             asked: Mutex::default(),
             generation: AtomicU32::new(0),
             proven: AtomicU32::new(0),
@@ -227,8 +228,8 @@ impl Source for Scripted {
         Box::pin(self.reply(range))
     }
 
-    fn may_begin_late(&self) -> bool {
-        self.late
+    fn beginning(&self) -> Beginning {
+        self.beginning
     }
 
     fn renew(&self, expired: Expired) -> BoxFuture<'_, Result<Provenance, Error>> {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::report::Reporter;
 use crate::request::RepoPath;
 use crate::retry::Budget;
-use crate::source::{Provenance, Source};
+use crate::source::{Beginning, Provenance, Source};
 use crate::store::block::Pool;
 use crate::store::partial::Partial;
 use crate::store::writer::Payload;
@@ -82,17 +82,20 @@ impl Active {
     pub(super) fn next_segment(&self, estimate: &Estimate, connections: u16, steal: bool) -> Option<Segment> {
         let mut segments = self.segments();
         let now = Instant::now();
-        if !self.is_taking() || segments.is_awaited() && self.source.may_begin_late() {
+        let beginning = if segments.is_awaited() { self.source.beginning() } else { Beginning::Soon };
+        if !self.is_taking() || beginning == Beginning::Late {
             return None;
         }
         if self.whole.load(Ordering::Relaxed) {
             return segments.take_whole(now);
         }
+        let may_take_over = beginning == Beginning::Soon;
         if steal {
-            return segments.steal(estimate, now);
+            return if may_take_over { segments.steal(estimate, now) } else { None };
         }
+        let rescued = if may_take_over { segments.rescue(estimate, now) } else { None };
         let length = estimate.segment_length(segments.remaining(), connections);
-        segments.rescue(estimate, now).or_else(|| segments.take(length, now))
+        rescued.or_else(|| segments.take(length, now))
     }
 
     /// Notes that bytes have come; says whether they are the first ones.

@@ -15,7 +15,7 @@ use crate::plan::WantedFile;
 use crate::report::{Event, Reporter};
 use crate::request::{Connections, Limits, RepoId, RepoKind};
 use crate::source::scripted::{CHUNK, Question, Reply, Scripted, Then};
-use crate::source::{LocalFile, Source};
+use crate::source::{Beginning, LocalFile, Source};
 use crate::stop::{self, StopSender};
 use crate::store::hashing::Verified;
 use crate::store::journal::Partials;
@@ -241,34 +241,43 @@ async fn others_take_over_from_a_silent_connection_before_it_counts_as_stalled()
     assert!(time < STALL / 2, "{time:?}");
 }
 
+/// How many questions for a content are asked before its first bytes come, `late` after the first one, by connections
+/// that do not know yet how quick they are, and by some that do.
+async fn asked_before_the_first_bytes(beginning: Beginning, late: Duration) -> Vec<usize> {
+    let bench = Bench::new(Connections::Fixed(4));
+    let mut counts = Vec::new();
+    let fills = async {
+        for (length, name) in [(2 * MIB, "first.bin"), (3 * MIB, "second.bin")] {
+            let content = content(length);
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let script = {
+                let asked = Arc::clone(&asked);
+                move |_: &Question| {
+                    let mut asked = asked.lock().expect("the times");
+                    asked.push(Instant::now());
+                    let delay = late.saturating_sub(asked[0].elapsed()).max(Duration::from_millis(20));
+                    Reply { delay, ..Reply::default() }
+                }
+            };
+            let source = Scripted::beginning(beginning, &content, late * 2, script);
+            let partial = partial(bench.dir.path(), name, &content);
+            assert_holds(bench.fill(&partial, source, &mut Counts::default()).await, &content);
+            let asked = asked.lock().expect("the times").clone();
+            counts.push(asked.iter().filter(|at| **at - asked[0] < late).count());
+        }
+    };
+    bench.run(fills).await;
+    counts
+}
+
 #[tokio::test(start_paused = true)]
 async fn first_bytes_that_may_come_late_are_asked_for_by_one_connection() {
     const LATE: Duration = Duration::from_secs(13);
-    let bench = Bench::new(Connections::Fixed(4));
-    bench
-        .run(async {
-            // The second file meets connections that know how quick they are.
-            for (length, name) in [(8 * MIB, "first.bin"), (9 * MIB, "second.bin")] {
-                let content = content(length);
-                let asked = Arc::new(Mutex::new(Vec::new()));
-                let source = {
-                    let asked = Arc::clone(&asked);
-                    Scripted::late(&content, LATE * 2, move |question| {
-                        asked.lock().expect("the times").push(Instant::now());
-                        Reply {
-                            delay: if question.number == 0 { LATE } else { LATE / 100 },
-                            ..Reply::default()
-                        }
-                    })
-                };
-                let partial = partial(bench.dir.path(), name, &content);
-                assert_holds(bench.fill(&partial, source, &mut Counts::default()).await, &content);
-                let asked = asked.lock().expect("the times").clone();
-                assert_eq!(asked.iter().filter(|at| **at - asked[0] < LATE).count(), 1, "{name}: {asked:?}");
-                assert!(asked[1..5].iter().all(|at| *at - asked[0] < LATE + LATE / 50), "{name}: {asked:?}");
-            }
-        })
-        .await;
+    assert_eq!(asked_before_the_first_bytes(Beginning::Late, LATE).await, [1, 1]);
+    // One for each MiB, and nobody takes them over.
+    assert_eq!(asked_before_the_first_bytes(Beginning::Unknown, LATE).await, [2, 3]);
+    let taken_over = asked_before_the_first_bytes(Beginning::Soon, LATE).await;
+    assert!(taken_over[0] > 2, "{taken_over:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -129,3 +129,15 @@ fn a_part_that_is_all_of_a_small_file_needs_no_content_range() {
     brings(&hub, &model, &["--connections", "1"]).does_not_say("retry");
     assert_eq!(hub.requests_to(Server::Cdn).len(), 1);
 }
+
+#[test]
+fn an_endpoint_whose_parts_are_odd_is_left_for_the_next_one() {
+    let model = model(1, 8);
+    let (odd, good) = (hub(&model), hub(&model));
+    odd.fault(Rule::cdn().always().then(Fault::without_content_range()));
+    let endpoints = [odd.endpoint(), good.endpoint()];
+    brings(&odd, &model, &["--endpoint", &endpoints[0], "--endpoint", &endpoints[1]])
+        .says("a 206 without Content-Range")
+        .does_not_say("read as a whole");
+    assert_eq!((wholes(&odd), wholes(&good)), (0, 0));
+}

@@ -17,7 +17,7 @@ use reqwest::{Response, Url};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Body, Expired, Opened, Provenance, Source, Trouble};
+use super::{Beginning, Body, Expired, Opened, Provenance, Source, Trouble};
 use crate::content::Content;
 use crate::error::{Error, Failure};
 use crate::net::{self, Patience};
@@ -217,12 +217,12 @@ impl<L: Locate> HttpSource<L> {
         }
     }
 
-    /// After a failure: whoever led there is asked again, and whoever has never begun in time is left for the next
-    /// endpoint.
+    /// After a failure: whoever led there is asked again, and whoever has never sent anything good, in time, is left for
+    /// the next endpoint.
     async fn leave(&self, location: &Location, failure: &Failure) -> Result<(), Error> {
         self.turn_back(location, location.generation);
-        let is_late = matches!(failure, Failure::Stalled { .. }) && self.seen().proven <= location.generation;
-        if is_late && self.locate.places() > 1 {
+        let is_bad = matches!(failure, Failure::Stalled { .. } | Failure::Wrong { .. });
+        if is_bad && self.locate.places() > 1 && self.seen().proven <= location.generation {
             self.newer_than(location.generation, true).await?;
         }
         Ok(())
@@ -250,14 +250,17 @@ impl<L: Locate> HttpSource<L> {
         Trouble::Final(Error::Refused { what, answer: Box::new(failure) })
     }
 
-    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps. Where ranges worked before,
-    /// it is asked for when that has lasted as long as a stall: it costs all that has come.
+    /// One answer of several may be odd. Who sends nothing else has the whole file, perhaps, but another endpoint may have
+    /// ranges. Where they worked before, the whole is asked for when that has lasted as long as a stall: it costs all
+    /// that has come.
     fn odd(&self, location: &Location, why: String) -> Trouble {
         let is_over = {
             let mut seen = self.seen();
             let (count, since) = seen.odd.unwrap_or((0, Instant::now()));
             seen.odd = Some((count + 1, since));
-            count + 1 >= ODD_MAX && (!seen.ranged || since.elapsed() >= self.patience.usual())
+            let is_last = location.generation as usize + 1 >= self.locate.places();
+            let is_enough = if seen.ranged { since.elapsed() >= self.patience.usual() } else { is_last };
+            count + 1 >= ODD_MAX && is_enough
         };
         if is_over && self.file.size() < WHOLE_MAX {
             return self.without_ranges(location);
@@ -354,11 +357,16 @@ impl<L: Locate> Source for HttpSource<L> {
     }
 
     /// A mirror or a cache may have to fetch what it is asked for, and so may a host that was late before.
-    fn may_begin_late(&self) -> bool {
+    fn beginning(&self) -> Beginning {
         // Until it is known who has the bytes it may be a cache.
-        self.current().as_ref().is_none_or(|Location { url, .. }| {
-            self.file.size() > AT_HAND_MAX && self.locate.is_endpoint(url) || self.patience.was_late(url)
-        })
+        let Some(Location { url, .. }) = &*self.current() else { return Beginning::Late };
+        let is_own = self.file.size() > AT_HAND_MAX && self.locate.is_endpoint(url);
+        match self.patience.was_late(url) {
+            _ if is_own => Beginning::Late,
+            Some(true) => Beginning::Late,
+            Some(false) => Beginning::Soon,
+            None => Beginning::Unknown,
+        }
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -172,11 +172,13 @@ async fn an_endpoint_that_does_not_begin_is_left_for_the_next_one() {
 
 #[tokio::test]
 async fn an_endpoint_may_begin_late_with_what_is_large() {
-    for (size, may) in [(SIZE, false), (AT_HAND_MAX + 1, true)] {
-        let source = source_of(size, |_, _| Says::Refused);
-        assert!(source.may_begin_late(), "nobody knows yet where the bytes are");
+    for (size, beginning) in [(SIZE, Beginning::Soon), (AT_HAND_MAX + 1, Beginning::Late)] {
+        let source = source_of(size, |_, number| if number == 0 { Says::Refused } else { Says::Part("e") });
+        assert_eq!(source.beginning(), Beginning::Late, "nobody knows yet where the bytes are");
+        source.open(&(0..10)).await.expect_err("refused");
+        assert!(size > SIZE || source.beginning() == Beginning::Unknown);
         let _ = source.open(&(0..10)).await;
-        assert_eq!(source.may_begin_late(), may);
+        assert_eq!(source.beginning(), beginning);
     }
 }
 
@@ -228,6 +230,8 @@ async fn verdicts<F: Fn(u32, usize) -> Says + Send + Sync>(
 #[tokio::test(start_paused = true)]
 async fn three_odd_answers_in_a_row_make_a_server_one_without_ranges() {
     const AT_ONCE: Duration = Duration::from_millis(1);
+    let at_second = source(|generation, _| if generation == 0 { Says::Bare } else { Says::Part("e") });
+    assert_eq!(verdicts(&at_second, AT_ONCE).await, "-+++++", "another endpoint has ranges");
     for odd in [Says::Bare, Says::NoSuchRange] {
         assert_eq!(verdicts(&source(|_, _| odd), AT_ONCE).await, "--nnnn");
         let good_in_between = |_, number| if number == 2 { Says::Part("e") } else { odd };
