@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::Store;
 use super::layout::{Layout, STATE};
 use super::leftovers::{is_digest, journal_of};
 use super::receipt::Receipt;
-use super::{Proof, Store};
 use crate::content::Content;
 use crate::disk::{Dir, Kind};
 use crate::error::Error;
@@ -72,8 +72,7 @@ impl Store {
 
     /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be.
     pub(super) fn of_directories(root: &std::path::Path) -> Result<Vec<Self>, Error> {
-        let at =
-            |root: PathBuf| Self { layout: Layout::of_folder(&Destination::Dir(root), String::new()).into() };
+        let at = |root: PathBuf| Self::with(Layout::of_folder(&Destination::Dir(root), String::new()));
         let mut stores = vec![at(root.to_owned())];
         let Some(dir) = Dir::open(root)? else { return Ok(stores) };
         let mut folders = vec![(dir, PathBuf::new(), 0)];
@@ -103,7 +102,7 @@ impl Store {
             let Some(content) = receipt.content() else { continue };
             let wanted = WantedFile { path: receipt.path.clone(), content };
             let (condition, allocated) = match self.entry(&wanted) {
-                Ok(Some((.., stat))) if Proof::of_receipt(&receipt, &stat.identity, &content).is_some() => {
+                Ok(Some((.., stat))) if receipt.covers(&stat.identity, self.recheck) => {
                     (Condition::Verified, stat.allocated)
                 }
                 Ok(None) => (Condition::Missing, 0),

@@ -187,6 +187,35 @@ def test_hard_links_in_the_place_of_symlinks_do_not_cost_a_hash(serve, place):
             assert ended.status == 0 and '"done":"skipped"' in ended.stdout, ended.stdout
 
 
+@LAYOUTS
+def test_inodes_that_are_new_after_a_mount_do_not_cost_a_hash(cache, serve, place):
+    disk, root = Disk(Behaviour(renumbers=True, change_time=True)), place / "volume"
+    root.mkdir()
+    target = Target(place, called(serve, "model.gguf"), cache, root=root)
+    inodes = set()
+    for done in "fetched", "skipped", "skipped":
+        with Mounted(disk, root):
+            ended = target.fetch()
+            target.assert_done(ended)
+            assert f'"done":"{done}"' in ended.stdout, ended.stdout
+            inodes.add(target.final("model.gguf").stat().st_ino)
+    assert len(inodes) == 3, "the numbers stayed"
+
+
+@LAYOUTS
+def test_inodes_that_are_new_and_times_in_seconds_are_a_choice(cache, serve, place):
+    disk, root = Disk(Behaviour(renumbers=True, seconds=1)), place / "volume"
+    root.mkdir()
+    target = Target(place, called(serve, "model.gguf"), cache, root=root)
+    for options, done in ([], "fetched"), ([], "adopted"), (["--verify=mtime"], "skipped"), ([], "adopted"):
+        with Mounted(disk, root):
+            ended = target.fetch(*options)
+            target.assert_done(ended)
+            assert f'"done":"{done}"' in ended.stdout, ended.stdout
+            assert ("--verify mtime" in ended.stderr) == (done == "adopted"), ended.stderr
+            assert not target.leftovers()
+
+
 def test_what_a_killed_try_left_goes_with_the_next_run(serve, place, note):
     """Killed before any call that changes something, until the first byte is asked for."""
     wanted = called(serve, "sub/a b.gguf", "other/model.gguf")
