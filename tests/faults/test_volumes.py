@@ -60,6 +60,13 @@ def test_a_volume_that_cannot_rename_is_told_before_the_first_byte(cache, serve,
         refused(Target(place, called(serve, "model.gguf"), cache, root=root), str(root), os.strerror(errno.ENOSYS))
 
 
+@LAYOUTS
+def test_a_volume_that_takes_no_byte_out_of_turn_is_told_before_the_first_byte(cache, serve, place):
+    with volume(place, anywhere=False) as (_, root):
+        target = Target(place, called(serve, "model.gguf"), cache, root=root)
+        refused(target, str(root), "takes a file only from its first byte to its last", "--vfs-cache-mode writes")
+
+
 @pytest.mark.parametrize("name", ["ab:c.gguf", "sub/ab:c.gguf", "ab:/a.gguf", "a?.gguf"])
 @LAYOUTS
 def test_a_name_that_the_volume_refuses_is_told_before_the_first_byte(cache, name, serve, place):
