@@ -61,6 +61,9 @@ pub struct Plan {
     pub bytes_needed: u64,
     /// Bytes of disk space free, where the file system tells.
     pub bytes_free: Option<u64>,
+    /// Files to be hashed that are as long and as old as when they were verified: their inode number or the time of its
+    /// last change is another one.
+    pub doubted: u64,
 }
 
 /// How a file's place follows from its name or content: a plan of very many files does not hold every path.

@@ -372,8 +372,9 @@ pub(super) struct FreshnessArgs {
 
     /// How a file that is already there is checked
     ///
-    /// `receipt` trusts the proof of an earlier run while size, times and inode agree with it;
-    /// `full` hashes the file again.
+    /// `receipt` trusts the proof of an earlier run while size, times and inode agree with it; `mtime` while size and time
+    /// of the last modification do, for volumes that are given other owners or inode numbers at every start; `full`
+    /// hashes the file again.
     #[arg(
         long,
         value_name = "HOW",

@@ -76,7 +76,7 @@ async fn smoke_unstopped(
     context: &Context,
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
-    let store = Store::new(&request.destination, &request.repo);
+    let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
     if request.network == NetworkUse::Offline {
         return Err(offline(request, &store));
     }
@@ -144,9 +144,9 @@ async fn smoke_unstopped(
         checks.pass(format!("certificate of {name}"), seen);
     }
 
-    let (planned, recheck) = (store.clone(), request.recheck);
+    let planned = store.clone();
     let (origin, files) = (resolution.origin(), resolution.files.clone());
-    let plan = move || planned.plan(&origin, &files, recheck);
+    let plan = move || planned.plan(&origin, &files);
     let plan = context.stop.or_blocking("looking at the disk", plan).await?;
     if let Err(error) = plan.check_space() {
         return Err(with_unfinished(error, &request.destination, &resolution.files, context).await);

@@ -514,6 +514,8 @@ impl Dir {
     pub fn probe(&self) -> Result<(), Error> {
         let (name, mut file) = self.create_temporary(Access::All)?;
         let probed = file.write_all(&[0; 512]);
+        // Some FUSE file systems rename what is removed while it is open.
+        drop(file);
         let removed = self.remove(&name);
         probed.map_err(Error::io("write to directory", &self.path))?;
         removed

@@ -31,6 +31,19 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether both are of one unchanged file. Where a volume numbers inodes anew at each mount (some FUSE, SMB, and NFS
+    /// without lasting numbers) another number will do if the time of the last change is the same to a fraction of a
+    /// second: another file would have another one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_exact = self.ctime_ns % 1_000_000_000 != 0;
+        *self == Self { inode: if is_exact { self.inode } else { other.inode }, ..*other }
+    }
+
+    /// Whether both are as long and were modified at the same time.
+    pub fn is_as_old(&self, other: &Self) -> bool {
+        (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+    }
+
     /// Whether both are of the same bytes, as far as can be told without the time that renames,
     /// links and changes of the owner move too.
     pub fn has_bytes_of(&self, other: &Self) -> bool {

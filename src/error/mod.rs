@@ -664,6 +664,9 @@ fn io_hint(action: &str, cause: &io::Error) -> Option<String> {
         return Some("a link is there, and below the target directory none is followed: remove it, or name what it leads to as the directory".into());
     }
     let hint = match cause.kind() {
+        io::ErrorKind::PermissionDenied if is(rustix::io::Errno::PERM) && action.starts_with("publish") => {
+            "the volume does not allow a file to be renamed, so that none could appear as a whole, or only not in that folder: choose another one"
+        }
         io::ErrorKind::PermissionDenied if action == "replace" => {
             "only its owner and that of the folder may replace it there, and nobody while it is immutable: have it removed, or choose another directory"
         }
@@ -674,7 +677,7 @@ fn io_hint(action: &str, cause: &io::Error) -> Option<String> {
             "it is on another volume than `.modelfetch`, and a file cannot be renamed from one to the other: name the folder that is mounted as the directory"
         }
         io::ErrorKind::Unsupported => {
-            "the volume lacks what makes a file appear as a whole, such as to rename it: choose another one"
+            "the volume lacks what is needed for that: mount it in another way, or choose another one"
         }
         io::ErrorKind::PermissionDenied => {
             "the process needs write permission there: check the owner, group and fsGroup of the volume"

@@ -109,6 +109,8 @@ pub enum Recheck {
     /// Trust the receipt while size, times and inode agree with it.
     #[default]
     Receipt,
+    /// Trust it while size and time of the last modification agree with it.
+    Mtime,
     /// Hash the file again.
     Full,
 }

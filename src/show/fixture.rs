@@ -53,5 +53,6 @@ pub(super) fn plan(files: u64) -> Plan {
         bytes_to_fetch: files * SIZE,
         bytes_needed: files * SIZE,
         bytes_free: Some(500 * SIZE),
+        doubted: 0,
     }
 }

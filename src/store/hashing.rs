@@ -19,7 +19,7 @@ use crate::disk::{Identity, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
-use crate::request::{RepoPath, Shard};
+use crate::request::{Recheck, RepoPath, Shard};
 use crate::stop::Stop;
 
 /// Small enough for the CPU's cache, large enough that system calls do not count.
@@ -45,8 +45,13 @@ impl Proof {
     }
 
     /// What an earlier run proved of a file that is still the same, if that is enough for `wanted`.
-    pub(super) fn of_receipt(receipt: &Receipt, present: &Identity, wanted: &Content) -> Option<Self> {
-        let content = receipt.content().filter(|_| receipt.identity() == present)?;
+    pub(super) fn of_receipt(
+        receipt: &Receipt,
+        present: &Identity,
+        wanted: &Content,
+        recheck: Recheck,
+    ) -> Option<Self> {
+        let content = receipt.content().filter(|_| receipt.covers(present, recheck))?;
         content.proves(wanted).then_some(Self { content, identity: *present })
     }
 

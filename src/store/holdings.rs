@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Store;
 use super::layout::{Layout, STATE};
 use super::leftovers::{is_digest, journal_of};
 use super::receipt::Receipt;
-use super::{Proof, Store};
 use crate::content::Content;
 use crate::disk::{Dir, Kind};
 use crate::error::Error;
@@ -75,8 +75,7 @@ impl Store {
     /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be. Hidden
     /// folders, and what cannot be read, are passed over: the directory may be somebody's home.
     pub(super) fn of_directories(root: &Path) -> Result<Vec<Self>, Error> {
-        let at =
-            |root: PathBuf| Self { layout: Layout::of_folder(&Destination::Dir(root), String::new()).into() };
+        let at = |root: PathBuf| Self::with(Layout::of_folder(&Destination::Dir(root), String::new()));
         let mut stores = vec![at(root.to_owned())];
         let Some(top) = Dir::open(root)? else { return Ok(stores) };
         let mut folders = vec![(String::new(), 0)];
@@ -104,9 +103,7 @@ impl Store {
             let target = self.target_path(&wanted);
             let mut is_shared = false;
             let (condition, allocated) = match self.entry(&wanted) {
-                Ok(Some((folder, _, stat)))
-                    if Proof::of_receipt(&receipt, &stat.identity, &content).is_some() =>
-                {
+                Ok(Some((folder, _, stat))) if receipt.covers(&stat.identity, self.recheck) => {
                     is_shared = target.parent() != Some(folder.path());
                     (Condition::Verified, stat.allocated)
                 }

@@ -21,7 +21,7 @@ impl WriteAccess {
         let dir = &self.partials().dir;
         for (name, _) in dir.entries()?.into_iter().filter(|(_, kind)| *kind == Kind::File) {
             if Dir::is_temporary(&name) {
-                dir.remove_empty(&name)?;
+                dir.remove(&name)?;
                 continue;
             }
             let recorded = Record::ALL.into_iter().find_map(|record| name.strip_suffix(record.suffix()));

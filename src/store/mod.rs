@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::disk::{self, Dir, Kind, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
+use crate::request::{Commit, Destination, Recheck, RepoId, RepoPath, Revision};
 
 pub use publish::WriteAccess;
 
@@ -47,12 +47,24 @@ const LISTING_BYTES_MAX: u64 = 128 << 20;
 #[derive(Debug, Clone)]
 pub struct Store {
     layout: Arc<Layout>,
+    /// How hard a file with a receipt is looked at.
+    recheck: Recheck,
 }
 
 impl Store {
     /// Of `destination` for `repo`. Looks at nothing yet.
     pub fn new(destination: &Destination, repo: &RepoId) -> Self {
-        Self { layout: Arc::new(Layout::new(destination, repo)) }
+        Self::with(Layout::new(destination, repo))
+    }
+
+    fn with(layout: Layout) -> Self {
+        Self { layout: Arc::new(layout), recheck: Recheck::default() }
+    }
+
+    /// The same, where files with receipts are looked at that hard.
+    #[must_use]
+    pub fn rechecking(self, recheck: Recheck) -> Self {
+        Self { recheck, ..self }
     }
 
     /// Of every repository in a cache; or of a directory, whatever is in it, and of the targets in folders below it.
@@ -64,7 +76,7 @@ impl Store {
         let Some(dir) = Dir::open(root)? else { return Ok(Vec::new()) };
         // Beside the repositories there may be files: CACHEDIR.TAG, version.txt.
         let folders = dir.entries()?.into_iter().filter(|(_, kind)| *kind == Kind::Dir);
-        let store = |folder| Self { layout: Arc::new(Layout::of_folder(destination, folder)) };
+        let store = |folder| Self::with(Layout::of_folder(destination, folder));
         Ok(folders.map(|(folder, _)| store(folder)).collect())
     }
 
@@ -149,7 +161,7 @@ impl Store {
         let bytes = self.read(&place, receipt::BYTES_MAX)?;
         let Some(receipt) = bytes.and_then(|bytes| Receipt::parse(&bytes)) else { return Ok(None) };
         let Some((.., present)) = self.entry(wanted)? else { return Ok(None) };
-        let proof = Proof::of_receipt(&receipt, &present.identity, &wanted.content);
+        let proof = Proof::of_receipt(&receipt, &present.identity, &wanted.content, self.recheck);
         Ok(proof.map(|proof| (receipt, proof)))
     }
 

@@ -94,7 +94,7 @@ pub(super) fn give_back(file: &File, written: &RangeSet) -> std::io::Result<()> 
 
 /// Takes the disk space of `size` bytes and makes the file that long. NFS before 4.2, some FUSE
 /// file systems and old kernels cannot take space beforehand; there the length alone is set.
-fn allocate(file: &File, size: u64) -> std::io::Result<()> {
+pub(super) fn allocate(file: &File, size: u64) -> std::io::Result<()> {
     take(file, size).map_err(|why| {
         // Nobody may refuse that to who has the file open for writing: it is a mount that passes bytes on as they come.
         let is_stream = why.raw_os_error() == Some(Errno::PERM.raw_os_error());

@@ -34,7 +34,7 @@ struct OnDisk {
 
 impl Store {
     /// Looks at the disk and decides about every file.
-    pub fn plan(&self, origin: &Origin, files: &[WantedFile], recheck: Recheck) -> Result<Plan, Error> {
+    pub fn plan(&self, origin: &Origin, files: &[WantedFile]) -> Result<Plan, Error> {
         let mut plan = Plan {
             repo: origin.repo.clone(),
             revision: origin.revision.clone(),
@@ -46,12 +46,14 @@ impl Store {
             bytes_to_fetch: 0,
             bytes_needed: 0,
             bytes_free: self.free_bytes()?,
+            doubted: 0,
         };
         let mut lookout = Lookout::new(self)?;
         let mut brought = HashSet::new();
         for wanted in files {
             let on_disk = lookout.look(wanted)?;
-            let mut action = decide(&on_disk, &wanted.content, recheck);
+            let mut action = self.decide(&on_disk, &wanted.content);
+            plan.doubted += u64::from(action == Action::Adopt && self.is_doubted(&on_disk));
             // Another name of this request brings the same content.
             if !brought.insert(&wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
                 action = Action::Copy;
@@ -77,8 +79,14 @@ impl Store {
     }
 
     /// Whether every file is there, as far as can be told without hashing.
-    pub fn is_present(&self, files: &[WantedFile], recheck: Recheck) -> Result<bool, Error> {
-        Ok(self.first_unlike(files, recheck, |action| action.is_there())?.is_none())
+    pub fn is_present(&self, files: &[WantedFile]) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files {
+            if !self.decide(&lookout.look(wanted)?, &wanted.content).is_there() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether every file is there and verified.
@@ -104,7 +112,7 @@ impl Store {
         for wanted in files {
             let is_current = lookout
                 .look(wanted)?
-                .proven(&wanted.content)
+                .proven(&wanted.content, self.recheck)
                 .is_some_and(|receipt| receipt.origin == *origin);
             if !is_current || !lookout.is_visible(wanted, origin.commit.as_ref())? {
                 return Ok(false);
@@ -134,60 +142,57 @@ impl Store {
     }
 
     fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
-        self.first_unlike(files, Recheck::Receipt, |action| action == Action::Skip)
-    }
-
-    fn first_unlike<'a>(
-        &self,
-        files: &'a [WantedFile],
-        recheck: Recheck,
-        is_good: impl Fn(Action) -> bool,
-    ) -> Result<Option<&'a WantedFile>, Error> {
         let mut lookout = Lookout::new(self)?;
         for wanted in files {
-            if !is_good(decide(&lookout.look(wanted)?, &wanted.content, recheck)) {
+            if lookout.look(wanted)?.proven(&wanted.content, self.recheck).is_none() {
                 return Ok(Some(wanted));
             }
         }
         Ok(None)
     }
+
+    /// Decides about one file.
+    fn decide(&self, on_disk: &OnDisk, wanted: &Content) -> Action {
+        if self.recheck != Recheck::Full && on_disk.proven(wanted, self.recheck).is_some() {
+            return Action::Skip;
+        }
+        if on_disk.may_be(wanted, self.recheck) {
+            return Action::Adopt;
+        }
+        match on_disk.partial.usable {
+            0 => Action::Fetch,
+            have => Action::Resume { have },
+        }
+    }
+
+    /// Whether a receipt is not believed for an inode number or a time that say little on some volumes.
+    fn is_doubted(&self, on_disk: &OnDisk) -> bool {
+        let (Some(receipt), Some(present)) = (&on_disk.receipt, &on_disk.present) else { return false };
+        receipt.covers(present, Recheck::Mtime) && !receipt.covers(present, self.recheck)
+    }
 }
 
 impl OnDisk {
     /// The receipt, if it proves that the file is `wanted`.
-    fn proven(&self, wanted: &Content) -> Option<&Receipt> {
+    fn proven(&self, wanted: &Content, recheck: Recheck) -> Option<&Receipt> {
         let receipt = self.receipt.as_ref()?;
-        Proof::of_receipt(receipt, self.present.as_ref()?, wanted).map(|_| receipt)
+        Proof::of_receipt(receipt, self.present.as_ref()?, wanted, recheck).map(|_| receipt)
     }
 
     /// Whether hashing it could prove that it is `wanted`.
-    fn may_be(&self, wanted: &Content) -> bool {
+    fn may_be(&self, wanted: &Content, recheck: Recheck) -> bool {
         let Some(present) = self.present.filter(|present| present.size == wanted.size()) else {
             return false;
         };
         match &self.receipt {
             // Proven to be something else, unless what is wanted has a digest that nobody computed.
-            Some(receipt) if *receipt.identity() == present => {
+            Some(receipt) if receipt.covers(&present, recheck) => {
                 receipt.content().is_some_and(|known| known.may_be(wanted))
             }
             // Without a receipt for what is there now it may be anything: a download by another tool, new
             // rights, damage.
             _ => true,
         }
-    }
-}
-
-/// Decides about one file.
-fn decide(on_disk: &OnDisk, wanted: &Content, recheck: Recheck) -> Action {
-    if recheck == Recheck::Receipt && on_disk.proven(wanted).is_some() {
-        return Action::Skip;
-    }
-    if on_disk.may_be(wanted) {
-        return Action::Adopt;
-    }
-    match on_disk.partial.usable {
-        0 => Action::Fetch,
-        have => Action::Resume { have },
     }
 }
 
@@ -241,7 +246,7 @@ impl<'a> Lookout<'a> {
             on_disk.receipt = bytes.and_then(|bytes| Receipt::parse(&bytes));
         }
         if let Some(partials) = &self.partials
-            && on_disk.proven(&wanted.content).is_none()
+            && on_disk.proven(&wanted.content, self.store.recheck).is_none()
         {
             on_disk.partial = Journal::survey(partials, &wanted.content)?;
         }

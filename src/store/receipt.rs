@@ -9,7 +9,7 @@ use super::hashing::Proof;
 use crate::content::{Content, GitSha1, Sha256};
 use crate::disk::Identity;
 use crate::plan::Origin;
-use crate::request::RepoPath;
+use crate::request::{Recheck, RepoPath};
 
 /// More is no receipt.
 pub(super) const BYTES_MAX: u64 = 64 << 10;
@@ -86,6 +86,14 @@ impl Receipt {
     /// The file as it was when it was verified.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Whether a file that is there is the one that was verified, as far as the user wants to know.
+    pub(super) fn covers(&self, present: &Identity, recheck: Recheck) -> bool {
+        match recheck {
+            Recheck::Mtime => self.identity.is_as_old(present),
+            Recheck::Receipt | Recheck::Full => self.identity.is_same(present),
+        }
     }
 
     /// What its bytes were found to be.

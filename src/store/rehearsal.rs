@@ -6,11 +6,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::layout::{self, Layout, Place};
+use super::opening::allocate;
 use super::publish::link_to_blob;
 use super::receipt::{self, Receipt};
 use super::{LISTING_BYTES_MAX, Store};
@@ -20,6 +22,8 @@ use crate::plan::{Action, Item, Plan};
 
 /// Names of up to this length this program gives in every directory, in bytes.
 const LENGTH_IN_USE: usize = 77;
+/// Length of a file in bytes that takes room on every volume.
+const SMALL: u64 = 4096;
 /// How often a try is made that another run's cleaning up may have spoilt.
 const TRIES: u32 = 3;
 /// Names that devices have on volumes made for Windows, whatever follows after a dot.
@@ -36,6 +40,7 @@ impl Store {
         let Some(root) = Dir::open(self.root())? else { return disk::may_make(self.root()) };
         let mut rehearsal =
             Rehearsal { store: self, plan, root, folders: HashMap::new(), folding: HashSet::new() };
+        rehearsal.write()?;
         rehearsal.rename()?;
         rehearsal.give_names()?;
         rehearsal.replace()?;
@@ -54,6 +59,21 @@ struct Rehearsal<'a> {
 }
 
 impl Rehearsal<'_> {
+    /// Takes the room of a small file, and writes its last byte first.
+    fn write(&self) -> Result<(), Error> {
+        if self.plan.items.iter().all(|item| item.action.is_there()) {
+            return Ok(());
+        }
+        let (dir, _) = self.root.nearest(&self.below_root(&Layout::partials()))?;
+        let (name, file) = dir.create_temporary(Access::All)?;
+        let written = allocate(&file, SMALL).and_then(|()| file.write_all_at(&[0], SMALL - 1));
+        // Some FUSE file systems rename what is removed while it is open.
+        drop(file);
+        let removed = dir.remove(&name);
+        written.map_err(Error::io("write to any place of a file in", dir.path()))?;
+        removed
+    }
+
     /// Renames a file from where those come from into each folder that is there.
     fn rename(&mut self) -> Result<(), Error> {
         let mut folders = HashMap::new();

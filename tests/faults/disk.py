@@ -68,6 +68,8 @@ class Behaviour:
     capacity: int = 1 << 40
     tells_space: bool = True
     """Without: statfs says that there are no blocks."""
+    anywhere: bool = True
+    """Without: bytes are taken from the start of a file to its end alone."""
     renames: bool = True
     refuses: str = ""
     """Characters that no name may have."""
@@ -383,6 +385,8 @@ class Mounted:
     def setattr(self, node, body, *_):
         valid, _, _, size, _, _, mtime, _, _, nanoseconds, _, mode, _, uid, gid, _ = struct.unpack_from("=2I6Q8I", body)
         if valid & 8:
+            if not self.disk.behaviour.anywhere and size not in (0, len(node.content)):
+                return errno.EPERM
             self.change("resize", node.number, size, self.now())
         chosen = [value if valid & bit else None for bit, value in [(1, mode & 0o7777), (2, uid), (4, gid)]]
         moment = mtime * 10**9 + nanoseconds if valid & 32 else None
@@ -484,6 +488,8 @@ class Mounted:
     def write(self, node, body, *_):
         _, offset, size = struct.unpack_from("=QQI", body)
         data = bytes(body[40 : 40 + size])
+        if not self.disk.behaviour.anywhere and offset != len(node.content):
+            return errno.EPERM
         self.take_space(offset + size - len(node.content))
         self.change("write", node.number, offset, data, self.now())
         return struct.pack("=II", size, 0)
@@ -495,7 +501,7 @@ class Mounted:
 
     def fallocate(self, node, body, *_):
         _, offset, length, mode = struct.unpack_from("=3QI", body)
-        if mode or not self.disk.behaviour.preallocates:
+        if mode or not self.disk.behaviour.preallocates or not self.disk.behaviour.anywhere:
             return errno.EOPNOTSUPP
         if offset + length > len(node.content):
             self.take_space(offset + length - len(node.content))

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import pytest
 from disk import Behaviour, Disk, Mounted
 from images import run
-from target import STATE, Target, Wanted, fetched
+from real_volumes import VOLUMES, mounted, prepare
+from sweep import killed_after
+from target import MIB, STATE, Target, Wanted, fetched
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
 LAYOUTS = pytest.mark.parametrize("cache", [False, True], ids=["directory", "cache"])
@@ -58,6 +60,13 @@ def refused(target, *words, status=22):
 def test_a_volume_that_cannot_rename_is_told_before_the_first_byte(cache, serve, place):
     with volume(place, renames=False) as (_, root):
         refused(Target(place, called(serve, "model.gguf"), cache, root=root), str(root), os.strerror(errno.ENOSYS))
+
+
+@LAYOUTS
+def test_a_volume_that_takes_no_byte_out_of_turn_is_told_before_the_first_byte(cache, serve, place):
+    with volume(place, anywhere=False) as (_, root):
+        target = Target(place, called(serve, "model.gguf"), cache, root=root)
+        refused(target, str(root), "takes a file only from its first byte to its last", "--vfs-cache-mode writes")
 
 
 @pytest.mark.parametrize("name", ["ab:c.gguf", "sub/ab:c.gguf", "ab:/a.gguf", "a?.gguf"])
@@ -187,6 +196,35 @@ def test_hard_links_in_the_place_of_symlinks_do_not_cost_a_hash(serve, place):
             assert ended.status == 0 and '"done":"skipped"' in ended.stdout, ended.stdout
 
 
+@LAYOUTS
+def test_inodes_that_are_new_after_a_mount_do_not_cost_a_hash(cache, serve, place):
+    disk, root = Disk(Behaviour(renumbers=True, change_time=True)), place / "volume"
+    root.mkdir()
+    target = Target(place, called(serve, "model.gguf"), cache, root=root)
+    inodes = set()
+    for done in "fetched", "skipped", "skipped":
+        with Mounted(disk, root):
+            ended = target.fetch()
+            target.assert_done(ended)
+            assert f'"done":"{done}"' in ended.stdout, ended.stdout
+            inodes.add(target.final("model.gguf").stat().st_ino)
+    assert len(inodes) == 3, "the numbers stayed"
+
+
+@LAYOUTS
+def test_inodes_that_are_new_and_times_in_seconds_are_a_choice(cache, serve, place):
+    disk, root = Disk(Behaviour(renumbers=True, seconds=1)), place / "volume"
+    root.mkdir()
+    target = Target(place, called(serve, "model.gguf"), cache, root=root)
+    for options, done in ([], "fetched"), ([], "adopted"), (["--verify=mtime"], "skipped"), ([], "adopted"):
+        with Mounted(disk, root):
+            ended = target.fetch(*options)
+            target.assert_done(ended)
+            assert f'"done":"{done}"' in ended.stdout, ended.stdout
+            assert ("--verify mtime" in ended.stderr) == (done == "adopted"), ended.stderr
+            assert not target.leftovers()
+
+
 def test_what_a_killed_try_left_goes_with_the_next_run(serve, place, note):
     """Killed before any call that changes something, until the first byte is asked for."""
     wanted = called(serve, "sub/a b.gguf", "other/model.gguf")
@@ -210,3 +248,59 @@ def test_what_a_killed_try_left_goes_with_the_next_run(serve, place, note):
         assert not target.leftovers(), f"killed before call {at}: {target.leftovers()}"
         shutil.rmtree(root)
     note(f"{count} kills")
+
+
+@pytest.fixture(params=VOLUMES)
+def real(request):
+    if not shutil.which(VOLUMES[request.param].program):
+        pytest.skip(f"there is no {VOLUMES[request.param].program} here")
+    return VOLUMES[request.param]
+
+
+@LAYOUTS
+def test_real_volumes(cache, real, serve, place):
+    """Killed half way, gone on with, found again, mounted anew, looked through."""
+    root = place / "at"
+    root.mkdir()
+    prepare(real, place)
+    wanted = called(serve, "sub/model.gguf", "other.gguf", sizes=["24MiB", "1MiB"])
+    target = Target(place, wanted, cache, root=root / "models")
+    with mounted(real, place, root):
+        killed_after(target, bytes_written=14 * MIB)
+        had = target.journaled()
+        ended = target.fetch()
+        target.assert_done(ended)
+        assert had > 0 and fetched(ended) < wanted.bytes, f"{had} bytes were there"
+        again = target.fetch()
+        target.assert_done(again)
+        assert fetched(again) == 0
+        for folder in "odd", "twins":
+            (root / folder).mkdir()
+        for name in real.refuses:
+            refused(Target(place, called(serve, name), cache, root=root / "odd"), name, "takes no such name")
+        if real.folds_case:
+            names = "Model.gguf", "model.gguf"
+            refused(Target(place, called(serve, *names), cache, root=root / "twins"), *names, "are one name")
+    for done in ["adopted" if real.hashes_again else "skipped", "skipped"]:
+        with mounted(real, place, root):
+            ended = target.fetch()
+            target.assert_done(ended)
+            assert fetched(ended) == 0
+            if done == "skipped" and not real.hashes_again:
+                assert "adopted" not in ended.stdout, ended.stdout
+            assert ("--verify mtime" in ended.stderr) == ("adopted" in ended.stdout), ended.stderr
+
+
+def test_a_union_that_keeps_files_in_their_branch_is_told_before_the_first_byte(serve, place):
+    """mergerfs renames nothing into a folder that another branch has."""
+    if not shutil.which("mergerfs"):
+        pytest.skip("there is no mergerfs here")
+    root = place / "at"
+    for folder in root, place / "one" / "models", place / "two" / "models" / "sub":
+        folder.mkdir(parents=True)
+    run("mergerfs", "-o", "category.create=epff", f"{place}/one:{place}/two", root)
+    try:
+        target = Target(place, called(serve, "sub/model.gguf"), root=root / "models")
+        refused(target, str(target.root / "sub"), os.strerror(errno.EXDEV))
+    finally:
+        run("umount", root)

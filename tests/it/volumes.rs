@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};
 
-use crate::support::command::Modelfetch;
+use crate::support::command::{Modelfetch, Run};
 use crate::support::volume::{Volume, skipped};
 use crate::support::{FILE, MIB, REPO, TestDir, built, model};
 
@@ -264,4 +264,29 @@ fn a_disk_that_fills_up_under_way_tells_unfinished_downloads_too() {
     let mut filler = fs::File::create(volume.path().join("filler")).expect("a file");
     while filler.write_all(&[1; 4096]).is_ok() {}
     run.finish().exits(21).says("no space left while writing").says("`first.gguf` of owner/name (41.9 MB)");
+}
+
+#[test]
+fn owners_and_rights_that_are_set_at_every_start_are_a_choice() {
+    let payload = model(1, 1);
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, payload.clone())));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    let start = |mode| {
+        fs::set_permissions(dir.file(FILE), fs::Permissions::from_mode(mode)).expect("our own");
+        dir.fetch(&hub, [REPO, FILE, "--json"])
+    };
+    let done = |run: &Run| run.json()["files"][0]["done"].as_str().map(str::to_owned);
+    let run = start(0o600).run().succeeds();
+    assert_eq!(done(&run).as_deref(), Some("adopted"));
+    run.says("1 file in").says("will be hashed again").says("`--verify mtime`");
+    for mode in [0o640, 0o644] {
+        let run = start(mode).args(["--verify", "mtime"]).run().succeeds();
+        assert_eq!(done(&run).as_deref(), Some("skipped"));
+    }
+    // Other bytes are another time.
+    dir.put(FILE, &model(2, 1).to_vec());
+    let run = dir.fetch(&hub, [REPO, FILE, "--json", "--verify", "mtime"]).run().succeeds();
+    assert_eq!(done(&run).as_deref(), Some("fetched"));
+    dir.assert_done(FILE, &payload);
 }

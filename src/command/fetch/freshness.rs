@@ -56,7 +56,7 @@ pub(super) async fn look_up(
                     None => recall::recall(&request, &store)?,
                 };
                 let is_present = match &recalled {
-                    Some(known) => store.is_present(&known.files, request.recheck)?,
+                    Some(known) => store.is_present(&known.files)?,
                     None => false,
                 };
                 Ok((recalled, is_present))

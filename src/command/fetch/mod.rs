@@ -19,7 +19,7 @@ use crate::request::{Destination, Recheck, Request};
 use crate::stop::blocking;
 use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
-use crate::words::chain;
+use crate::words::{chain, count};
 
 use freshness::Known;
 
@@ -39,7 +39,7 @@ pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Erro
     let access = run.lock().await?;
     let plan = run.prepare(&access, &known).await?;
     context.reporter.report(&Event::Planned(&[&plan]));
-    tell_unknown_space(&plan, context);
+    tell_disk(&plan, context);
     if let Err(error) = plan.check_space() {
         return Err(run.with_unfinished(error, &known).await);
     }
@@ -69,7 +69,7 @@ enum Begun {
 
 impl<'a> Run<'a> {
     fn new(request: &'a Request, context: Context) -> Self {
-        let store = Store::new(&request.destination, &request.repo);
+        let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
         let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
         Self { request, context, store, hub, started: Instant::now() }
     }
@@ -107,11 +107,10 @@ impl<'a> Run<'a> {
     /// one waited.
     async fn prepare(&self, access: &Arc<WriteAccess>, known: &Known) -> Result<Plan, Error> {
         let (access, resolution) = (Arc::clone(access), Arc::clone(&known.resolution));
-        let recheck = self.request.recheck;
         let work = move || {
             let (origin, files) = (resolution.origin(), &resolution.files);
             access.sweep(&origin.repo, files)?;
-            access.store().plan(&origin, files, recheck)
+            access.store().plan(&origin, files)
         };
         self.context.stop.or_blocking("planning", work).await
     }
@@ -187,20 +186,20 @@ pub struct Planned {
 
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
 pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
-    let store = Store::new(&request.destination, &request.repo);
+    let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
     let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
     let known = freshness::look_up(request, &store, &hub, context).await?;
     check_sets(request, &store, &hub, &known, context).await?;
     let work = {
-        let (store, resolution, recheck) = (store.clone(), Arc::clone(&known.resolution), request.recheck);
+        let (store, resolution) = (store.clone(), Arc::clone(&known.resolution));
         move || {
-            let plan = store.plan(&resolution.origin(), &resolution.files, recheck)?;
+            let plan = store.plan(&resolution.origin(), &resolution.files)?;
             let verdict = plan.check_space().and_then(|()| store.rehearse(&plan));
             Ok(Planned { plan, verdict })
         }
     };
     let mut planned = context.stop.or_blocking("planning", work).await?;
-    tell_unknown_space(&planned.plan, context);
+    tell_disk(&planned.plan, context);
     if let Err(error) = planned.verdict {
         let (destination, files) = (&request.destination, &known.resolution.files);
         planned.verdict = Err(with_unfinished(error, destination, files, context).await);
@@ -259,8 +258,7 @@ async fn nothing_to_do(
     known: &Known,
     context: &Context,
 ) -> Result<Option<Plan>, Error> {
-    let recheck = request.recheck;
-    if recheck == Recheck::Full {
+    if request.recheck == Recheck::Full {
         return Ok(None);
     }
     let (store, resolution, from_disk) = (store.clone(), Arc::clone(&known.resolution), known.from_disk);
@@ -271,15 +269,24 @@ async fn nothing_to_do(
         } else {
             store.is_recorded(files, &origin, resolution.listing.is_some())?
         };
-        is_done.then(|| store.plan(&origin, files, recheck)).transpose()
+        is_done.then(|| store.plan(&origin, files)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
 }
 
-fn tell_unknown_space(plan: &Plan, context: &Context) {
+/// Says what the disk does not tell, and what that costs.
+fn tell_disk(plan: &Plan, context: &Context) {
     if plan.bytes_free.is_none() && plan.bytes_needed > 0 {
         let text = format!(
             "the file system of `{}` does not tell how much space is free: whether there is enough shows when it is written",
+            plan.dir.display()
+        );
+        context.reporter.report(&Event::Warning(&text));
+    }
+    if plan.doubted > 0 {
+        let text = format!(
+            "{} in `{}` will be hashed again: inode numbers, owners or rights are others than when they were verified. If that happens at every start, `--verify mtime` takes length and time of the last modification for enough",
+            count(plan.doubted, "file"),
             plan.dir.display()
         );
         context.reporter.report(&Event::Warning(&text));

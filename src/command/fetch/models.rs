@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::freshness::Known;
-use super::{Begun, Planned, Run, tell_unknown_space, with_unfinished};
+use super::{Begun, Planned, Run, tell_disk, with_unfinished};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::{Error, Failed};
@@ -122,7 +122,7 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
     let plans: Vec<&Plan> = models.iter().filter_map(|model| model.plan.as_ref()).collect();
     context.reporter.report(&Event::Planned(&plans));
     for plan in &plans {
-        tell_unknown_space(plan, context);
+        tell_disk(plan, context);
     }
     check_paths(&models)?;
     if let Err(error) = check_space(&plans) {

@@ -30,7 +30,7 @@ pub(super) async fn settle(
     context: &Context,
 ) -> Result<(Known, Vec<FileOutcome>), Error> {
     let dir = store.root().display();
-    if let Some((files, hashed)) = as_it_is(request, store, &known.resolution, context).await? {
+    if let Some((files, hashed)) = as_it_is(store, &known.resolution, context).await? {
         let again = match hashed {
             0 => String::new(),
             hashed => format!("; without a receipt {} will be hashed at every start", count(hashed, "file")),
@@ -45,7 +45,7 @@ pub(super) async fn settle(
     // What is new could be fetched once there is room.
     let earlier = known.earlier.clone().filter(|_| why.is_unwritable());
     if let Some(earlier) = earlier
-        && let Some((files, _)) = as_it_is(request, store, &earlier, context).await?
+        && let Some((files, _)) = as_it_is(store, &earlier, context).await?
     {
         let text = format!(
             "{} is commit {} now, which cannot be fetched ({}): what is here of commit {} was verified earlier and is used; --require-fresh makes this an error",
@@ -62,15 +62,14 @@ pub(super) async fn settle(
 
 /// The files, if all of them are there, right, and found by those who read them; and how many had to be hashed.
 async fn as_it_is(
-    request: &Request,
     store: &Store,
     resolution: &Arc<Resolution>,
     context: &Context,
 ) -> Result<Option<(Vec<FileOutcome>, u64)>, Error> {
     let look = {
-        let (store, resolution, recheck) = (store.clone(), Arc::clone(resolution), request.recheck);
+        let (store, resolution) = (store.clone(), Arc::clone(resolution));
         move || {
-            let plan = store.plan(&resolution.origin(), &resolution.files, recheck)?;
+            let plan = store.plan(&resolution.origin(), &resolution.files)?;
             let is_visible = store.is_visible(&resolution.files, resolution.commit.as_ref())?;
             Ok(Some(plan).filter(|plan| is_visible && plan.items.iter().all(|item| item.action.is_there())))
         }
