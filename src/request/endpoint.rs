@@ -226,7 +226,7 @@ impl Endpoints {
     /// The user name and password for the endpoint that `url` belongs to. They stand in for the token there: a request
     /// has one of them.
     pub fn login_for(&self, url: &Url) -> Option<&Login> {
-        self.list.iter().find(|endpoint| endpoint.has_origin_of(url))?.login.as_ref()
+        self.list.iter().filter(|endpoint| endpoint.has_origin_of(url)).find_map(Endpoint::login)
     }
 
     /// The token, whoever it is for: messages about missing rights say where it came from.
