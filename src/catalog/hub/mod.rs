@@ -283,7 +283,9 @@ impl Hub {
         let place = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
         match self.facts_at(endpoint, &place, Question::Head, subject).await {
             Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
-                self.facts_at(endpoint, &place, FIRST_BYTE, subject).await
+                let (mut facts, url) = self.facts_at(endpoint, &place, FIRST_BYTE, subject).await?;
+                facts.refuses_head = true;
+                Ok((facts, url))
             }
             told => told,
         }
