@@ -46,6 +46,12 @@ impl Environment {
         self.values.get(name)?.to_str()
     }
 
+    /// The texts of all variables of this program's own.
+    pub fn own(&self) -> impl Iterator<Item = &str> {
+        let own = self.values.iter().filter(|(name, _)| name.starts_with("MODELFETCH_"));
+        own.filter_map(|(_, value)| value.to_str())
+    }
+
     /// The variable as a path.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.values.get(name).map(PathBuf::from)

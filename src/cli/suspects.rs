@@ -15,7 +15,7 @@ pub(super) const VARIABLES: [&str; 3] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "
 /// What is surely a secret, wherever it stands.
 pub(super) fn certain(arguments: &[OsString], environment: &Environment) -> Vec<String> {
     let variables = VARIABLES.into_iter().filter_map(|name| environment.text(name)).map(str::trim);
-    let given = values(arguments).flat_map(|value| {
+    let given = values(arguments, environment).flat_map(|value| {
         let token = is_token(value).then_some(value).filter(|token| token.len() >= TOKEN_MIN);
         [token, password(value)]
     });
@@ -24,7 +24,7 @@ pub(super) fn certain(arguments: &[OsString], environment: &Environment) -> Vec<
 
 /// And what may be one: for an error about the command line itself, which needs none of it.
 pub fn possible(arguments: &[OsString], environment: &Environment) -> Vec<String> {
-    let more = values(arguments).flat_map(|value| {
+    let more = values(arguments, environment).flat_map(|value| {
         let query = value.split_once('?').filter(|(address, _)| address.contains("//"));
         [Some(value).filter(|value| is_token(value)), query.map(|(_, query)| query)]
     });
@@ -40,8 +40,9 @@ pub(super) fn hide(error: clap::Error, arguments: &[OsString], environment: &Env
     }
 }
 
-/// The values of all arguments: what follows the `=` of a flag, the letter of a short one, and all others.
-fn values(arguments: &[OsString]) -> impl Iterator<Item = &str> {
+/// The values of all arguments (what follows the `=` of a flag, the letter of a short one, and all others), and of the
+/// variables that stand for some.
+fn values<'a>(arguments: &'a [OsString], environment: &'a Environment) -> impl Iterator<Item = &'a str> {
     let texts = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
     texts
         .flat_map(|text| match text.strip_prefix('-') {
@@ -52,6 +53,7 @@ fn values(arguments: &[OsString]) -> impl Iterator<Item = &str> {
             }
         })
         .flatten()
+        .chain(environment.own())
 }
 
 /// The password of an address, with a scheme or without.

@@ -32,17 +32,17 @@ pub(super) fn endpoints(
     };
     if let Some(login) = pasted.and_then(|pasted| pasted.login.as_ref()) {
         let home = Endpoint::parse(place.unwrap_or(Endpoint::DEFAULT))?;
-        if !list.iter().any(|endpoint| endpoint.has_origin_of(home.url())) {
+        let is_home = |endpoint: &Endpoint| endpoint.url().origin() == home.url().origin();
+        if !list.iter().any(is_home) {
             notes.push(format!(
                 "the user name and password in the address are those of {home}, which is not asked, and are not used"
             ));
         }
-        let own = |endpoint: &Endpoint| endpoint.has_origin_of(home.url()).then(|| login.clone());
         list = list
             .into_iter()
             .map(|endpoint| {
-                let login = own(&endpoint);
-                endpoint.or_login(|_| login)
+                let own = is_home(&endpoint).then(|| login.clone());
+                endpoint.or_login(|_| own)
             })
             .collect();
     }

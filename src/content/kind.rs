@@ -54,6 +54,8 @@ const POINTERS: [&[u8]; 3] = [
     b"version https://hawser.github.com/spec/",
     b"version http://git-media.io/v/",
 ];
+/// A pointer is shorter, in bytes (git-lfs `docs/spec.md`).
+const POINTER_MAX: u64 = 1024;
 /// How pages and error messages of web servers and object stores begin, in small letters.
 const PAGES: [&str; 6] = ["<!doctype", "<html", "<head", "<body", "<?xml", "<error"];
 const JSON_ERROR: &str = "{\"error\"";
@@ -77,6 +79,12 @@ pub fn check(file_name: &str, start: &[u8]) -> Result<(), String> {
         return Err("it is an error message in JSON".into());
     }
     Ok(())
+}
+
+/// Whether [`check`] is worth a look into a file of this name and length, though its digest is known to be right:
+/// it is that of a pointer, perhaps. Nothing that weights are as short as.
+pub fn may_be_pointer(file_name: &str, size: u64) -> bool {
+    size < POINTER_MAX && is_binary(file_name)
 }
 
 fn is_binary(file_name: &str) -> bool {

@@ -8,6 +8,9 @@ use url::Url;
 use super::{Place, Proxies, Token};
 use crate::words::{Invalid, host};
 
+/// Hosts of the public Hub, which people write with and without a scheme. All lead to the first one.
+pub(super) const HOSTS: [&str; 4] = ["huggingface.co", "hf.co", "www.huggingface.co", "www.hf.co"];
+
 /// The base URL of a Hub, without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -67,6 +70,11 @@ impl Endpoint {
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or fragment is not allowed"));
+        }
+        let is_hub = url.host_str().is_some_and(|host| HOSTS.contains(&host)) && url.port().is_none();
+        if is_hub && url.scheme() == "https" {
+            // Where it leads: a token for one name of the Hub would stay there otherwise.
+            url.set_host(Some(HOSTS[0])).map_err(|why| invalid(&why.to_string()))?;
         }
         let login = Login::of(&url);
         // Such a URL has a host, and so may have them or not.
@@ -226,7 +234,7 @@ impl Endpoints {
     /// The user name and password for the endpoint that `url` belongs to. They stand in for the token there: a request
     /// has one of them.
     pub fn login_for(&self, url: &Url) -> Option<&Login> {
-        self.list.iter().find(|endpoint| endpoint.has_origin_of(url))?.login.as_ref()
+        self.list.iter().filter(|endpoint| endpoint.has_origin_of(url)).find_map(Endpoint::login)
     }
 
     /// The token, whoever it is for: messages about missing rights say where it came from.
@@ -238,6 +246,20 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_hub_is_one_by_all_its_names() {
+        for url in
+            ["https://hf.co", "https://www.huggingface.co/", "https://HF.co/", "https://huggingface.co"]
+        {
+            assert!(Endpoint::parse(url).expect(url).is_hub(), "{url}");
+        }
+        for url in
+            ["http://hf.co", "https://hf.co:8443", "https://hf.co.example", "https://mirror.example/hf.co"]
+        {
+            assert!(!Endpoint::parse(url).expect(url).is_hub(), "{url}");
+        }
+    }
 
     #[test]
     fn plain_http_is_at_home_in_its_own_https_and_not_the_other_way_round() {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use url::Url;
 
+use super::endpoint::HOSTS;
 use super::{Login, RepoId, RepoKind, RepoPath, Revision};
 use crate::words::Invalid;
 
@@ -26,8 +27,6 @@ pub struct RepoRef {
     pub login: Option<Login>,
 }
 
-/// Addresses of the Hub, which people write with and without a scheme.
-const HOSTS: [&str; 4] = ["huggingface.co", "hf.co", "www.huggingface.co", "www.hf.co"];
 /// What stands between a repository and a revision in an address.
 const VERBS: [&str; 6] = ["resolve", "blob", "tree", "raw", "blame", "commits"];
 /// Who owns the models of the Hub's first days, which had no owner, by how their names begin.

@@ -12,7 +12,7 @@ use super::layout::{Layout, Place};
 use super::publish::link_to_blob;
 use super::receipt::{self, Receipt};
 use super::{Proof, Store};
-use crate::content::Content;
+use crate::content::{Content, kind};
 use crate::disk::{Dir, Identity, Kind};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
@@ -234,9 +234,10 @@ impl<'a> Lookout<'a> {
         let (layout, mut on_disk) = (&self.store.layout, OnDisk::default());
         let Some(base) = &self.base else { return Ok(on_disk) };
         let target = layout.target(&wanted.path, &wanted.content);
+        let mut found = None;
         if let Some(folder) = self.targets.enter(base, &target)? {
-            let entry = self.store.regular(folder.clone(), target.name)?;
-            on_disk.present = entry.map(|(.., stat)| stat.identity);
+            found = self.store.regular(folder.clone(), target.name)?;
+            on_disk.present = found.as_ref().map(|(.., stat)| stat.identity);
         }
         let place = layout.receipt(&wanted.path, &wanted.content);
         if on_disk.present.is_some()
@@ -244,6 +245,16 @@ impl<'a> Lookout<'a> {
         {
             let bytes = folder.read(&place.name, receipt::BYTES_MAX)?;
             on_disk.receipt = bytes.and_then(|bytes| Receipt::parse(&bytes));
+        }
+        // A receipt may be of a time when nobody looked at what the file is: then it is hashed, and looked at.
+        let file_name = wanted.path.file_name();
+        if on_disk.receipt.is_some()
+            && kind::may_be_pointer(file_name, wanted.size())
+            && let Some((folder, name, _)) = found
+            && let Some(bytes) = folder.read(&name, wanted.size())?
+            && kind::check(file_name, &bytes).is_err()
+        {
+            on_disk.receipt = None;
         }
         if let Some(partials) = &self.partials
             && on_disk.proven(&wanted.content, self.store.recheck).is_none()

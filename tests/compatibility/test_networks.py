@@ -36,8 +36,8 @@ class Network:
 
     @cached_property
     def squid(self):
-        """Two ports, of which the second wants a login."""
-        first, second = free_port(), free_port()
+        """Three ports, of which the second wants a login, and the third lets nobody through."""
+        first, second, third = (free_port() for _ in range(3))
         configuration = write(self.place, "squid.conf", f"""
 pid_filename none
 access_log none
@@ -47,20 +47,31 @@ coredump_dir {self.place}
 shutdown_lifetime 0 seconds
 http_port 127.0.0.1:{first}
 http_port 127.0.0.1:{second}
+http_port 127.0.0.1:{third}
 acl second localport {second}
+acl third localport {third}
+http_access deny third
 auth_param basic program /usr/lib/squid/basic_fake_auth
 acl known proxy_auth REQUIRED
 http_access deny second !known
 http_access allow all
 """)
         self.start(["squid", "-N", "-n", f"squid{first}", "-f", configuration], second)
-        return f"127.0.0.1:{first}", f"127.0.0.1:{second}"
+        return f"127.0.0.1:{first}", f"127.0.0.1:{second}", f"127.0.0.1:{third}"
 
     @cached_property
     def tinyproxy(self):
+        return self.tinyproxy_with("")
+
+    @cached_property
+    def narrow_tinyproxy(self):
+        """Lets nobody through but to port 443."""
+        return self.tinyproxy_with("ConnectPort 443\n")
+
+    def tinyproxy_with(self, more):
         port = free_port()
-        text = f'Port {port}\nListen 127.0.0.1\nTimeout 600\nLogFile "{self.place}/tinyproxy.log"\nMaxClients 100\n'
-        self.start(["tinyproxy", "-d", "-c", write(self.place, "tinyproxy.conf", text)], port)
+        text = f'Port {port}\nListen 127.0.0.1\nTimeout 600\nLogFile "{self.place}/{port}.tiny"\nMaxClients 100\n{more}'
+        self.start(["tinyproxy", "-d", "-c", write(self.place, f"{port}.conf", text)], port)
         return f"127.0.0.1:{port}"
 
     @cached_property
@@ -126,10 +137,10 @@ http_access allow all
         sink.bind((SILENT, 53))
         return f"nameserver {SILENT}\n"
 
-    def fetch(self, endpoint, *arguments, hosts=None, resolv=None, **environment):
+    def fetch(self, endpoint, *arguments, job="fetch", hosts=None, resolv=None, **environment):
         """The exit number and everything that was said. Files of its own stand in place of those of `/etc`."""
         home = Path(tempfile.mkdtemp(dir=self.place))
-        command = [os.environ["MODELFETCH"], "fetch", "owner/name", "model.gguf", "--endpoint", endpoint]
+        command = [os.environ["MODELFETCH"], job, "owner/name", "model.gguf", "--endpoint", endpoint]
         command += ["--dir", home / "models", "--give-up-after", "3s", *arguments]
         if hosts is not None or resolv is not None:
             files = [write(home, "hosts", hosts or ""), write(home, "resolv.conf", resolv or "")]
@@ -201,6 +212,16 @@ def test_a_host_out_of_its_reach(proxy, network, tried):
     exits(30, network.fetch("https://127.0.0.1:9", HTTPS_PROXY=f"http://{way}"), f"through the proxy {way}")
 
 
+@PROXIES
+def test_a_port_that_is_refused(proxy, network, tried):
+    """a port that it lets nobody to: told at once, with its 403"""
+    tried("proxies", proxy)
+    way = network.squid[2] if proxy == SQUID else network.narrow_tinyproxy
+    ended = network.fetch(network.https, HTTPS_PROXY=f"http://{way}", **network.trusted)
+    exits(30, ended, f"{way} answered 403", "refused to open a way")
+    assert "retry" not in ended[1]
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_login_that_a_proxy_wants(scheme, network, tried):
     """407 to http and to CONNECT: told at once, and what to do"""
@@ -241,6 +262,13 @@ def test_a_certificate_for_another_name(network, tried):
     tried("certificates", NGINX)
     endpoint = network.https.replace("localhost", "127.0.0.1")
     exits(30, network.fetch(endpoint, **network.trusted), "the certificate is for another name")
+
+
+def test_a_certificate_that_runs_out(network, tried):
+    """smoke tells its issuer, and warns of its last 7 days"""
+    tried("certificates", NGINX)
+    ended = network.fetch(network.https, job="smoke", **network.trusted)
+    exits(0, ended, "trusted, localhost, and runs out in", "the certificate of localhost runs out in")
 
 
 def test_a_port_without_tls(network, tried):

@@ -1,6 +1,7 @@
 //! Nothing but the right bytes ever gets a file's final name.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -272,6 +273,42 @@ fn a_pointer_or_a_page_under_the_name_of_weights_is_no_success() {
             dir.fetch(&hub, [REPO, "other/notes.txt"]).run().succeeds();
         }
     }
+}
+
+/// As earlier versions left it, which did not look at what a file is.
+#[test]
+fn a_pointer_that_an_earlier_version_published_as_weights_is_none_whatever_its_receipt_says() {
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 7\n", "0".repeat(64));
+    let (payload, weights) = (Payload::bytes(pointer), Payload::random(3, 600));
+    let repo = Repo::model(REPO).small("notes.txt", payload.clone()).small("model.bin", payload.clone());
+    let hub = built(FakeHub::builder().repo(repo.small("tiny.bin", weights.clone())));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, "notes.txt"]).run().succeeds();
+    let receipt = fs::read(dir.state("receipts/notes.txt.json")).expect("a receipt");
+    let mut receipt: serde_json::Value = serde_json::from_slice(&receipt).expect("JSON");
+    let stat = fs::metadata(dir.put("model.bin", &payload.to_vec())).expect("the file");
+    receipt["path"] = "model.bin".into();
+    receipt["inode"] = stat.ino().into();
+    receipt["mtime_ns"] = (stat.mtime() * 1_000_000_000 + stat.mtime_nsec()).into();
+    receipt["ctime_ns"] = (stat.ctime() * 1_000_000_000 + stat.ctime_nsec()).into();
+    fs::write(dir.state("receipts/model.bin.json"), receipt.to_string()).expect("a receipt");
+    for arguments in [
+        &[REPO, "model.bin"][..],
+        &[REPO, "model.bin", "--offline"],
+        &[REPO, "model.bin", "--prefer-offline"],
+    ] {
+        let run = dir.fetch(&hub, arguments.iter().copied()).run().exits(20);
+        run.says("`model.bin` is not").says("it is a Git LFS pointer").at_once();
+    }
+    // What is as small and no pointer needs no second look.
+    dir.fetch(&hub, [REPO, "tiny.bin"]).run().succeeds();
+    dir.fetch(&hub, [REPO, "tiny.bin"]).run().succeeds().says("nothing to do");
+    hub.push(REPO, "main", |tree| {
+        tree.small("model.bin", weights.clone());
+    });
+    dir.fetch(&hub, [REPO, "model.bin"]).run().succeeds();
+    dir.assert_done("model.bin", &weights);
 }
 
 #[test]

@@ -129,6 +129,26 @@ fn what_a_proxy_says_against_a_way_is_told_and_heeded() {
     }
 }
 
+/// A company's list has the Hub in it, but not where the bytes are.
+#[test]
+fn a_cdn_to_which_a_proxy_opens_no_way_is_named_at_once() {
+    let dir = TestDir::new();
+    let hub = tls_hub(&dir, Certificate::Sound, &model(1, 32));
+    let cdn = hub.cdn_url().replace("https://", "");
+    let proxy = Proxy::keeping_from(cdn.clone());
+    for job in ["fetch", "smoke"] {
+        let run = dir.job(job, &hub, [REPO, FILE]).env("HTTPS_PROXY", proxy.url());
+        run.env("SSL_CERT_FILE", hub.ca_file().expect("TLS"))
+            .run()
+            .exits(30)
+            .says(&format!("{cdn} through the proxy {}", proxy.url().replace("http://", "")))
+            .says("answered 403 Forbidden: not allowed")
+            .says("the proxy refused to open a way to that host")
+            .does_not_say("retry")
+            .at_once();
+    }
+}
+
 #[test]
 fn a_proxy_that_wants_a_password_is_asked_once() {
     const WANTS: &str = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";

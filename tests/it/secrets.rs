@@ -79,6 +79,18 @@ fn a_secret_in_a_finding_of_smoke_is_not_shown() {
 }
 
 #[test]
+fn a_secret_in_the_variable_of_something_else_is_not_shown() {
+    let dir = TestDir::new();
+    for variable in
+        ["MODELFETCH_CONNECTIONS", "MODELFETCH_ENDPOINT", "MODELFETCH_DEADLINE", "MODELFETCH_COLOR"]
+    {
+        for value in ["hf_SECRET", "https://user:SECRET@host?x", "user:SECRET@host"] {
+            dir.command(["fetch", REPO, FILE]).env(variable, value).run().exits(2).does_not_say("SECRET");
+        }
+    }
+}
+
+#[test]
 fn a_token_in_the_place_of_a_file_is_not_shown() {
     let hub = hub(&model(1, 1));
     let dir = TestDir::new();

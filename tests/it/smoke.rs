@@ -1,6 +1,6 @@
 //! `smoke`: in seconds and a few MB, whether a fetch would work.
 
-use fake_hub::{Certificate, FakeHub, Fault, Payload, Repo, Rule, Server};
+use fake_hub::{Certificate, FakeHub, Fault, Payload, Reply, Repo, Rule, Server};
 
 use crate::support::names::{self, Answer, Dns};
 use crate::support::proxy::Proxy;
@@ -83,6 +83,10 @@ fn it_tells_who_knows_the_name_and_what_kind_of_mirror_answers() {
     let without = ["X-Repo-Commit", "X-Linked-ETag"].map(Fault::without_header).into();
     let seen = smoke(Fault::All(without));
     assert!(seen.starts_with("without X-Repo-Commit, X-Linked-ETag, "), "{seen}");
+    hub.clear_faults();
+    hub.fault(Rule::resolve().method("HEAD").always().then(Fault::Reply(Reply::new(405))));
+    dir.job("smoke", &hub, [REPO, FILE]).run().succeeds().prints("; HEAD is refused, so that GET is asked");
+    hub.clear_faults();
     if names::can_be_set() {
         let named = hub.endpoint().replace("127.0.0.1", "hub.test");
         let run = dir.job("smoke", &hub, [REPO, FILE, "--endpoint", &named]);

@@ -8,8 +8,8 @@ use percent_encoding::utf8_percent_encode;
 use tracing::debug;
 use url::Url;
 
-use super::head::{Facts, Head, is_page};
-use super::{COMPONENT, Excess, Hub, PATH, Question, api_path, parse_url, refusal};
+use super::head::Head;
+use super::{COMPONENT, Excess, FIRST_BYTE, Hub, PATH, Question, api_path, parse_url, refusal};
 use crate::catalog::tree::{self, Entry};
 use crate::content::Digest;
 use crate::error::Error;
@@ -69,7 +69,8 @@ impl Hub {
             }
         }
         if head.size.is_none() {
-            head.size = if_told(self.size_by_range(&head, subject).await)?.flatten();
+            let first = if_told(self.facts_at(endpoint, &head.url, FIRST_BYTE, subject).await)?;
+            head.size = first.and_then(|(facts, url)| facts.head(url).ok()?.size);
         }
         head.described(needs).map_err(|why| super::not_a_hub(endpoint, why))
     }
@@ -112,25 +113,6 @@ impl Hub {
         let (body, ..) = self.page(&url, Question::Post(&form), subject, Excess::Refuse).await?;
         let listed = tree::parse_page(&body).map_err(|why| super::not_a_hub(endpoint, why))?;
         Ok(listed.entries)
-    }
-
-    /// The size, from the answer to a request for the first byte.
-    async fn size_by_range(
-        &self,
-        head: &Head,
-        subject: &refusal::Subject<'_>,
-    ) -> Result<Option<u64>, Setback> {
-        let response = self.get(&head.url, Some((0, 0))).await?;
-        if !response.status().is_success() {
-            return Err(self.judge(&head.url, response, subject).await);
-        }
-        if is_page(&response, subject.path.map_or("", |path| path.as_str())) {
-            return Ok(None);
-        }
-        let mut facts = Facts::default();
-        facts.note_last(response.status(), response.headers());
-        let head = facts.head(head.url.clone());
-        Ok(head.ok().and_then(|head| head.size))
     }
 
     /// The commit, from the header that a Hub puts on all its answers about files, also where there is no such file.

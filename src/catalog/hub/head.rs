@@ -46,6 +46,8 @@ pub(super) struct Facts {
     is_etag_of_hub: bool,
     linked_size: Option<String>,
     length: Option<u64>,
+    /// They were told to a GET alone.
+    pub(super) refuses_head: bool,
 }
 
 impl Facts {
@@ -95,7 +97,7 @@ impl Facts {
         .into_iter()
         .filter_map(|(name, is_missing)| is_missing.then_some(name))
         .collect();
-        let told = if missing.is_empty() {
+        let told: String = if missing.is_empty() {
             "commit, digest and size are in the headers, as in the Hub's".into()
         } else {
             format!(
@@ -103,10 +105,9 @@ impl Facts {
                 missing.join(", ")
             )
         };
-        match &self.etag {
-            Some(etag) => format!("{told}; the ETag is {}", self.kind_of(bare(etag))),
-            None => told,
-        }
+        let etag = self.etag.as_ref().map(|etag| format!("; the ETag is {}", self.kind_of(bare(etag))));
+        let head = if self.refuses_head { "; HEAD is refused, so that GET is asked" } else { "" };
+        told + head + &etag.unwrap_or_default()
     }
 
     fn kind_of(&self, etag: &str) -> &'static str {

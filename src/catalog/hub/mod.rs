@@ -279,9 +279,13 @@ impl Hub {
         endpoint: &Endpoint,
         subject: &refusal::Subject<'_>,
     ) -> Result<(Facts, Url), Setback> {
-        match self.facts_at(endpoint, Question::Head, subject).await {
+        let path = subject.path.map_or("", |path| path.as_str());
+        let place = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
+        match self.facts_at(endpoint, &place, Question::Head, subject).await {
             Err(Setback::Failed(failure)) if failure.is_wordless_refusal() => {
-                self.facts_at(endpoint, Question::Get(Some((0, 0))), subject).await
+                let (mut facts, url) = self.facts_at(endpoint, &place, FIRST_BYTE, subject).await?;
+                facts.refuses_head = true;
+                Ok((facts, url))
             }
             told => told,
         }
@@ -292,11 +296,10 @@ impl Hub {
     async fn facts_at(
         &self,
         endpoint: &Endpoint,
+        start: &Url,
         question: Question<'_>,
         subject: &refusal::Subject<'_>,
     ) -> Result<(Facts, Url), Setback> {
-        let path = subject.path.map_or("", |path| path.as_str());
-        let start = parse_url(&endpoint.join(&resolve_path(subject.repo, subject.revision, path)))?;
         let mut url = start.clone();
         let mut facts = Facts::default();
         let mut redirects = Redirects::of_facts();
@@ -318,8 +321,8 @@ impl Hub {
                     return Err(failure.into());
                 }
                 return Err(self.explained(&url, failure, subject));
-            } else if is_page(&response, path) {
-                return Ok((Facts::default(), start));
+            } else if is_page(&response, subject.path.map_or("", |path| path.as_str())) {
+                return Ok((Facts::default(), start.clone()));
             } else {
                 facts.note_last(response.status(), response.headers());
                 return Ok((facts, url));
@@ -485,6 +488,9 @@ enum Question<'a> {
     /// What a form asks for.
     Post(&'a str),
 }
+
+/// As much of a file as shows its size.
+const FIRST_BYTE: Question<'_> = Question::Get(Some((0, 0)));
 
 impl Question<'_> {
     fn method(&self) -> Method {

@@ -15,6 +15,8 @@ use crate::support::{FILE, MIB, REPO, TestDir, built};
 const MEMORY_MAX_KIB: u64 = 96 << 10;
 /// Ranges of 1 MiB on four connections: a first, some late, and a last one.
 const SIZE: u64 = 6 * MIB;
+/// A file that is not in LFS, the first one of the list.
+const SMALL: &str = "a.txt";
 /// The digest of nothing that is there.
 const OTHER_SHA256: &str = "abababababababababababababababababababababababababababababababab";
 
@@ -31,10 +33,18 @@ pub(super) enum Place {
     LateRange,
     /// The range with the file's last byte.
     LastRange,
+    /// A small file of the list, where a Hub has it by its commit.
+    SmallFile,
 }
 
-pub(super) const PLACES: [Place; 5] =
-    [Place::Metadata, Place::TreePage, Place::FirstRange, Place::LateRange, Place::LastRange];
+pub(super) const PLACES: [Place; 6] = [
+    Place::Metadata,
+    Place::TreePage,
+    Place::FirstRange,
+    Place::LateRange,
+    Place::LastRange,
+    Place::SmallFile,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Often {
@@ -73,8 +83,12 @@ impl Scene<'_> {
         }
     }
 
-    /// The signed address of the file at another CDN.
-    pub(super) fn signed_at(&self, hub: &FakeHub) -> String {
+    /// The address of the file at another CDN, or another Hub.
+    pub(super) fn address_at(&self, hub: &FakeHub) -> String {
+        if self.place == Place::SmallFile {
+            let commit = hub.commit(REPO, "main").expect("a branch");
+            return format!("{}/api/resolve-cache/models/{REPO}/{commit}/{SMALL}", hub.endpoint());
+        }
         let content = if std::ptr::eq(hub, self.elsewhere) { other() } else { model() };
         hub.signed_url(content)
     }
@@ -119,13 +133,23 @@ impl Place {
             Self::FirstRange => Rule::cdn().first_range(),
             Self::LateRange => Rule::cdn().late_range(),
             Self::LastRange => Rule::cdn().last_range(),
+            Self::SmallFile => Rule::hub().path_contains("/api/resolve-cache/"),
         };
         if often == Often::Always { rule.always() } else { rule }
     }
 
     /// A list of files is only read where a pattern is given.
     fn selection(self) -> &'static str {
-        if self == Self::TreePage { "*.gguf" } else { FILE }
+        match self {
+            Self::TreePage => "*.gguf",
+            Self::SmallFile => "*.txt",
+            _ => FILE,
+        }
+    }
+
+    /// The file that is wanted, and what it should be.
+    fn wanted(self) -> (&'static str, Payload) {
+        if self == Self::SmallFile { (SMALL, small(1)) } else { (FILE, model().clone()) }
     }
 
     /// The connection that meets a trouble of the handshake: its server, and its number there.
@@ -136,6 +160,8 @@ impl Place {
             Self::FirstRange => (Server::Cdn, 1),
             Self::LateRange => (Server::Cdn, 2),
             Self::LastRange => (Server::Cdn, 3),
+            // After the commit and two pages.
+            Self::SmallFile => (Server::Hub, 4),
         }
     }
 }
@@ -162,7 +188,7 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) trouble: Trouble,
     /// Exit numbers by place, for a trouble that is met once and always.
-    pub(super) exits: [[i32; 5]; 2],
+    pub(super) exits: [[i32; 6]; 2],
     pub(super) arguments: &'static [&'static str],
 }
 
@@ -208,15 +234,19 @@ fn other() -> &'static Payload {
     OTHER.get_or_init(|| Payload::gguf(2, SIZE))
 }
 
-fn described(content: &Payload) -> Builder {
-    let repo = Repo::model(REPO).lfs(FILE, content.clone()).small("a.json", "{}");
+fn small(seed: u64) -> Payload {
+    Payload::random(seed, 4096)
+}
+
+fn described(content: &Payload, small: Payload) -> Builder {
+    let repo = Repo::model(REPO).lfs(FILE, content.clone()).small(SMALL, small);
     FakeHub::builder().repo(repo).token(TOKEN)
 }
 
 impl Cell<'_> {
     fn play(&self) -> Result<(), String> {
         let dir = TestDir::new();
-        let (elsewhere, twin) = (built(described(other())), built(described(model())));
+        let (elsewhere, twin) = (built(described(other(), small(2))), built(described(model(), small(1))));
         let hub = self.hub(&dir);
         // Etags would give away that bytes come from somebody else.
         elsewhere.fault(Rule::cdn().always().then(Fault::without_header("ETag")));
@@ -229,8 +259,12 @@ impl Cell<'_> {
                 Some(hub.fault(rule.then(fault(&scene))))
             }
             Trouble::Handshake(..) => {
-                // The list of files would come over the connection that brought the commit.
-                hub.fault(Rule::hub().path_contains("/revision/").then(Fault::header("Connection", "close")));
+                // The list of files would come over the connection that brought the commit, and a small file over that
+                // of the list.
+                let before = if self.place == Place::SmallFile { "/api/models/" } else { "/revision/" };
+                hub.fault(
+                    Rule::hub().path_contains(before).always().then(Fault::header("Connection", "close")),
+                );
                 None
             }
         };
@@ -246,7 +280,10 @@ impl Cell<'_> {
         let is_expected = run.status.is_some_and(|number| expected.contains(&number));
         check(is_expected, format!("exit {:?}, expected {expected:?}", run.status));
         check(hits.is_none_or(|hits| hits.count() > 0), "the trouble was never met".into());
-        check(is_right_or_absent(&dir, run.status), "a wrong file, or one that should not be there".into());
+        check(
+            is_right_or_absent(&dir, self.place, run.status),
+            "a wrong file, or one that should not be there".into(),
+        );
         check(run.time < AT_ONCE, format!("it took {:?}", run.time));
         check(run.peak_kib < MEMORY_MAX_KIB, format!("{} KiB resident", run.peak_kib));
         check(run.status == Some(0) || run.stderr.contains("hint: "), "an error without a hint".into());
@@ -265,7 +302,10 @@ impl Cell<'_> {
                 let (again, _proxy) = self.command(&dir, &hub, &[]);
                 let again = again.run();
                 check(again.status == Some(0), format!("the next run: {}", again.stderr));
-                check(is_right_or_absent(&dir, again.status), "a wrong file after the next run".into());
+                check(
+                    is_right_or_absent(&dir, self.place, again.status),
+                    "a wrong file after the next run".into(),
+                );
             }
         }
         if wrong.is_empty() {
@@ -281,7 +321,8 @@ impl Cell<'_> {
     }
 
     fn hub(&self, dir: &TestDir) -> FakeHub {
-        let hub = described(model()).page_size(2 / usize::try_from(self.pages()).expect("a small number"));
+        let hub = described(model(), small(1))
+            .page_size(2 / usize::try_from(self.pages()).expect("a small number"));
         built(match self.row.trouble {
             Trouble::Answer(_) | Trouble::Burst(..) => hub,
             Trouble::Remote(_) => hub.cdn_base("http://cdn.example"),
@@ -353,13 +394,10 @@ impl Cell<'_> {
 }
 
 /// After a good run the right file is there, after a bad one none.
-fn is_right_or_absent(dir: &TestDir, status: Option<i32>) -> bool {
-    let content = fs::read(dir.file(FILE));
-    if status == Some(0) {
-        content.is_ok_and(|content| content == model().to_vec())
-    } else {
-        content.is_err()
-    }
+fn is_right_or_absent(dir: &TestDir, place: Place, status: Option<i32>) -> bool {
+    let (name, wanted) = place.wanted();
+    let content = fs::read(dir.file(name));
+    if status == Some(0) { content.is_ok_and(|content| content == wanted.to_vec()) } else { content.is_err() }
 }
 
 /// Whether a request tells what only the Hub may know.

@@ -13,7 +13,7 @@ use cell::{EITHER, Row, Trouble, other_etag, other_size};
 /// The table, and a test for each of its rows.
 macro_rules! matrix {
     ($($test:ident: $name:literal, $once:tt, $always:tt, $trouble:expr $(, $argument:literal)*;)*) => {
-        /// Exit numbers by place (metadata, page of the list of files, first, late and last range), for
+        /// Exit numbers by place (metadata, page of the list of files, first, late and last range, small file), for
         /// a trouble that is met once and for one that is always met.
         const ROWS: &[Row] = &[$(Row {
             name: $name,
@@ -30,118 +30,118 @@ macro_rules! matrix {
 }
 
 matrix! {
-    // test: trouble, met once [metadata, tree page, first, late, last range], always met [...], how
-    cut: "cut", [0, 0, 0, 0, 0], [30, 30, 0, 0, 0],
+    // test: trouble, met once [metadata, tree page, first, late, last range, small file], always met [...], how
+    cut: "cut", [0, 0, 0, 0, 0, 0], [30, 30, 0, 0, 0, 30],
         Answer(|scene| Fault::cut(scene.middle()));
-    reset: "reset", [0, 0, 0, 0, 0], [30, 30, 0, 0, 0],
+    reset: "reset", [0, 0, 0, 0, 0, 0], [30, 30, 0, 0, 0, 30],
         Answer(|scene| Fault::reset(scene.middle()));
-    no_answer: "closed without an answer", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    no_answer: "closed without an answer", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::NoAnswer(Ending::Close));
-    stall: "stall", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    stall: "stall", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|scene| Fault::stall(scene.middle_or_start())), "--stall-timeout", "2s";
-    silence: "silence before the answer", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    silence: "silence before the answer", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::Delay(Duration::from_mins(5))), "--stall-timeout", "2s";
-    trickle: "1 byte per second", [0, 0, 0, 0, 0], [30, 30, 0, 30, 30],
+    trickle: "1 byte per second", [0, 0, 0, 0, 0, 0], [30, 30, 0, 30, 30, 30],
         Answer(|scene| Fault::Trickle(scene.middle_or_start())), "--stall-timeout", "2s";
-    slow_head: "headers at 1 byte per second", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    slow_head: "headers at 1 byte per second", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::SlowHead(Duration::from_secs(1))), "--stall-timeout", "2s";
-    garbage: "garbage instead of HTTP", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    garbage: "garbage instead of HTTP", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::garbage());
-    http09: "HTTP/0.9", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    http09: "HTTP/0.9", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::Http09);
-    whole_file: "200 for 206", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    whole_file: "200 for 206", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| Fault::IgnoreRange), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    wrong_content_range: "wrong Content-Range", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    wrong_content_range: "wrong Content-Range", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 30],
         Answer(|_| Fault::content_range("bytes 7-77/6291456")), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    shifted_range: "another range than asked for", [0, 30, 0, 0, 0], [0, 30, 30, 0, 30],
+    shifted_range: "another range than asked for", [0, 30, 0, 0, 0, 0], [0, 30, 30, 0, 30, 30],
         Answer(|_| Fault::ShiftRange(4096)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    no_content_range: "missing Content-Range", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    no_content_range: "missing Content-Range", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| Fault::without_content_range()), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    several_parts: "multipart/byteranges", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    several_parts: "multipart/byteranges", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| Fault::header("Content-Type", "multipart/byteranges; boundary=b")), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    spelling: "Content-Range in another spelling", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    spelling: "Content-Range in another spelling", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| other_spelling());
-    longer_body: "longer body", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    longer_body: "longer body", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| Fault::BodyDelta(-1000)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    more_than_announced: "more bytes than announced", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    more_than_announced: "more bytes than announced", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Answer(|_| Fault::ExtraBytes(5000));
-    shorter_body: "shorter body", [0, 30, 0, 0, 0], [0, 30, 30, 0, 30],
+    shorter_body: "shorter body", [0, 30, 0, 0, 0, 0], [0, 30, 30, 0, 30, 30],
         Answer(|_| Fault::BodyDelta(100)), "--connections", "1", "--stall-timeout", "1s", "--give-up-after", "10s";
-    short_of_announced: "fewer bytes than announced", [0, 0, 0, 0, 0], [0, 30, 0, 30, 30],
+    short_of_announced: "fewer bytes than announced", [0, 0, 0, 0, 0, 0], [0, 30, 0, 30, 30, 30],
         Answer(|_| Fault::short_by(100));
-    changed_etag: "changed etag", [30, 30, 0, 0, 0], [20, 30, 0, 0, 0],
+    changed_etag: "changed etag", [30, 30, 0, 0, 0, 0], [20, 30, 0, 0, 0, 0],
         Answer(other_etag);
-    changed_size: "changed size", [30, 30, 0, 0, 0], [30, 30, 30, 30, 30],
+    changed_size: "changed size", [30, 30, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(other_size);
-    gzip: "gzip though refused", [0, 0, 0, 0, 0], [0, 30, 30, 30, 30],
+    gzip: "gzip though refused", [0, 0, 0, 0, 0, 0], [0, 30, 30, 30, 30, 30],
         Answer(|_| Fault::Gzip);
-    redirect_loop: "redirect loop", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_loop: "redirect loop", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::RedirectLoop);
-    redirect_to_twin: "redirect to another origin with the right bytes", [0, 0, 0, 0, 0], [0, 30, 0, 0, 0],
-        Answer(|scene| Fault::redirect(scene.signed_at(scene.twin)));
-    redirect_to_other: "redirect to another origin with other bytes", [0, 0, 0, 0, 0], [20, 30, 20, 20, 20],
-        Answer(|scene| Fault::redirect(scene.signed_at(scene.elsewhere)));
-    redirect_to_file: "redirect to file://", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_twin: "redirect to another origin with the right bytes", [0, 0, 0, 0, 0, 0], [0, 30, 0, 0, 0, 0],
+        Answer(|scene| Fault::redirect(scene.address_at(scene.twin)));
+    redirect_to_other: "redirect to another origin with other bytes", [0, 0, 0, 0, 0, 0], [20, 30, 20, 20, 20, 30],
+        Answer(|scene| Fault::redirect(scene.address_at(scene.elsewhere)));
+    redirect_to_file: "redirect to file://", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::redirect("file:///etc/passwd"));
-    redirect_to_loopback: "redirect to a private name", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_loopback: "redirect to a private name", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://localhost/"));
-    redirect_to_link: "redirect to the cloud's metadata address", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    redirect_to_link: "redirect to the cloud's metadata address", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Remote(|_| Fault::redirect("http://169.254.169.254/latest/meta-data/"));
-    expired: "403: expired", [0, 10, 0, 0, 0], [10, 10, 30, 30, 30],
+    expired: "403: expired", [0, 10, 0, 0, 0, 0], [10, 10, 30, 30, 30, 10],
         Answer(|_| Fault::Reply(expired_reply()));
-    page: "403 page with 200", [0, 30, 0, 0, 0], [30, 30, 30, 30, 30],
+    page: "403 page with 200", [0, 30, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::html(200));
-    not_found: "404", [0, 11, 0, 0, 0], [11, 11, 30, 30, 30],
+    not_found: "404", [0, 11, 0, 0, 0, 0], [11, 11, 30, 30, 30, 11],
         Answer(|_| Fault::status(404));
-    teapot: "418", [0, 30, 30, 30, 30], [30, 30, 30, 30, 30],
+    teapot: "418", [0, 30, 30, 30, 30, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::status(418));
-    too_many_seconds: "429, Retry-After in seconds", [0, 0, 0, 0, 0], [31, 31, 31, 31, 31],
+    too_many_seconds: "429, Retry-After in seconds", [0, 0, 0, 0, 0, 0], [31, 31, 31, 31, 31, 31],
         Answer(|_| Fault::retry_after(429, "1")), "--deadline", "10s";
-    too_many_date: "429, Retry-After as a date", [0, 0, 0, 0, 0], [31, 31, 31, 31, 31],
+    too_many_date: "429, Retry-After as a date", [0, 0, 0, 0, 0, 0], [31, 31, 31, 31, 31, 31],
         Answer(|_| dated_429()), "--deadline", "10s";
-    too_many_day: "429, Retry-After: 86400", [31, 31, 31, 31, 31], [31, 31, 31, 31, 31],
+    too_many_day: "429, Retry-After: 86400", [31, 31, 31, 31, 31, 31], [31, 31, 31, 31, 31, 31],
         Answer(|_| Fault::retry_after(429, "86400"));
-    too_many_absurd: "429, Retry-After: 99999999999999999999", [31, 31, 31, 31, 31], [31, 31, 31, 31, 31],
+    too_many_absurd: "429, Retry-After: 99999999999999999999", [31, 31, 31, 31, 31, 31], [31, 31, 31, 31, 31, 31],
         Answer(|_| Fault::retry_after(429, "99999999999999999999"));
-    too_many_nonsense: "429, Retry-After: soon", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    too_many_nonsense: "429, Retry-After: soon", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::retry_after(429, "soon"));
-    burst_500: "500, three in a row", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    burst_500: "500, three in a row", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Burst(3, |_| Fault::status(500));
-    burst_503: "503, three in a row", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    burst_503: "503, three in a row", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Burst(3, |_| Fault::status(503));
-    slow_tls: "TLS handshake after 0.3 s", [0, 0, 0, 0, 0], [0, 0, 0, 0, 0],
+    slow_tls: "TLS handshake after 0.3 s", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0],
         Handshake(Certificate::Sound, 300);
-    stuck_tls: "TLS handshake that stalls", [0, 0, 0, 0, 0], [30, 30, 30, EITHER, EITHER],
+    stuck_tls: "TLS handshake that stalls", [0, 0, 0, 0, 0, 0], [30, 30, 30, EITHER, EITHER, 30],
         Handshake(Certificate::Sound, 300_000), "--stall-timeout", "2s";
-    expired_certificate: "expired certificate", [30, 30, 30, EITHER, EITHER], [30, 30, 30, EITHER, EITHER],
+    expired_certificate: "expired certificate", [30, 30, 30, EITHER, EITHER, 0], [30, 30, 30, EITHER, EITHER, 30],
         Handshake(Certificate::Expired, 0);
-    wrong_certificate: "certificate of another host", [30, 30, 30, EITHER, EITHER], [30, 30, 30, EITHER, EITHER],
+    wrong_certificate: "certificate of another host", [30, 30, 30, EITHER, EITHER, 0], [30, 30, 30, EITHER, EITHER, 30],
         Handshake(Certificate::WrongName, 0);
-    unknown_certificate: "certificate of an unknown authority", [30, 30, 30, EITHER, EITHER], [30, 30, 30, EITHER, EITHER],
+    unknown_certificate: "certificate of an unknown authority", [30, 30, 30, EITHER, EITHER, 0], [30, 30, 30, EITHER, EITHER, 30],
         Handshake(Certificate::UnknownAuthority, 0);
-    many_headers: "500 headers", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    many_headers: "500 headers", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::HeaderBomb(500, 500));
-    long_header: "header of 1 MB", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    long_header: "header of 1 MB", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::HeaderBomb(1, 1_000_000));
-    endless_header: "header without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    endless_header: "header without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|scene| Fault::endless_header(scene.status()));
-    endless_headers: "headers without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    endless_headers: "headers without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|scene| Fault::endless_headers(scene.status()));
-    endless_continue: "100 Continue without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    endless_continue: "100 Continue without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::endless_continue()), "--stall-timeout", "2s";
-    endless_chunks: "chunked body without end", [0, 0, 0, 0, 0], [0, 30, 20, 20, 20],
+    endless_chunks: "chunked body without end", [0, 0, 0, 0, 0, 0], [0, 30, 20, 20, 20, 20],
         Answer(|_| Fault::EndlessChunks);
-    endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|scene| Fault::endless_chunk_size(scene.status()));
-    endless_error: "500 with a body without end", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    endless_error: "500 with a body without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::All(vec![Fault::status(500), Fault::EndlessChunks]));
-    slow_error: "500 with a body at 1 byte per second", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    slow_error: "500 with a body at 1 byte per second", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::All(vec![Fault::status(500), Fault::Trickle(0)])), "--stall-timeout", "2s";
-    endless_list: "list of files without end", [0, 0, 0, 0, 0], [0, 30, 0, 0, 0],
+    endless_list: "list of files without end", [0, 0, 0, 0, 0, 0], [0, 30, 0, 0, 0, 0],
         Answer(|_| long_page_and_link());
-    flipped: "flipped byte", [0, 30, 0, 0, 0], [0, 30, 20, 20, 20],
+    flipped: "flipped byte", [0, 30, 0, 0, 0, 0], [0, 30, 20, 20, 20, 20],
         Answer(|_| flip_first_byte());
-    echo: "500 that repeats the request", [0, 0, 0, 0, 0], [30, 30, 30, 30, 30],
+    echo: "500 that repeats the request", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| repeat_request());
 }
 
@@ -206,9 +206,10 @@ fn repeat_request() -> Fault {
 
 /// The table of the documentation.
 fn table() -> String {
-    let mut text = "| trouble | metadata | list of files | first range | late range | last range |\n\
-                    |---|---|---|---|---|---|\n"
-        .to_owned();
+    let mut text =
+        "| trouble | metadata | list of files | first range | late range | last range | small file |\n\
+                    |---|---|---|---|---|---|---|\n"
+            .to_owned();
     for Row { name, exits: [once, always], .. } in ROWS {
         let show = |exit: i32| if exit == EITHER { "0 or 30".to_owned() } else { exit.to_string() };
         let cells = once.iter().zip(always);

@@ -32,6 +32,24 @@ impl Proxy {
         })
     }
 
+    /// One that opens no way to this place: it is in no list.
+    pub(crate) fn keeping_from(place: String) -> Self {
+        Self::serving(move |client, log| {
+            let mut reader = BufReader::new(client.try_clone()?);
+            let head = read_head(&mut reader, log)?;
+            match head.first().and_then(|line| line.split(' ').nth(1)) {
+                Some(target) if target != place => {
+                    let server = TcpStream::connect(target)?;
+                    (&*client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+                    tunnel(reader, client, &server)
+                }
+                _ => {
+                    (&*client).write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 12\r\n\r\nnot allowed\n")
+                }
+            }
+        })
+    }
+
     /// A mirror: what is below this path there is at the root of this server.
     pub(crate) fn below(path: &'static str, server: &str) -> Self {
         let server = server.replace("http://", "");
