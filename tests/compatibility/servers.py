@@ -2,17 +2,11 @@
 
 import contextlib
 
-from parts import free_port, running
+from parts import free_port, running, write
 
 
 def address(url):
     return url.removeprefix("http://")
-
-
-def write(place, name, text):
-    path = place / name
-    path.write_text(text)
-    return path
 
 
 def nginx_configuration(place, port, locations, http=""):
