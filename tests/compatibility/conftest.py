@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub
 from loopback import loopback_up
 
 DOCUMENT = Path(__file__).parents[2] / "docs/compatibility.md"
@@ -51,12 +50,6 @@ def place():
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
-
-
-@pytest.fixture
-def hub(place):
-    with FakeHub(*CONTENT) as hub:
-        yield hub
 
 
 CONTENT = ["--file", "model.gguf", "--size", "24MB", "--small", "config.json", "--small", "tokenizer.json"]

@@ -1,6 +1,7 @@
 """Programs that run for the length of a test."""
 
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -52,3 +53,10 @@ def write(place, name, text):
     path = place / name
     path.write_text(text)
     return path
+
+
+@cache
+def python_release(package):
+    """The version of a package that was installed beside these tests."""
+    command = [f"{os.environ['PACKAGES']}/python", "-c", f"import importlib.metadata as m; print(m.version('{package}'))"]
+    return subprocess.check_output(command, text=True).strip()
