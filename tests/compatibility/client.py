@@ -40,11 +40,20 @@ class Client:
 
     def fetch(self, *more):
         """Must succeed, with right bytes where a reader looks. Returns how many bytes it took."""
+        ended = self.fetched(*more)
+        return sum(file["bytes_fetched"] for file in json.loads(ended.stdout)["files"])
+
+    def fetch_on(self):
+        """The same. Returns with how many bytes it began."""
+        events = map(json.loads, self.fetched("--progress", "json").stderr.splitlines())
+        return sum(event["resumed"] for event in events if event["event"] == "started")
+
+    def fetched(self, *more):
         ended = self.run(self.command(*more))
         assert ended.returncode == 0, f"exit {ended.returncode}: {ended.stderr}"
         self.settle()
         self.assert_right()
-        return sum(file["bytes_fetched"] for file in json.loads(ended.stdout)["files"])
+        return ended
 
     def assert_right(self):
         for path in self.hub.smalls:
@@ -101,7 +110,9 @@ def holds(client, column):
             client.fetch()
         case "resume":
             kept = client.killed()
-            assert client.fetch() <= client.size - kept + ISLANDS, f"{kept} bytes were there"
+            # Not by what it fetches: on a busy machine slow connections are replaced, and some bytes come twice.
+            taken = client.fetch_on()
+            assert taken >= kept - ISLANDS, f"{kept} bytes were there, {taken} were used"
         case "again":
             client.fetch()
             assert client.fetch() == 0

@@ -40,11 +40,20 @@ def nginx_gzip(place, origin):
     return nginx(place, origin, "gzip on; gzip_proxied any; gzip_types *; gzip_min_length 1;")
 
 
-@contextlib.contextmanager
 def nginx_prefix(place, origin):
     """Below a path, as artifact managers serve a remote repository."""
-    port, prefix = free_port(), "/api/huggingface/remote"
-    location = f"location {prefix}/ {{ proxy_pass {origin}/; proxy_http_version 1.1; proxy_redirect / {prefix}/; }}"
+    return nginx_below(place, origin, "/api/huggingface/remote", "/ /api/huggingface/remote/")
+
+
+def nginx_forgetful_prefix(place, origin):
+    """Below a path, as one host serves many packages' indexes (devpi); redirects and pages lead to the Hub's own paths."""
+    return nginx_below(place, origin, "/root/hf", "off")
+
+
+@contextlib.contextmanager
+def nginx_below(place, origin, prefix, redirects):
+    port = free_port()
+    location = f"location {prefix}/ {{ proxy_pass {origin}/; proxy_http_version 1.1; proxy_redirect {redirects}; }}"
     configuration = nginx_configuration(place, port, location)
     with running(["nginx", "-p", place, "-c", configuration, "-e", place / "error.log"], port, place / "log"):
         yield f"http://127.0.0.1:{port}{prefix}"

@@ -15,6 +15,7 @@ SERVERS = {
     "nginx, caches slices of 1 MB": ("nginx-light", servers.nginx_slices),
     "nginx, compresses": ("nginx-light", servers.nginx_gzip),
     "nginx, below a path": ("nginx-light", servers.nginx_prefix),
+    "nginx, below a path that links forget": ("nginx-light", servers.nginx_forgetful_prefix),
     "Apache httpd": ("apache2", servers.apache),
     "Apache httpd, compresses": ("apache2", servers.apache_deflate),
     "HAProxy": ("haproxy", servers.haproxy),
@@ -72,6 +73,16 @@ def test_a_mirror(role, column, place, cell):
 def test_olah(column, place, cell):
     cell("mirrors", f"Olah {python_release('olah')}", column)
     judge_mirror(servers.olah, column, place)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("column", columns("glob", "many", "slow"))
+@pytest.mark.parametrize("manager", ["Artifactory", "Nexus"])
+def test_an_artifact_manager(manager, column, place, cell):
+    """As the fake Hub plays it."""
+    cell("mirrors", f"{manager}, as fixtures/src/manager.rs has it", column)
+    with FakeHub(*content(column), "--manager", manager.lower()) as hub:
+        holds(Client(hub, place / "models"), column)
 
 
 def judge_mirror(server, column, place):
