@@ -19,6 +19,8 @@ class FakeHub:
         self.commit = announcement["commit"]
         self.authority = announcement["ca_file"]
         self.files = {file["path"]: file for file in announcement["files"]}
+        self.smalls = [str(value) for flag, value in zip(arguments, arguments[1:]) if flag == "--small"]
+        """Files that are not in LFS, `{}` inside."""
 
     def counts(self):
         """Requests and bytes of bodies so far, of the Hub and of the CDN."""

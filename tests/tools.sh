@@ -19,9 +19,9 @@ packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# python_environment: makes the environment of tests/requirements.txt and sets PYTHON and PATH.
-python_environment() {
-    local requirements="$repository/tests/requirements.txt" venv="$cache/tests-venv"
+# python_packages REQUIREMENTS VENV: makes an environment with these packages.
+python_packages() {
+    local requirements=$1 venv=$2
     packages python3-venv
     (
         flock 9
@@ -30,7 +30,13 @@ python_environment() {
         python3 -m venv "$venv"
         "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements"
         cp "$requirements" "$venv/requirements.txt"
-    ) 9>"$cache/tests-venv.lock" >&2
+    ) 9>"$venv.lock" >&2
+}
+
+# python_environment: makes the environment of tests/requirements.txt and sets PYTHON and PATH.
+python_environment() {
+    local venv="$cache/tests-venv"
+    python_packages "$repository/tests/requirements.txt" "$venv"
     export PYTHON="$venv/bin/python" PATH="$venv/bin:$PATH"
     export PYTHONPATH="$repository/tests" PYTHONDONTWRITEBYTECODE=1
 }

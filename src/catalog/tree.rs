@@ -125,19 +125,24 @@ impl Entry {
     }
 }
 
+/// Of a tree, or of the `siblings` of a revision, which have other words for some of it and hold files alone.
 #[derive(Deserialize)]
 struct RawEntry<'a> {
-    #[serde(rename = "type", borrow)]
+    #[serde(rename = "type", borrow, default = "file")]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(alias = "rfilename", borrow)]
     path: Cow<'a, str>,
     size: Option<Number>,
-    #[serde(borrow)]
+    #[serde(alias = "blobId", borrow)]
     oid: Option<Text<'a>>,
     #[serde(borrow)]
     lfs: Option<RawLfs<'a>>,
     #[serde(rename = "xetHash", borrow)]
     xet_hash: Option<Text<'a>>,
+}
+
+fn file<'a>() -> Cow<'a, str> {
+    "file".into()
 }
 
 /// A text that is not copied.
@@ -184,7 +189,7 @@ impl RawEntry<'_> {
     }
 }
 
-/// One page of `/api/models/{id}/tree/{revision}?recursive=true`.
+/// One page of `/api/models/{id}/tree/{revision}?recursive=true`, or all of `…/revision/{revision}?blobs=true`.
 pub fn parse_page(json: &[u8]) -> Result<Listed, String> {
     let mut listed = Listed::default();
     read_page(json, &mut |name, facts| {
@@ -271,7 +276,7 @@ impl<'de> DeserializeSeed<'de> for Page<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -292,6 +297,20 @@ impl<'de> Visitor<'de> for Page<'_> {
             }
         }
         Ok(())
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut facts: M) -> Result<(), M::Error> {
+        let Self { hear, refusal } = self;
+        let mut is_list = false;
+        while let Some(Text(name)) = facts.next_key()? {
+            if name == "siblings" {
+                facts.next_value_seed(Page { hear: &mut *hear, refusal: &mut *refusal })?;
+                is_list = true;
+            } else {
+                facts.next_value::<IgnoredAny>()?;
+            }
+        }
+        if is_list { Ok(()) } else { Err(M::Error::missing_field("siblings")) }
     }
 }
 
@@ -356,6 +375,22 @@ mod tests {
         assert_eq!(entries.len(), 2);
         assert_eq!((entries[0].file.size(), entries[0].file.content.key().to_string()), (12, sha));
         assert_eq!((entries[1].file.size(), entries[1].file.content.key().to_string()), (3, oid));
+    }
+
+    #[test]
+    fn the_siblings_of_a_revision_are_a_list_too() {
+        let (sha, oid) = ("ab".repeat(32), "cd".repeat(20));
+        let json = format!(
+            r#"{{"sha":"{oid}","siblings":[
+                {{"rfilename":"m.gguf","size":12,"blobId":"{oid}","lfs":{{"sha256":"{sha}","size":12,"pointerSize":134}}}},
+                {{"rfilename":"c.json","size":3,"blobId":"{oid}"}},
+                {{"rfilename":"without blobs=true"}}],"tags":[]}}"#
+        );
+        let listed = parse_page(json.as_bytes()).expect("a listing");
+        let found =
+            listed.entries.iter().map(|entry| (entry.file.size(), entry.file.content.key().to_string()));
+        assert_eq!(found.collect::<Vec<_>>(), [(12, sha), (3, oid)]);
+        assert_eq!(listed.refused.len(), 1, "{:?}", listed.refused);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 """What holds with which part, as tables."""
 
+import json
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub
 from loopback import loopback_up
 
 DOCUMENT = Path(__file__).parents[2] / "docs/compatibility.md"
@@ -15,6 +15,7 @@ LEADS = {
     "proxies": ["proxy", "tried"],
     "certificates": ["server", "tried"],
     "names": ["resolver", "tried"],
+    "volumes": ["volume", "release"],
 }
 """What stands over the first columns of a table; elsewhere there is one, and its name is the section's."""
 WORDS = {"passed": "yes", "failed": "**no**", "skipped": "not tried"}
@@ -22,18 +23,22 @@ WORDS = {"passed": "yes", "failed": "**no**", "skipped": "not tried"}
 
 def pytest_addoption(parser):
     parser.addoption("--write", action="store_true", help="try all, and write the results into docs/compatibility.md")
+    parser.addoption("--all", action="store_true", help="the same, and write nothing")
+    parser.addoption("--in-guest", metavar="FILE", help="try what `guest` is for, and write the results there")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "thorough: tried only with --write")
+    config.addinivalue_line("markers", "thorough: tried only with --write and --all")
     config.stash[RESULTS] = {}
     loopback_up()
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--write"):
+    if config.getoption("--write") or config.getoption("--all"):
         return
-    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    is_guest = config.getoption("--in-guest")
+    is_left_out = lambda item: "another_kernel" not in item.name if is_guest else item.get_closest_marker("thorough")
+    left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -47,12 +52,6 @@ def place():
     shutil.rmtree(directory)
 
 
-@pytest.fixture
-def hub(place):
-    with FakeHub(*CONTENT) as hub:
-        yield hub
-
-
 CONTENT = ["--file", "model.gguf", "--size", "24MB", "--small", "config.json", "--small", "tokenizer.json"]
 
 
@@ -62,8 +61,8 @@ def cell(record_property):
 
     A cell that more than one test fills says what the worst of them says."""
 
-    def at(section, row, column):
-        record_property("cell", (section, (row,) if isinstance(row, str) else row, column))
+    def at(section, row, column, passed=WORDS["passed"]):
+        record_property("cell", ((section, (row,) if isinstance(row, str) else row, column), passed))
 
     return at
 
@@ -73,14 +72,16 @@ def pytest_runtest_makereport(item, call):
     report = yield
     for name, value in report.user_properties if call.when == "call" else ():
         if name == "cell":
-            results = item.config.stash[RESULTS]
-            if results.get(value) != WORDS["failed"]:
-                results[value] = WORDS[report.outcome]
+            results, (where, passed) = item.config.stash[RESULTS], value
+            if results.get(where) != WORDS["failed"]:
+                results[where] = passed if report.passed else WORDS[report.outcome]
     return report
 
 
 def pytest_sessionfinish(session):
     results = session.config.stash[RESULTS]
+    if outcomes := session.config.getoption("--in-guest"):
+        Path(outcomes).write_text(json.dumps({column: value for (*_, column), value in results.items()}))
     if not session.config.getoption("--write") or not results:
         return
     text = DOCUMENT.read_text()

@@ -1,6 +1,8 @@
 """Programs that run for the length of a test."""
 
 import contextlib
+import os
+import re
 import socket
 import subprocess
 import time
@@ -14,12 +16,12 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, port, log, host="127.0.0.1", **options):
+def running(command, port, log, host="127.0.0.1", patience=20, **options):
     """Runs a server in the foreground; it is ready when it listens on `port`."""
     with open(log, "w") as output:
         process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, **options)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + patience
         while not listens(port, host):
             assert process.poll() is None, f"{command[0]} ended: {open(log).read()}"
             assert time.monotonic() < until, f"{command[0]} does not listen: {open(log).read()}"
@@ -44,4 +46,17 @@ def listens(port, host="127.0.0.1"):
 def release(package):
     """The version of an installed Debian package, without what only Debian counts."""
     version = subprocess.check_output(["dpkg-query", "-W", "-f", "${Version}", package], text=True)
-    return version.partition(":")[2].partition("-")[0] or version.partition("-")[0]
+    return re.match(r"(?:\d+:)?([^-+]+)", version)[1]
+
+
+def write(place, name, text):
+    path = place / name
+    path.write_text(text)
+    return path
+
+
+@cache
+def python_release(package):
+    """The version of a package that was installed beside these tests."""
+    command = [f"{os.environ['PACKAGES']}/python", "-c", f"import importlib.metadata as m; print(m.version('{package}'))"]
+    return subprocess.check_output(command, text=True).strip()

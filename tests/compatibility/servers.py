@@ -1,18 +1,14 @@
 """Servers that pass the requests of a client on to the Hub (a mirror), or serve its bytes (an edge)."""
 
 import contextlib
+import os
+import subprocess
 
-from parts import free_port, running
+from parts import free_port, running, write
 
 
 def address(url):
     return url.removeprefix("http://")
-
-
-def write(place, name, text):
-    path = place / name
-    path.write_text(text)
-    return path
 
 
 def nginx_configuration(place, port, locations, http=""):
@@ -44,11 +40,20 @@ def nginx_gzip(place, origin):
     return nginx(place, origin, "gzip on; gzip_proxied any; gzip_types *; gzip_min_length 1;")
 
 
-@contextlib.contextmanager
 def nginx_prefix(place, origin):
     """Below a path, as artifact managers serve a remote repository."""
-    port, prefix = free_port(), "/api/huggingface/remote"
-    location = f"location {prefix}/ {{ proxy_pass {origin}/; proxy_http_version 1.1; proxy_redirect / {prefix}/; }}"
+    return nginx_below(place, origin, "/api/huggingface/remote", "/ /api/huggingface/remote/")
+
+
+def nginx_forgetful_prefix(place, origin):
+    """Below a path, as one host serves many packages' indexes (devpi); redirects and pages lead to the Hub's own paths."""
+    return nginx_below(place, origin, "/root/hf", "off")
+
+
+@contextlib.contextmanager
+def nginx_below(place, origin, prefix, redirects):
+    port = free_port()
+    location = f"location {prefix}/ {{ proxy_pass {origin}/; proxy_http_version 1.1; proxy_redirect {redirects}; }}"
     configuration = nginx_configuration(place, port, location)
     with running(["nginx", "-p", place, "-c", configuration, "-e", place / "error.log"], port, place / "log"):
         yield f"http://127.0.0.1:{port}{prefix}"
@@ -90,7 +95,7 @@ def apache_deflate(place, origin):
 
 
 @contextlib.contextmanager
-def haproxy(place, origin):
+def haproxy(place, origin, tls=""):
     port = free_port()
     configuration = write(place, "haproxy.cfg", f"""
 defaults
@@ -99,7 +104,7 @@ defaults
     timeout client 60s
     timeout server 60s
 listen hub
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {tls}
     server hub {address(origin)}
 """)
     with running(["haproxy", "-f", configuration, "-db"], port, place / "log"):
@@ -120,14 +125,15 @@ sub vcl_backend_response {{ set beresp.ttl = 10m; set beresp.uncacheable = false
 
 
 @contextlib.contextmanager
-def caddy(place, origin, directives=""):
+def caddy(place, origin, directives="", scheme="http"):
     port = free_port()
-    text = f"{{\n admin off\n auto_https off\n}}\nhttp://127.0.0.1:{port} {{\n {directives}\n reverse_proxy {address(origin)}\n}}\n"
+    site = f"{scheme}://127.0.0.1:{port}"
+    text = f"{{\n admin off\n auto_https off\n}}\n{site} {{\n {directives}\n reverse_proxy {address(origin)}\n}}\n"
     configuration = write(place, "Caddyfile", text)
     variables = {"PATH": "/usr/bin", "HOME": str(place)}
     command = ["caddy", "run", "--adapter", "caddyfile", "--config", configuration]
     with running(command, port, place / "log", env=variables):
-        yield f"http://127.0.0.1:{port}"
+        yield site
 
 
 def caddy_encode(place, origin):
@@ -135,13 +141,14 @@ def caddy_encode(place, origin):
 
 
 @contextlib.contextmanager
-def h2o(place, origin):
+def h2o(place, origin, tls=""):
     port = free_port()
     configuration = write(place, "h2o.conf", f"""
 user: root
 listen:
   host: 127.0.0.1
   port: {port}
+{tls}
 hosts:
   default:
     paths:
@@ -198,3 +205,70 @@ def files(place, folder):
     configuration = nginx_configuration(place, port, f"root {folder};")
     with running(["nginx", "-p", place, "-c", configuration, "-e", place / "error.log"], port, place / "log"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def olah(place, origin):
+    """A mirror for this Hub alone, which keeps what it passed on."""
+    port = free_port()
+    here, hub = f"127.0.0.1:{port}", address(origin)
+    command = [f"{os.environ['PACKAGES']}/olah-cli", "--host", "127.0.0.1", "--port", port]
+    command += ["--hf-scheme", "http", "--hf-netloc", hub, "--hf-lfs-netloc", hub]
+    command += ["--mirror-scheme", "http", "--mirror-netloc", here, "--mirror-lfs-netloc", here]
+    command += ["--repos-path", place / "repos", "--log-path", place / "logs"]
+    with running(command, port, place / "log", patience=60, cwd=place):
+        yield f"http://{here}"
+
+
+class Authority:
+    """A private one, and a certificate for loopback of which it vouches."""
+
+    def __init__(self, place):
+        self.file, self.key, self.certificate = place / "ca.pem", place / "key.pem", place / "certificate.pem"
+        self.both = place / "both.pem"
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        own = ["-days", "7", "-subj", "/CN=Private authority", "-keyout", place / "ca.key", "-out", self.file]
+        signed = ["-CA", self.file, "-CAkey", place / "ca.key", "-days", "7", "-subj", "/CN=mirror"]
+        signed += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+        for command in [*new, *own], [*new, *signed, "-keyout", self.key, "-out", self.certificate]:
+            subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        self.both.write_text(self.certificate.read_text() + self.key.read_text())
+        for path in (self.key, self.both):
+            path.chmod(0o644)
+
+
+@contextlib.contextmanager
+def nginx_tls(place, origin, authority):
+    port = free_port()
+    tls = f"ssl_certificate {authority.certificate}; ssl_certificate_key {authority.key};"
+    server = f"server {{ listen 127.0.0.1:{port} ssl; {tls} location / {{ proxy_pass {origin}; }} }}"
+    configuration = nginx_configuration(place, free_port(), "", server)
+    with running(["nginx", "-p", place, "-c", configuration, "-e", place / "error.log"], port, place / "log"):
+        yield f"https://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def apache_tls(place, origin, authority):
+    tls = f"SSLEngine on\nSSLCertificateFile {authority.certificate}\nSSLCertificateKeyFile {authority.key}"
+    with apache(place, origin, "ssl socache_shmcb", tls) as url:
+        yield url.replace("http", "https")
+
+
+@contextlib.contextmanager
+def haproxy_tls(place, origin, authority):
+    with haproxy(place, origin, f"ssl crt {authority.both} alpn h2,http/1.1") as url:
+        yield url.replace("http", "https")
+
+
+@contextlib.contextmanager
+def caddy_tls(place, origin, authority):
+    tls = f"tls {authority.certificate} {authority.key}"
+    with caddy(place, origin, tls, "https") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def h2o_tls(place, origin, authority):
+    tls = f"  ssl:\n    certificate-file: {authority.certificate}\n    key-file: {authority.key}"
+    with h2o(place, origin, tls) as url:
+        yield url.replace("http", "https")

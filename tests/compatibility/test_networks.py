@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from fake_hub import FakeHub
-from parts import free_port, release, running
-from servers import nginx_configuration, write
+from parts import free_port, release, running, write
+from servers import nginx_configuration
 
 TOKEN = "AKCp8xSECRETx0123456789"
 """What no output may have; passwords are `SECRET`."""

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
+use fake_hub::{FakeHub, Fault, Manager, Payload, Repo, Rule, Server};
 
 use crate::support::{FILE, REPO, TestDir, built, hub, model};
 
@@ -256,4 +256,25 @@ fn of_two_backends_the_bytes_of_the_wrong_one_alone_are_fetched_again() {
     assert_eq!(hits.count(), 1);
     let again = run.json()["bytes_fetched"].as_u64().expect("a number") - model.size();
     assert_eq!(again, hub.requests_to(Server::Cdn)[1].bytes_sent, "what the stale copy sent, and no more");
+}
+
+#[test]
+fn an_artifact_manager_that_lists_nothing_has_the_list_with_the_revision() {
+    let model = model(1, 2);
+    for manager in [Manager::Artifactory, Manager::Nexus] {
+        let repo = Repo::model(REPO).lfs(FILE, model.clone()).small(SMALL, config());
+        let hub = built(FakeHub::builder().repo(repo).manager(manager));
+        brings_both(&hub, &model);
+
+        let dir = TestDir::new();
+        dir.fetch(&hub, [REPO, "--include", "*.json"]).run().succeeds();
+        dir.assert_done(SMALL, &config());
+        assert!(!dir.path().join(FILE).exists(), "{manager:?}");
+
+        // Without any list a pin is enough.
+        let dir = TestDir::new();
+        hub.fault(Rule::hub().path_contains("blobs=true").always().then(Fault::status(404)));
+        dir.fetch(&hub, [REPO, FILE, "--sha256", model.sha256()]).run().succeeds();
+        dir.assert_done(FILE, &model);
+    }
 }

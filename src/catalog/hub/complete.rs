@@ -95,9 +95,15 @@ impl Hub {
             Some((folder, _)) => format!("/{}", utf8_percent_encode(folder, PATH)),
             None => String::new(),
         };
-        let place = format!("{api}/tree/{revision}{folder}");
-        let listed = self.tree_at(endpoint, &place, subject, &Arc::default()).await;
-        Ok(if_told(listed)?.and_then(|(listed, _)| listed.entries.into_iter().find(is_it)))
+        // One of them will do.
+        for place in [format!("tree/{revision}{folder}"), format!("revision/{revision}?blobs=true")] {
+            let (place, all) = (format!("{api}/{place}"), Arc::default());
+            let listed = Box::pin(self.tree_at(endpoint, &place, subject, &all)).await;
+            if let Some((listed, _)) = if_told(listed)? {
+                return Ok(listed.entries.into_iter().find(is_it));
+            }
+        }
+        Ok(None)
     }
 
     /// `POST …/paths-info/{revision}` (`huggingface_hub` `hf_api.py` `get_paths_info`).
@@ -161,7 +167,7 @@ pub(super) fn may_be_told_otherwise(refused: &Setback) -> bool {
 
 /// What an endpoint told; nothing if it refused, or answered something else. Only what may pass is worth asking
 /// all of it again.
-fn if_told<T>(told: Result<T, Setback>) -> Result<Option<T>, Setback> {
+pub(super) fn if_told<T>(told: Result<T, Setback>) -> Result<Option<T>, Setback> {
     match told {
         Ok(told) => Ok(Some(told)),
         Err(Setback::Failed(failure)) if failure.is_transient() => Err(failure.into()),

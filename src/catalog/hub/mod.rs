@@ -190,10 +190,9 @@ impl Hub {
         patterns: &Patterns,
     ) -> Result<(Listed, bool), Error> {
         let revision = commit.to_string();
-        let place = format!("{}/tree/{revision}?recursive=true", api_path(repo));
         let subject = refusal::Subject { repo, revision: &revision, path: None };
         let (what, patterns) = ("the list of files", &Arc::new(patterns.clone()));
-        self.ask(0, what, |endpoint| self.tree_at(endpoint, &place, &subject, patterns)).await
+        self.ask(0, what, |endpoint| self.files_at(endpoint, &subject, patterns)).await
     }
 
     /// How long a host may take to its first byte.

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use percent_encoding::utf8_percent_encode;
 use reqwest::header::{HeaderMap, LINK};
 use url::Url;
 
-use super::{Excess, HUB_ORIGINS, Hub, Question, not_a_hub, parse_url, refusal};
+use super::complete::if_told;
+use super::{COMPONENT, Excess, HUB_ORIGINS, Hub, Question, api_path, not_a_hub, parse_url, refusal};
 use crate::catalog::tree::{Listed, Pages};
+use crate::error::{Error, Failure};
 use crate::report::Event;
 use crate::request::{Endpoint, Patterns};
 use crate::retry::Setback;
@@ -18,6 +21,27 @@ use crate::words::host;
 const PAGES_MAX: usize = 10_000;
 
 impl Hub {
+    /// The files of a commit, in pages; from who has none of them, as Nexus, as what belongs to the revision
+    /// (`huggingface_hub` `hf_api.py` `model_info(files_metadata=True)`).
+    pub(super) async fn files_at(
+        &self,
+        endpoint: &Endpoint,
+        subject: &refusal::Subject<'_>,
+        patterns: &Arc<Patterns>,
+    ) -> Result<(Listed, bool), Setback> {
+        let api = api_path(subject.repo);
+        let revision = utf8_percent_encode(subject.revision, COMPONENT);
+        let pages = format!("{api}/tree/{revision}?recursive=true");
+        let refused = match self.tree_at(endpoint, &pages, subject, patterns).await {
+            Err(refused) if is_unknown_there(&refused) => refused,
+            listed => return listed,
+        };
+        let siblings = format!("{api}/revision/{revision}?blobs=true");
+        // Seldom needed, and large.
+        let listed = Box::pin(self.tree_at(endpoint, &siblings, subject, patterns)).await;
+        if_told(listed)?.ok_or(refused)
+    }
+
     pub(super) async fn tree_at(
         &self,
         endpoint: &Endpoint,
@@ -55,6 +79,15 @@ impl Hub {
         let listed = off_the_runtime(move || Ok(pages.finish())).await?.map_err(wrong)?;
         Ok((listed, is_whole))
     }
+}
+
+/// Whether somebody seems to have no list at all, rather than one that is out of order.
+fn is_unknown_there(refused: &Setback) -> bool {
+    matches!(
+        refused,
+        Setback::Failed(Failure::Status { status: 400 | 405 | 501, code: None, .. })
+            | Setback::Useless(Error::RevisionNotFound { .. })
+    )
 }
 
 /// Megabytes of JSON: nothing else would be done on the thread meanwhile, not even stopping.

@@ -91,7 +91,7 @@ matrix! {
         Answer(|_| Fault::Reply(expired_reply()));
     page: "403 page with 200", [0, 30, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::html(200));
-    not_found: "404", [0, 11, 0, 0, 0, 0], [11, 11, 30, 30, 30, 11],
+    not_found: "404", [0, 0, 0, 0, 0, 0], [11, 0, 30, 30, 30, 11],
         Answer(|_| Fault::status(404));
     teapot: "418", [0, 30, 30, 30, 30, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::status(418));
