@@ -345,6 +345,10 @@ pub(super) struct DestinationArgs {
     #[arg(long, env = "MODELFETCH_DIR", value_hint = ValueHint::DirPath)]
     pub(super) dir: Option<PathBuf>,
 
+    /// The same, with the metadata of `hf download --local-dir`, which then finds the files
+    #[arg(long, value_name = "DIR", env = "MODELFETCH_LOCAL_DIR", value_hint = ValueHint::DirPath)]
+    pub(super) local_dir: Option<PathBuf>,
+
     /// Write into huggingface_hub's cache instead, where transformers, vLLM and llama.cpp look
     ///
     /// Without DIR it is HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. The

@@ -37,6 +37,18 @@ impl Given<'_> {
         }
     }
 
+    /// Of options that exclude each other, the one that counts, if any is set: the flag, if only one of them is a flag.
+    pub(super) fn one_of<'s>(&self, sides: &'s [Side<'s>]) -> Result<Option<&'s str>, Error> {
+        let set = || sides.iter().filter(|side| side.set);
+        let flags = || set().filter(|side| self.is_flag(side.id));
+        let chosen: Vec<_> = if flags().next().is_some() { flags().collect() } else { set().collect() };
+        match chosen[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one.id)),
+            [first, second, ..] => Err(contradiction(first.label, second.label)),
+        }
+    }
+
     /// The values of a list. A variable may hold blank lines, which a template easily leaves.
     pub(super) fn lines(&self, id: &str, values: Vec<String>) -> Vec<String> {
         if self.source(id) != Some(ValueSource::EnvVariable) {

@@ -205,15 +205,15 @@ fn place_of(model: &Model, destination: &Destination) -> Result<Destination, Err
             let why = format!("model `{}` has a `dir`, and a cache has folders of its own", model.name);
             Err(Error::invalid("folder", dir.as_str(), why))
         }
-        (Destination::Dir(root), Some(dir)) => Ok(Destination::Dir(root.join(dir.as_str()))),
-        (destination, None) => Ok(destination.clone()),
+        (_, Some(dir)) => Ok(destination.moved_to(destination.root().join(dir.as_str()))),
+        (_, None) => Ok(destination.clone()),
     }
 }
 
 /// What tells the files of a model from those of the others.
 fn folder(model: &Model, destination: &Destination) -> Option<RepoPath> {
     match destination {
-        Destination::Dir(_) => model.wish.dir.clone(),
+        Destination::Dir(_) | Destination::LocalDir(_) => model.wish.dir.clone(),
         Destination::Cache(_) => model.wish.repo.to_string().parse().ok(),
     }
 }

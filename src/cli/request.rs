@@ -124,18 +124,18 @@ pub(super) fn destination(
 ) -> Result<Destination, Error> {
     let cache = args.cache.map(switch);
     let cache = cache.filter(|place| !matches!(place, Cache::Off));
-    let (dir, cached) = given.at_most_one(
-        &Side { id: "dir", label: "--dir", set: args.dir.is_some() },
-        &Side { id: "cache", label: "--cache", set: cache.is_some() },
-    )?;
-    if let Some(empty) = args.dir.as_ref().filter(|dir| dir.as_os_str().is_empty()) {
-        return Err(Error::invalid("--dir", &empty.to_string_lossy(), "it is empty"));
-    }
-    match (args.dir.filter(|_| dir), cache.filter(|_| cached)) {
-        (Some(dir), _) => Ok(Destination::Dir(environment.expand_home(&dir))),
-        (None, Some(Cache::At(root))) => Ok(Destination::Cache(environment.expand_home(&root))),
-        (None, Some(_)) => environment.hub_cache().map(Destination::Cache),
-        (None, None) => Ok(Destination::Dir(".".into())),
+    let sides = [
+        Side { id: "dir", label: "--dir", set: args.dir.is_some() },
+        Side { id: "local_dir", label: "--local-dir", set: args.local_dir.is_some() },
+        Side { id: "cache", label: "--cache", set: cache.is_some() },
+    ];
+    let meant = given.one_of(&sides)?;
+    let place = |dir: Option<PathBuf>| dir.map_or(".".into(), |dir| environment.expand_home(&dir));
+    match (meant, cache) {
+        (Some("local_dir"), _) => Ok(Destination::LocalDir(place(args.local_dir))),
+        (Some("cache"), Some(Cache::At(root))) => Ok(Destination::Cache(environment.expand_home(&root))),
+        (Some("cache"), _) => environment.hub_cache().map(Destination::Cache),
+        _ => Ok(Destination::Dir(place(args.dir))),
     }
 }
 

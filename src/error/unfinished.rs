@@ -28,6 +28,7 @@ impl Unfinished {
         }
         let flag = match destination {
             Destination::Dir(_) => "--dir ",
+            Destination::LocalDir(_) => "--local-dir ",
             Destination::Cache(_) => "--cache=",
         };
         format!(

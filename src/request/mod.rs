@@ -75,6 +75,8 @@ pub struct Locked {
 pub enum Destination {
     /// Plain files below a directory: `DIR/<path in the repository>`.
     Dir(PathBuf),
+    /// The same, with the metadata that `hf download --local-dir` keeps about such a directory.
+    LocalDir(PathBuf),
     /// `huggingface_hub`'s cache layout below this root (`HF_HUB_CACHE`).
     Cache(PathBuf),
 }
@@ -83,7 +85,17 @@ impl Destination {
     /// The directory the user named.
     pub fn root(&self) -> &std::path::Path {
         match self {
-            Self::Dir(root) | Self::Cache(root) => root,
+            Self::Dir(root) | Self::LocalDir(root) | Self::Cache(root) => root,
+        }
+    }
+
+    /// One of the same kind in another directory.
+    #[must_use]
+    pub fn moved_to(&self, root: PathBuf) -> Self {
+        match self {
+            Self::Dir(_) => Self::Dir(root),
+            Self::LocalDir(_) => Self::LocalDir(root),
+            Self::Cache(_) => Self::Cache(root),
         }
     }
 }

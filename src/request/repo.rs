@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::content::hex_digest;
 use crate::words::{FromText, Invalid};
 
+/// The folder with this tool's own state.
+const STATE: &str = ".modelfetch";
+
 /// What kind of repository it is; it decides the URL prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -217,6 +220,12 @@ impl RepoPath {
     pub fn folder(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
+
+    /// Whether some disk takes it for something in this folder, or for the folder.
+    pub fn may_be_in(&self, folder: &str) -> bool {
+        let mut parts = self.0.split('/');
+        folder.split('/').all(|name| parts.next().is_some_and(|part| may_be(part, name)))
+    }
 }
 
 impl FromStr for RepoPath {
@@ -244,7 +253,7 @@ impl FromStr for RepoPath {
             match part {
                 "" => return Err(invalid("an empty part (`//` or a `/` at the end) is not allowed")),
                 "." | ".." => return Err(invalid("`.` and `..` are not allowed")),
-                part if is_state_folder(part) => {
+                part if may_be(part, STATE) => {
                     return Err(invalid(
                         "`.modelfetch`, however a disk spells it, holds this tool's own state",
                     ));
@@ -275,27 +284,26 @@ impl fmt::Display for RepoPath {
     }
 }
 
-/// Whether some disk takes a name for the folder with this tool's state.
+/// Whether some disk takes a name for this one, which is in lower case.
 ///
 /// A disk may ignore case (vfat, HFS+, ext4 with casefold), dots and spaces at the end (vfat, SMB), code points
 /// that show nothing (HFS+, ext4 with casefold) and a stream's name after a colon (NTFS), and it may know the
 /// folder by an alias of 8 characters (vfat, NTFS).
-fn is_state_folder(part: &str) -> bool {
+fn may_be(part: &str, name: &str) -> bool {
     let part = part.split(':').next().unwrap_or_default();
     let shown: String = part.chars().filter(|c| !shows_nothing(*c)).collect();
-    let name = shown.trim_end_matches(['.', ' ']).to_ascii_lowercase();
-    name == ".modelfetch" || is_short_alias(&name)
+    let shown = shown.trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    shown == name || is_short_alias(&shown, name.trim_start_matches('.'))
 }
 
-/// `modelf~1` to `mod~9999`, and `mo12ab~1`: the first letters, cut to make room for a number or for a checksum
-/// and a number (Linux `fs/fat/namei_vfat.c`; NTFS does the same).
-fn is_short_alias(name: &str) -> bool {
-    let Some((stem, number)) = name.split_once('~') else { return false };
+/// For `modelfetch`: `modelf~1` to `mod~9999`, and `mo12ab~1`: the first letters, cut to make room for a number or for
+/// a checksum and a number (Linux `fs/fat/namei_vfat.c`; NTFS does the same).
+fn is_short_alias(alias: &str, of: &str) -> bool {
+    let Some((stem, number)) = alias.split_once('~') else { return false };
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let is_checksum = |rest: &str| rest.len() == 4 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_number
-        && name.len() <= 8
-        && (stem.len() >= 2 && "modelf".starts_with(stem) || stem.strip_prefix("mo").is_some_and(is_checksum))
+    let is_cut = (2..=6).contains(&stem.len()) && of.starts_with(stem);
+    is_number && alias.len() <= 8 && (is_cut || stem.strip_prefix(&of[..2]).is_some_and(is_checksum))
 }
 
 /// What Unicode calls default-ignorable (`DerivedCoreProperties.txt`).
@@ -372,6 +380,24 @@ mod tests {
             "model\u{200b}.gguf",
         ] {
             assert!(name.parse::<RepoPath>().is_ok(), "{name:?} was refused");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_known_in_every_spelling_and_with_what_is_in_it() {
+        let is_in = |path: &str| path.parse::<RepoPath>().expect(path).may_be_in(".cache/huggingface");
+        for path in [
+            ".cache/huggingface",
+            ".cache/huggingface/download/x.metadata",
+            ".Cache/HuggingFace./x",
+            "CACHE~1/HUGGIN~1/x",
+            ".cache\u{200b}/huggingface/x",
+        ] {
+            assert!(is_in(path), "{path}");
+        }
+        for path in [".cache", ".cache/x", "a/.cache/huggingface/x", ".cache/huggingface2/x", "huggingface/x"]
+        {
+            assert!(!is_in(path), "{path}");
         }
     }
 

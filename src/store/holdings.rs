@@ -1,6 +1,6 @@
 //! What a target holds, as far as can be told without reading a file or asking anybody.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Store;
 use super::layout::{Layout, STATE};
@@ -68,14 +68,14 @@ pub struct Unfinished {
 impl Store {
     /// The target it is of.
     pub fn destination(&self) -> Destination {
-        let root = self.root().to_owned();
-        if self.is_cache() { Destination::Cache(root) } else { Destination::Dir(root) }
+        self.layout.destination().clone()
     }
 
     /// Of a directory, and of those below it that are targets themselves, as the models of a manifest may be. Hidden
     /// folders, and what cannot be read, are passed over: the directory may be somebody's home.
-    pub(super) fn of_directories(root: &Path) -> Result<Vec<Self>, Error> {
-        let at = |root: PathBuf| Self::with(Layout::of_folder(&Destination::Dir(root), String::new()));
+    pub(super) fn of_directories(destination: &Destination) -> Result<Vec<Self>, Error> {
+        let root = destination.root();
+        let at = |root| Self::with(Layout::of_folder(&destination.moved_to(root), String::new()));
         let mut stores = vec![at(root.to_owned())];
         let Some(top) = Dir::open(root)? else { return Ok(stores) };
         let mut folders = vec![(String::new(), 0)];

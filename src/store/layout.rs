@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! plain    DIR/<path>                                      state in DIR/.modelfetch
+//!          DIR/.cache/huggingface/…                        notes for huggingface_hub, if they are asked for
 //! cache    ROOT/models--o--n/blobs/<key>                   state in ROOT/models--o--n/.modelfetch
 //!          ROOT/models--o--n/snapshots/<commit>/<path> -> ../../blobs/<key>
 //!          ROOT/models--o--n/refs/<revision>, trees/<commit>.json
@@ -27,6 +28,8 @@ use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 
 /// Name of the state folder.
 pub(super) const STATE: &str = ".modelfetch";
+/// Name of `huggingface_hub`'s folder in a directory that it fills (its `_local_folder.py`, `_huggingface_dir`).
+pub(super) const NOTES: &str = ".cache/huggingface";
 /// The longest name that is made here, in bytes: of the file systems in use eCryptfs has the lowest limit.
 const NAME_MAX: usize = 143;
 const RECORD: &str = ".json";
@@ -63,10 +66,9 @@ impl Place {
 /// The names of one target.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    root: PathBuf,
+    destination: Destination,
     /// The folder of the repository.
     repo: String,
-    is_cache: bool,
 }
 
 impl Layout {
@@ -77,31 +79,37 @@ impl Layout {
 
     /// The layout of `destination` for the repository whose folder has this name.
     pub(super) fn of_folder(destination: &Destination, repo: String) -> Self {
-        let (root, is_cache) = match destination {
-            Destination::Dir(root) => (root, false),
-            Destination::Cache(root) => (root, true),
-        };
-        Self { root: root.clone(), repo, is_cache }
+        Self { destination: destination.clone(), repo }
+    }
+
+    /// What it is the layout of.
+    pub(super) fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// The directory the user named.
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.destination.root()
     }
 
     /// Whether it is a cache rather than plain files.
     pub(super) fn is_cache(&self) -> bool {
-        self.is_cache
+        matches!(self.destination, Destination::Cache(_))
+    }
+
+    /// Whether `huggingface_hub` is told what is in it.
+    pub(super) fn has_notes(&self) -> bool {
+        matches!(self.destination, Destination::LocalDir(_))
     }
 
     /// The folder below the root that all other names are in: the repository's in a cache.
     pub(super) fn base(&self) -> &str {
-        if self.is_cache { &self.repo } else { "" }
+        if self.is_cache() { &self.repo } else { "" }
     }
 
     /// Where the verified bytes of a file lie.
     pub(super) fn target(&self, path: &RepoPath, content: &Content) -> Place {
-        if self.is_cache {
+        if self.is_cache() {
             Place::new("blobs", content.key().to_string())
         } else {
             Place::of_path(path.as_str())
@@ -110,18 +118,18 @@ impl Layout {
 
     /// Where the readers of a cache look for a file; `None` in a directory, and without a commit.
     pub(super) fn pointer_of(&self, path: &RepoPath, commit: Option<&Commit>) -> Option<Place> {
-        commit.filter(|_| self.is_cache).map(|commit| Self::pointer(path, commit))
+        commit.filter(|_| self.is_cache()).map(|commit| Self::pointer(path, commit))
     }
 
     /// The paths of [`Layout::target`].
     pub(super) fn targets(&self) -> Targets {
-        let base = self.root.join(self.base());
-        if self.is_cache { Targets::ByContent(base.join("blobs")) } else { Targets::ByName(base) }
+        let base = self.root().join(self.base());
+        if self.is_cache() { Targets::ByContent(base.join("blobs")) } else { Targets::ByName(base) }
     }
 
     /// The path of [`Layout::target`].
     pub(super) fn target_path(&self, path: &RepoPath, content: &Content) -> PathBuf {
-        self.target(path, content).below(&self.root.join(self.base()))
+        self.target(path, content).below(&self.root().join(self.base()))
     }
 
     /// Where a reader of a cache looks for the file.
@@ -136,8 +144,8 @@ impl Layout {
         content: &Content,
         commit: Option<&Commit>,
     ) -> PathBuf {
-        match commit.filter(|_| self.is_cache) {
-            Some(commit) => Self::pointer(path, commit).below(&self.root.join(self.base())),
+        match commit.filter(|_| self.is_cache()) {
+            Some(commit) => Self::pointer(path, commit).below(&self.root().join(self.base())),
             None => self.target_path(path, content),
         }
     }
@@ -154,7 +162,7 @@ impl Layout {
 
     /// The receipt of a file. A cache holds one per content, a directory one per name.
     pub(super) fn receipt(&self, path: &RepoPath, content: &Content) -> Place {
-        if self.is_cache {
+        if self.is_cache() {
             return Place::new(Self::receipts(), content.key().to_string() + RECORD);
         }
         Self::receipt_of_name(path)
@@ -184,8 +192,18 @@ impl Layout {
         Place::new(format!("{}trees", self.metadata()), format!("{commit}{RECORD}"))
     }
 
+    /// What `huggingface_hub` knows about a file of a directory (its `_local_folder.py`).
+    pub(super) fn note(path: &RepoPath) -> Place {
+        Place::of_path(&format!("{NOTES}/download/{path}.metadata"))
+    }
+
+    /// The listing of a commit for those who look with `huggingface_hub` into a directory (its `_tree_cache.py`).
+    pub(super) fn noted_listing(commit: &Commit) -> Place {
+        Place::new(format!("{NOTES}/trees"), format!("{commit}{RECORD}"))
+    }
+
     fn metadata(&self) -> String {
-        if self.is_cache { String::new() } else { format!("{STATE}/hub/{}/", self.repo) }
+        if self.is_cache() { String::new() } else { format!("{STATE}/hub/{}/", self.repo) }
     }
 }
 

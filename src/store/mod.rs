@@ -12,6 +12,7 @@ pub mod journal;
 mod layout;
 mod leftovers;
 mod lock;
+mod notes;
 mod opening;
 pub mod partial;
 mod planner;
@@ -70,7 +71,7 @@ impl Store {
     /// Of every repository in a cache; or of a directory, whatever is in it, and of the targets in folders below it.
     pub fn all(destination: &Destination) -> Result<Vec<Self>, Error> {
         let root = match destination {
-            Destination::Dir(root) => return Self::of_directories(root),
+            Destination::Dir(_) | Destination::LocalDir(_) => return Self::of_directories(destination),
             Destination::Cache(root) => root,
         };
         let Some(dir) = Dir::open(root)? else { return Ok(Vec::new()) };

@@ -75,6 +75,10 @@ impl WriteAccess {
         }
         self.remove_at(&self.store().layout.target(&wanted.path, &wanted.content))?;
         self.remove_at(&self.store().layout.receipt(&wanted.path, &wanted.content))?;
+        // huggingface_hub passes over a note without a file, and the folder may be somebody else's.
+        if !self.store().is_cache() {
+            let _ = self.remove_at(&Layout::note(&wanted.path));
+        }
         Ok(true)
     }
 

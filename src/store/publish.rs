@@ -79,6 +79,7 @@ impl WriteAccess {
         let target = self.base.make(&place.folder)?;
         let partial = verified.partial();
         verified.proof_at(&partial.path())?;
+        self.forget_note(&wanted.path);
         let own = Stat::of(partial.file()).map_err(Error::io("look at", partial.path()))?;
         let is_own = |dir: &Dir, name: &str| -> Result<bool, Error> {
             Ok(dir.stat(name)?.is_some_and(|stat| stat.is_same_file(&own)))
@@ -242,7 +243,7 @@ impl WriteAccess {
         Ok(())
     }
 
-    fn replace_if_new(&self, place: &Place, content: &[u8], max: u64) -> Result<(), Error> {
+    pub(super) fn replace_if_new(&self, place: &Place, content: &[u8], max: u64) -> Result<(), Error> {
         let existing = match self.base.descend(&place.folder)? {
             Some(folder) => folder.read(&place.name, max)?,
             None => None,
@@ -250,7 +251,7 @@ impl WriteAccess {
         if existing.as_deref() == Some(content) { Ok(()) } else { self.replace(place, content) }
     }
 
-    fn replace(&self, place: &Place, content: &[u8]) -> Result<(), Error> {
+    pub(super) fn replace(&self, place: &Place, content: &[u8]) -> Result<(), Error> {
         let folder = self.base.make(&place.folder)?;
         self.state.replace(&folder, &place.name, content, Durability::Process)
     }

@@ -20,6 +20,7 @@ mod integrity;
 mod late;
 mod lists;
 mod llama_cpp;
+mod local_dir;
 mod mirrors;
 mod models;
 mod names;

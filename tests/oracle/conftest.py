@@ -10,20 +10,31 @@ LFS = ["model.gguf", "quants/Q4_K_M/model-Q4_K_M.gguf", "weights.safetensors"]
 SMALL = ["config.json", "tokenizer/vocab.json"]
 
 
-@pytest.fixture(scope="session")
-def hub():
+def serving():
     """A Hub with files of both kinds, some of them in folders."""
     arguments = [argument for name in LFS for argument in ("--file", name)]
     arguments += [argument for name in SMALL for argument in ("--small", name)]
-    with FakeHub(*arguments, "--size", "3MiB") as hub:
+    return FakeHub(*arguments, "--size", "3MiB")
+
+
+@pytest.fixture(scope="session")
+def hub():
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def moving_hub():
+    """One of a single test, which may move its branch."""
+    with serving() as hub:
         yield hub
 
 
 @pytest.fixture
 def modelfetch(hub):
-    """Runs the program against the Hub and returns its JSON result."""
+    """Runs the program against the Hub, or another one, and returns its JSON result."""
 
-    def run(*arguments):
+    def run(*arguments, hub=hub):
         environment = {"HF_ENDPOINT": hub.endpoint, "PATH": os.environ["PATH"]}
         command = [os.environ["MODELFETCH"], *map(str, arguments), "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

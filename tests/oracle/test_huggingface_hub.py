@@ -1,4 +1,4 @@
-"""Python's huggingface_hub finds what `modelfetch fetch --cache` wrote, and the other way round."""
+"""Python's huggingface_hub finds what `modelfetch fetch` wrote with --cache or --local-dir, and the other way round."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 from conftest import LFS, SMALL
 from huggingface_hub import (
     HfApi,
+    file_download,
     hf_hub_download,
     scan_cache_dir,
     set_client_factory,
@@ -30,6 +31,20 @@ def requests():
 
     set_client_factory(lambda: httpx2.Client(event_hooks={"request": [note]}, timeout=10))
     yield made
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that huggingface_hub hashes."""
+    hashed = []
+    original = file_download.sha_fileobj
+
+    def note(file):
+        hashed.append(file.name)
+        return original(file)
+
+    monkeypatch.setattr(file_download, "sha_fileobj", note)
+    return hashed
 
 
 def files_below(directory):
@@ -133,7 +148,7 @@ def test_what_huggingface_hub_fetched_is_adopted(hub, modelfetch, tmp_path):
 
 
 def test_a_plain_directory_costs_huggingface_hub_a_hash_and_no_download(
-    hub, modelfetch, assert_content, requests, tmp_path
+    hub, modelfetch, assert_content, requests, hashed, tmp_path
 ):
     modelfetch("fetch", hub.repo, LFS[1], "--dir", tmp_path)
 
@@ -141,3 +156,108 @@ def test_a_plain_directory_costs_huggingface_hub_a_hash_and_no_download(
 
     assert_content(found, LFS[1])
     assert [method for method, _ in requests] == ["HEAD"]
+    assert hashed == [found]
+
+
+def gets_of_bytes(requests):
+    """All but questions: large files come straight from where the metadata say they are."""
+    return [path for method, path in requests if method == "GET" and not path.startswith("/api/models/")]
+
+
+@pytest.mark.parametrize("name", LFS + SMALL)
+def test_a_file_in_a_local_dir_is_found_without_a_request(hub, modelfetch, assert_content, requests, tmp_path, name):
+    modelfetch("fetch", hub.repo, name, "--local-dir", tmp_path)
+
+    found = hf_hub_download(hub.repo, name, revision=hub.commit, local_dir=tmp_path, endpoint=NOBODY)
+
+    assert found == str(tmp_path / name)
+    assert_content(found, name)
+    assert requests == []
+
+
+def test_a_branch_in_a_local_dir_costs_its_metadata_and_neither_a_hash_nor_a_byte(
+    hub, modelfetch, assert_content, requests, hashed, tmp_path
+):
+    modelfetch("fetch", hub.repo, "--local-dir", tmp_path)
+
+    snapshot_download(hub.repo, local_dir=tmp_path, endpoint=hub.endpoint)
+
+    assert requests == [("GET", f"/api/models/{hub.repo}/revision/main")], "which commit it is, and no more"
+    assert hashed == []
+    for name in LFS + SMALL:
+        assert_content(tmp_path / name, name)
+
+
+def test_a_local_dir_is_known_to_be_complete_without_a_request(hub, modelfetch, requests, tmp_path):
+    modelfetch("fetch", hub.repo, "--local-dir", tmp_path)
+    look_up = {"revision": hub.commit, "local_dir": tmp_path, "endpoint": NOBODY, "local_files_only": True}
+
+    snapshot_download(hub.repo, **look_up)
+    (tmp_path / LFS[0]).unlink()
+    with pytest.raises(IncompleteSnapshotError):
+        snapshot_download(hub.repo, **look_up)
+
+    assert requests == []
+
+
+def hf(*arguments, endpoint):
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(["hf", *map(str, arguments)], env=environment, capture_output=True, text=True)
+
+
+def test_the_hf_command_downloads_nothing_into_our_local_dir_and_verifies_it(hub, modelfetch, tmp_path):
+    modelfetch("fetch", hub.repo, "--local-dir", tmp_path)
+    before = hub.counts()["cdn"]
+
+    downloaded = hf("download", hub.repo, "--local-dir", tmp_path, endpoint=hub.endpoint)
+    assert downloaded.returncode == 0, downloaded.stderr
+    assert hub.counts()["cdn"] == before
+
+    verified = hf(
+        "cache", "verify", hub.repo, "--local-dir", tmp_path, "--fail-on-missing-files", endpoint=hub.endpoint
+    )
+    assert verified.returncode == 0, verified.stderr
+    assert f"Verified {len(LFS + SMALL)} file" in verified.stdout + verified.stderr
+
+
+def test_after_the_branch_moved_hf_fetches_from_our_local_dir_on_only_what_is_new(
+    moving_hub, modelfetch, requests, hashed, tmp_path
+):
+    hub = moving_hub
+    modelfetch("fetch", hub.repo, "--local-dir", tmp_path, hub=hub)
+    hub.push(LFS[0])
+
+    snapshot_download(hub.repo, local_dir=tmp_path, endpoint=hub.endpoint)
+
+    assert len(gets_of_bytes(requests)) == 1, gets_of_bytes(requests)
+    assert hashed == []
+    result = modelfetch("fetch", hub.repo, "--local-dir", tmp_path, hub=hub)
+    assert result["bytes_fetched"] == 0
+    done = {file["path"]: file["done"] for file in result["files"]}
+    assert done == {name: "adopted" if name == LFS[0] else "skipped" for name in LFS + SMALL}
+
+
+def test_what_hf_fetched_into_a_local_dir_is_hashed_once_and_not_fetched(
+    moving_hub, modelfetch, requests, hashed, tmp_path
+):
+    hub = moving_hub
+    snapshot_download(hub.repo, local_dir=tmp_path, endpoint=hub.endpoint)
+    metadata = {name: path_of_metadata(tmp_path, name).read_bytes() for name in LFS + SMALL}
+
+    for done in ["adopted", "skipped"]:
+        result = modelfetch("fetch", hub.repo, "--local-dir", tmp_path, hub=hub)
+        assert result["bytes_fetched"] == 0
+        assert {file["path"]: file["done"] for file in result["files"]} == dict.fromkeys(LFS + SMALL, done)
+    assert {name: path_of_metadata(tmp_path, name).read_bytes() for name in LFS + SMALL} == metadata
+
+    hub.push(LFS[0])
+    result = modelfetch("fetch", hub.repo, "--local-dir", tmp_path, hub=hub)
+    done = {file["path"]: file["done"] for file in result["files"]}
+    assert done == {name: "fetched" if name == LFS[0] else "skipped" for name in LFS + SMALL}
+    requests.clear()
+    snapshot_download(hub.repo, local_dir=tmp_path, endpoint=hub.endpoint)
+    assert gets_of_bytes(requests) == [] and hashed == []
+
+
+def path_of_metadata(directory, name):
+    return directory / ".cache/huggingface/download" / f"{name}.metadata"

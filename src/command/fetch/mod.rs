@@ -78,6 +78,7 @@ impl<'a> Run<'a> {
     async fn begin(&self) -> Result<Begun, Error> {
         let Self { request, context, store, hub, .. } = self;
         let known = freshness::look_up(request, store, hub, context).await?;
+        store.check_names(&request.repo, &known.resolution.files)?;
         if let Some(plan) = nothing_to_do(request, store, &known, context).await? {
             return Ok(Begun::Verified(known, plan));
         }
@@ -150,11 +151,18 @@ impl<'a> Run<'a> {
             Err(error) => return Err(self.with_unfinished(error, known).await),
         };
         let (access, resolution) = (Arc::clone(access), Arc::clone(resolution));
-        let record = move || {
-            let listing = resolution.listing_json()?;
-            access.record_snapshot(&resolution.origin(), listing.as_deref())
+        let record = move || -> Result<_, Error> {
+            let (origin, listing) = (resolution.origin(), resolution.listing_json()?);
+            access.record_snapshot(&origin, listing.as_deref())?;
+            Ok(access.note(&resolution.files, origin.commit.as_ref(), listing.as_deref()))
         };
-        blocking(record).await??;
+        if let Err(why) = blocking(record).await?? {
+            let text = format!(
+                "huggingface_hub's metadata could not be written ({}): the files are there and verified, but `hf download --local-dir` may hash or fetch them again",
+                chain(&why)
+            );
+            self.context.reporter.report(&Event::Warning(&text));
+        }
         Ok(self.outcome(known, outcomes))
     }
 
@@ -189,6 +197,7 @@ pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error
     let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
     let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
     let known = freshness::look_up(request, &store, &hub, context).await?;
+    store.check_names(&request.repo, &known.resolution.files)?;
     check_sets(request, &store, &hub, &known, context).await?;
     let work = {
         let (store, resolution) = (store.clone(), Arc::clone(&known.resolution));
@@ -269,6 +278,7 @@ async fn nothing_to_do(
         } else {
             store.is_recorded(files, &origin, resolution.listing.is_some())?
         };
+        let is_done = is_done && store.is_noted(files, origin.commit.as_ref())?;
         is_done.then(|| store.plan(&origin, files)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
