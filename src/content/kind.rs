@@ -82,7 +82,7 @@ pub fn check(file_name: &str, start: &[u8]) -> Result<(), String> {
 }
 
 /// Whether [`check`] is worth a look into a file of this name and length, though its digest is known to be right:
-/// it is that of a pointer, perhaps. Nothing that weights are as short as.
+/// it is that of a pointer, perhaps. Few weights are as short.
 pub fn may_be_pointer(file_name: &str, size: u64) -> bool {
     size < POINTER_MAX && is_binary(file_name)
 }

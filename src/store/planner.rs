@@ -251,7 +251,7 @@ impl<'a> Lookout<'a> {
         if on_disk.receipt.is_some()
             && kind::may_be_pointer(file_name, wanted.size())
             && let Some((folder, name, _)) = found
-            && let Some(bytes) = folder.read(&name, wanted.size())?
+            && let Ok(Some(bytes)) = folder.read(&name, wanted.size())
             && kind::check(file_name, &bytes).is_err()
         {
             on_disk.receipt = None;

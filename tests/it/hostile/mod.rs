@@ -3,9 +3,10 @@
 
 mod cell;
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use fake_hub::{Certificate, Ending, Fault};
+use fake_hub::{Certificate, Ending, Fault, Payload};
 
 use Trouble::{Answer, Burst, Handshake, Remote};
 use cell::{EITHER, Row, Trouble, other_etag, other_size};
@@ -182,14 +183,17 @@ fn flip_first_byte() -> Fault {
 /// A page of the list of files as long as any that is read, with a link to the next one.
 fn long_page_and_link() -> Fault {
     Fault::hook(|request, reply| {
-        if request.path().contains("/tree/") {
+        // Made once: it is the client that has much to do.
+        static PAGE: LazyLock<Payload> = LazyLock::new(|| {
             let entry = |index: u32| {
                 let name = format!("{index:05}{}", "n".repeat(195));
                 format!(r#"{{"type":"file","path":"{name}","oid":"{}","size":1}}"#, "cd".repeat(20))
             };
-            let page = format!("[{}]", (0..20_000).map(entry).collect::<Vec<_>>().join(","));
+            Payload::bytes(format!("[{}]", (0..20_000).map(entry).collect::<Vec<_>>().join(",")))
+        });
+        if request.path().contains("/tree/") {
             *reply = reply.clone().header("Link", format!("<{}&more>; rel=\"next\"", request.target));
-            *reply = reply.clone().body(page.into_bytes());
+            *reply = reply.clone().body(PAGE.clone());
         }
     })
 }
