@@ -1,5 +1,7 @@
 //! The engine against scripted sources: no socket, no sleep, in virtual time.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -133,12 +135,14 @@ fn scripted(content: &Bytes, script: impl Fn(&Question) -> Reply + Send + Sync +
 /// machine keeps them waiting: the disk is no part of what it measures. What a connection holds back until more bytes
 /// come keeps no thread busy, and time goes on.
 async fn keep_time(engine: Arc<Engine>) {
+    let own = own_thread();
+    clocks().insert(own.clone());
     let is_behind = || engine.admission.is_in_use() || !engine.files_plentiful();
     loop {
         let mut idle = 0;
         // Whoever was woken by a thread has its turn before the next look.
         while is_behind() && idle < 3 {
-            idle = if is_a_thread_at_work() { 0 } else { idle + 1 };
+            idle = if is_a_thread_at_work(&own) { 0 } else { idle + 1 };
             std::thread::sleep(Duration::from_micros(50));
             tokio::task::yield_now().await;
         }
@@ -146,15 +150,32 @@ async fn keep_time(engine: Arc<Engine>) {
     }
 }
 
+/// The threads of tests that keep a clock.
+fn clocks() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
+    static CLOCKS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    CLOCKS.lock().expect("nothing panics while it holds the clocks")
+}
+
+fn own_thread() -> PathBuf {
+    Path::new("/proc").join(std::fs::read_link("/proc/thread-self").expect("proc(5)"))
+}
+
 /// Whether a thread of a filling runs, or would if a processor or the disk were free (proc(5): the state follows the
-/// name). One that waits for bytes, or for another thread, sleeps.
-fn is_a_thread_at_work() -> bool {
-    let threads = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
-    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
-    stats.into_iter().any(|stat| {
-        let (name, rest) = stat.rsplit_once(") ").unwrap_or_default();
-        (name.ends_with("(file") || name.ends_with("(write blocks")) && !rest.starts_with('S')
-    })
+/// name). One that waits for bytes, or for another thread, sleeps. One that is still to start has the name of the
+/// test's own thread.
+fn is_a_thread_at_work(own: &Path) -> bool {
+    let own_name = std::fs::read_to_string(own.join("comm")).expect("proc(5)");
+    let threads = std::fs::read_dir("/proc/self/task").expect("proc(5)");
+    let own_process = own.parent().expect("the threads of this process");
+    let at_work = threads.filter_map(|thread| {
+        let thread = thread.ok()?.path();
+        let stat = std::fs::read_to_string(thread.join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let is_new =
+            name == own_name.trim_end() && !clocks().contains(&own_process.join(thread.file_name()?));
+        Some((is_new || name == "file" || name == "write blocks") && !rest.starts_with('S'))
+    });
+    at_work.into_iter().any(|is_at_work| is_at_work)
 }
 
 fn assert_holds(filled: Verdict, content: &Bytes) {
