@@ -43,12 +43,6 @@ impl Identity {
     pub fn is_as_old(&self, other: &Self) -> bool {
         (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
     }
-
-    /// Whether both are of the same bytes, as far as can be told without the time that renames,
-    /// links and changes of the owner move too.
-    pub fn has_bytes_of(&self, other: &Self) -> bool {
-        (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
-    }
 }
 
 /// Replaces a file that the user named as a whole: readers see the old or the new content. A link at that

@@ -55,14 +55,23 @@ impl Proof {
         content.proves(wanted).then_some(Self { content, identity: *present })
     }
 
-    /// The same bytes after the file got another name, which moves a time of its inode. Fails if it is not
-    /// the same file any more, or its bytes may have changed.
-    pub(super) fn renewed(&self, file: &File, path: &Path) -> Result<Self, Error> {
+    /// The same bytes after the file got another name, which moves a time of its inode. `file` is the descriptor that
+    /// was hashed: what has another number now is still the same file. Fails if its bytes may have changed.
+    fn renewed(&self, file: &File, path: &Path) -> Result<Self, Error> {
         let identity = identity(file, path)?;
-        if !identity.has_bytes_of(&self.identity) {
-            return Err(meddled(path));
-        }
-        Ok(Self { identity, ..*self })
+        if identity.is_as_old(&self.identity) { Ok(Self { identity, ..*self }) } else { Err(meddled(path)) }
+    }
+
+    /// The same where only another name was given. One that cannot be renewed is a proof of the file as it was, and costs
+    /// a later run a hash.
+    pub(super) fn renewed_if_it_can(&self, file: &File, path: &Path) -> Self {
+        self.renewed(file, path).unwrap_or(*self)
+    }
+
+    /// The same of a file that was opened anew: it has to be the one that was hashed.
+    pub(super) fn renewed_by_name(&self, file: &File, path: &Path) -> Result<Self, Error> {
+        let proof = self.renewed(file, path)?;
+        if proof.identity.inode == self.identity.inode { Ok(proof) } else { Err(meddled(path)) }
     }
 }
 
@@ -260,6 +269,8 @@ fn hash(
     stop: &Stop,
 ) -> Result<Result<Proven, Unlike>, Error> {
     let content = &wanted.content;
+    // There are volumes (rclone) that give a file another time when it is read for the first time.
+    file.read_at(&mut [0], 0).map_err(Error::io("read", path))?;
     let before = identity(&file, path)?;
     if before.size != content.size() {
         return Ok(Err(Unlike::Length { found: before.size, wanted: content.size() }));

@@ -80,9 +80,11 @@ impl WriteAccess {
         let partial = verified.partial();
         verified.proof_at(&partial.path())?;
         self.forget_note(&wanted.path);
-        let own = Stat::of(partial.file()).map_err(Error::io("look at", partial.path()))?;
         let is_own = |dir: &Dir, name: &str| -> Result<bool, Error> {
-            Ok(dir.stat(name)?.is_some_and(|stat| stat.is_same_file(&own)))
+            let there = dir.stat(name)?;
+            // Each time anew: there are volumes (rclone) that number an inode by its name.
+            let own = Stat::of(partial.file()).map_err(Error::io("look at", partial.path()))?;
+            Ok(there.is_some_and(|stat| stat.is_same_file(&own)))
         };
 
         let (mut from, mut name) = (&self.partials.dir, partial.name());
@@ -94,15 +96,12 @@ impl WriteAccess {
             }
             if is_own(&target, &place.name)? {
                 target.sync()?;
-                let proven = verified.proof_at(&path).and_then(|_| {
-                    self.point(wanted, origin)?;
-                    verified.proof_at(&path)
-                });
-                let proof = match proven {
+                let proof = match verified.proof_at(&path) {
                     Err(Error::Meddled { .. }) => return Ok(false),
                     proof => proof?,
                 };
-                self.write_receipt(wanted, &proof, origin)?;
+                self.point(wanted, origin)?;
+                self.write_receipt(wanted, &proof.renewed_if_it_can(partial.file(), &path), origin)?;
                 self.partials.discard(&wanted.content)?;
                 return Ok(true);
             }
@@ -144,7 +143,7 @@ impl WriteAccess {
             _ => return Err(meddled(&path)),
         }
         self.point(wanted, origin)?;
-        self.write_receipt(wanted, &proof.renewed(proven.file(), &path)?, origin)
+        self.write_receipt(wanted, &proof.renewed_if_it_can(proven.file(), &path), origin)
     }
 
     /// Renews the receipt of a file that an earlier run verified: it is of another revision now. Fails if
@@ -156,7 +155,7 @@ impl WriteAccess {
         if !is_visible {
             self.point(wanted, origin)?;
             let file = self.store.open(wanted)?.ok_or_else(|| meddled(&path))?;
-            proof = proof.renewed(&file, &path)?;
+            proof = proof.renewed_by_name(&file, &path)?;
         }
         if is_visible && receipt.origin == *origin {
             Ok(())

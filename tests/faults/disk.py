@@ -60,6 +60,8 @@ class Behaviour:
     preallocates: bool = True
     keeps_numbers: bool = True
     """A renamed file keeps its inode number."""
+    reading_moves_times: bool = False
+    """A file that was opened anew has another time when it is first read, as with rclone."""
     seconds: int = 0
     """Granularity of times, 0 for nanoseconds."""
     change_time: bool = False
@@ -261,6 +263,8 @@ class Mounted:
 
     def __init__(self, disk, path, fails=None):
         self.disk, self.path = disk, str(path)
+        self.opened = set()
+        """Files that were not read since they were opened."""
         self.first = time.time_ns() & 0xFFFFFFFF
         """Of the inode numbers that are of this mount alone."""
         self.taken = set()
@@ -474,6 +478,7 @@ class Mounted:
         (flags,) = struct.unpack_from("=I", body)
         if flags & os.O_TRUNC:
             self.change("resize", node.number, 0, self.now())
+        self.opened.add(node.number)
         return struct.pack("=QII", 0, 0, 0)
 
     def create(self, node, body, uid, gid):
@@ -483,6 +488,9 @@ class Mounted:
 
     def read(self, node, body, *_):
         _, offset, size = struct.unpack_from("=QQI", body)
+        if self.disk.behaviour.reading_moves_times and node.number in self.opened:
+            self.opened.discard(node.number)
+            self.change("attributes", node.number, None, None, None, self.now())
         return bytes(node.content[offset : offset + size])
 
     def write(self, node, body, *_):

@@ -197,6 +197,17 @@ def test_hard_links_in_the_place_of_symlinks_do_not_cost_a_hash(serve, place):
 
 
 @LAYOUTS
+def test_a_volume_where_reading_moves_times_is_used(cache, serve, place):
+    """Without links in a cache: each copy is one more reader."""
+    with volume(place, reading_moves_times=True, keeps_numbers=False, symlinks=False, hard_links=False) as (_, root):
+        target = Target(place, called(serve, "model.gguf", "other.gguf"), cache, root=root)
+        for options in [], [], ["--verify=full"], []:
+            ended = target.fetch(*options)
+            target.assert_done(ended)
+            assert not target.leftovers(), target.leftovers()
+
+
+@LAYOUTS
 def test_inodes_that_are_new_after_a_mount_do_not_cost_a_hash(cache, serve, place):
     disk, root = Disk(Behaviour(renumbers=True, change_time=True)), place / "volume"
     root.mkdir()
