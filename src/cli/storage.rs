@@ -59,7 +59,7 @@ fn reference(source: &str) -> Result<RepoRef, Error> {
         }
         reference.revision = Some(tag.parse::<Revision>()?);
     }
-    if reference.endpoint.is_some() {
+    if reference.endpoint.is_some() || reference.login.is_some() {
         return Err(Error::invalid("source", source, "another Hub is named with HF_ENDPOINT"));
     }
     Ok(reference)

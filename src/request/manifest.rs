@@ -101,7 +101,7 @@ impl Wish {
                 .document()
                 .invalid(repo.at, &format!("{what} stands in `repo` and in `{key}`; give one of them"))
         };
-        if reference.endpoint.is_some() {
+        if reference.endpoint.is_some() || reference.login.is_some() {
             let why = "another Hub is named with --endpoint, for all models; write owner/name here";
             return Err(table.document().invalid(repo.at, why));
         }
@@ -198,6 +198,11 @@ mod tests {
             ("[[model]]\nrepo = \"o/n\"\nsha256 = \"ab\"", "line 3, column 10", "64 hex digits"),
             ("[[model]]\nrepo = \"o/n\"\n[[model]]\nrepo = \"o/n\"", "line 3, column 1", "give one a `name`"),
             ("[[model]]\nrepo = \"https://mirror.example/o/n\"", "line 2, column 8", "--endpoint"),
+            (
+                "[[model]]\nrepo = \"https://user:SECRET@huggingface.co/o/n\"",
+                "line 2, column 8",
+                "--endpoint",
+            ),
             ("[[model]]\nrepo = \"o/n", "line 2, column", ""),
             ("[[model]]\nrepo = \"o/n\"\nrepo = \"o/m\"", "line 3, column 1", "duplicate"),
             ("model = 3", "line 1, column 9", "[[model]]"),
@@ -205,6 +210,7 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(place) && error.contains(why), "{text}: {error}");
+            assert!(!error.contains("SECRET"), "{error}");
         }
     }
 }
