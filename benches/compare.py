@@ -1,21 +1,18 @@
 """Started by `compare`: measures every contender in turn and prints Markdown."""
 
 import argparse
-import os
 import pathlib
-import platform
 import re
 import shutil
 import statistics
 import tempfile
-import time
 
 import contenders
 import limits
 import servers
 from loopback import loopback_up
 from measure import flush
-from surroundings import bench
+from surroundings import bench, describe_machine
 
 LINKS = {
     "uncapped": "no cap on the link (nginx)",
@@ -45,7 +42,8 @@ def main():
     loopback_up()
     work = pathlib.Path(tempfile.mkdtemp(prefix="compare-", dir=options.work))
     try:
-        describe_machine(work, options)
+        print(f"{describe_machine(work)}; clients and servers share the machine.")
+        print(f"Median of {options.runs}; in brackets the lowest and highest. `ratio` compares wall with fsync.")
         for link in options.links.split(","):
             if link == "limits":
                 with servers.uncapped(work, "--file", servers.FILE, "--size", options.size) as hub:
@@ -147,17 +145,6 @@ def median(values, form="{:.2f}"):
 
 def spread(values):
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
-
-
-def describe_machine(work, options):
-    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
-    device = os.stat(work).st_dev
-    mounts = [line.split() for line in open("/proc/self/mountinfo")]
-    numbers = f"{os.major(device)}:{os.minor(device)}"
-    system = next((fields[fields.index("-") + 1] for fields in mounts if fields[2] == numbers), "unknown")
-    print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} × {cpu}, Linux {platform.release()}, {system}; ", end="")
-    print(f"load {os.getloadavg()[0]:.1f} at the start; clients and servers share the machine.")
-    print(f"Median of {options.runs}; in brackets the lowest and highest. `ratio` compares wall with fsync.")
 
 
 main()

@@ -1,6 +1,8 @@
 """Where the contenders run: one environment for all, and what they need to know of the files."""
 
 import os
+import platform
+import time
 
 from measure import Bench
 from servers import REPO
@@ -45,3 +47,14 @@ def write_lists(lists, urls, digests):
     write("openssl", "{sha} *{file}\n")
     write("curl", 'url = "{url}"\noutput = "{file}"\n')
     write("aria2", "{url}\n  out={file}\n  checksum=sha-256={sha}\n")
+
+
+def describe_machine(work):
+    """When and where this was measured."""
+    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
+    device = os.stat(work).st_dev
+    mounts = [line.split() for line in open("/proc/self/mountinfo")]
+    numbers = f"{os.major(device)}:{os.minor(device)}"
+    system = next((fields[fields.index("-") + 1] for fields in mounts if fields[2] == numbers), "unknown")
+    machine = f"{os.cpu_count()} × {cpu}, Linux {platform.release()}, {system}"
+    return f"{time.strftime('%Y-%m-%d')}, {machine}; load {os.getloadavg()[0]:.1f} at the start"
