@@ -100,7 +100,7 @@ class Outcome:
             f"{max(self.peaks):.0f} MiB",
             between.name,
             number(between.memory, " MiB"),
-            number(between.cpu, ""),
+            "–" if between.cpu is None else f"{between.cpu:.1f}",
             number(between.disk, " MiB"),
         ]
 
