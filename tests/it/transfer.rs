@@ -1,5 +1,6 @@
 //! How bytes move when all is well: in parallel, exactly, at the speed that was asked for.
 
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
@@ -129,6 +130,14 @@ fn files_of_one_request_share_the_connections() {
         .zip(1..)
         .fold(Repo::model(REPO), |repo, (model, n)| repo.lfs(&format!("{n}.gguf"), model.clone()));
     let hub = built(FakeHub::builder().repo(repo).rate_per_connection(4_000_000));
+    // On a busy machine one file may be there before the next is asked for: the first answers wait for each other.
+    let (asked, more) = (Mutex::new(0), Condvar::new());
+    hub.on(Rule::cdn().times(3), move |_, _| {
+        let mut asked = asked.lock().expect("no panic");
+        *asked += 1;
+        more.notify_all();
+        drop(more.wait_timeout_while(asked, Duration::from_secs(8), |asked| *asked < 3));
+    });
     let dir = TestDir::new();
     dir.fetch(&hub, [REPO, "--connections", "8"]).run().succeeds();
     models.iter().zip(1..).for_each(|(model, n)| dir.assert_done(&format!("{n}.gguf"), model));
