@@ -65,11 +65,12 @@ fn on_a_slow_link_connections_do_not_take_from_each_other() {
     let model = model(1, 32);
     let hub = slow_hub(&model, |hub| hub.rate_per_connection(1_000_000));
     let dir = TestDir::new();
-    dir.fetch(&hub, [REPO, FILE]).run().succeeds();
+    let run = dir.fetch(&hub, [REPO, FILE, "--json"]).run().succeeds();
     dir.assert_done(FILE, &model);
-    // What was on its way when the last ranges were shared out, at most.
-    let sent = hub.bytes_sent(Server::Cdn);
-    assert!(sent < model.size() + model.size() / 10, "{sent} bytes sent of {}", model.size());
+    // What was on its way when the last ranges were shared out, at most. What the server has sent is more: socket
+    // buffers take it from a machine that is busy.
+    let received = run.json()["bytes_fetched"].as_u64().expect("a number");
+    assert!(received < model.size() + model.size() / 10, "{received} bytes of {}", model.size());
 }
 
 #[test]

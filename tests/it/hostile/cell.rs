@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use fake_hub::{Builder, Certificate, FakeHub, Fault, Handshake, Payload, Record, Repo, Rule, Server};
 
-use crate::support::command::{AT_ONCE, Modelfetch, Run};
+use crate::support::command::{Modelfetch, Run};
 use crate::support::proxy::Proxy;
 use crate::support::secret::{TOKEN, secret_in};
 use crate::support::{FILE, MIB, REPO, TestDir, built};
@@ -13,6 +14,8 @@ use crate::support::{FILE, MIB, REPO, TestDir, built};
 /// No cell may need more memory, whatever the server sends. Most is taken by the longest list of files
 /// that is read.
 const MEMORY_MAX_KIB: u64 = 96 << 10;
+/// What waits for a limit of minutes takes longer. Reading a list of 134 MB takes half of it on a busy machine.
+const SOON: Duration = Duration::from_mins(1);
 /// Ranges of 1 MiB on four connections: a first, some late, and a last one.
 const SIZE: u64 = 6 * MIB;
 /// A file that is not in LFS, the first one of the list.
@@ -285,7 +288,7 @@ impl Cell<'_> {
             is_right_or_absent(&dir, self.place, run.status),
             "a wrong file, or one that should not be there".into(),
         );
-        check(run.time < AT_ONCE, format!("it took {:?}", run.time));
+        check(run.time < SOON, format!("it took {:?}", run.time));
         check(run.peak_kib < MEMORY_MAX_KIB, format!("{} KiB resident", run.peak_kib));
         check(run.status == Some(0) || run.stderr.contains("hint: "), "an error without a hint".into());
         if let Some(secret) = secret_in(&[&run.stdout, &run.stderr, &written].map(String::as_str).concat()) {

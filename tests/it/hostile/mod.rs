@@ -132,7 +132,8 @@ matrix! {
         Answer(|_| Fault::endless_continue()), "--stall-timeout", "2s";
     endless_chunks: "chunked body without end", [0, 0, 0, 0, 0, 0], [0, 30, 20, 20, 20, 20],
         Answer(|_| Fault::EndlessChunks);
-    endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
+    // Without Content-Range: three late ones before the first good answer, and all is asked for at once.
+    endless_chunk_size: "chunk size without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, EITHER, EITHER, 30],
         Answer(|scene| Fault::endless_chunk_size(scene.status()));
     endless_error: "500 with a body without end", [0, 0, 0, 0, 0, 0], [30, 30, 30, 30, 30, 30],
         Answer(|_| Fault::All(vec![Fault::status(500), Fault::EndlessChunks]));
