@@ -91,13 +91,16 @@ impl Rehearsal<'_> {
         let (name, mut file) = state.create_temporary(Access::All)?;
         let written = serde_json::to_writer(&mut file, &note).map_err(io::Error::from);
         let renamed = written.map_err(Error::io("write", state.join(&name))).and_then(|()| {
-            for folder in note.folders {
-                if is_folding(&self.root, &from, &folder, &note.name)? {
-                    self.folding.insert(folder);
+            for folder in &note.folders {
+                if is_folding(&self.root, &from, folder, &note.name)? {
+                    self.folding.insert(folder.clone());
                 }
             }
             Ok(())
         });
+        if renamed.is_err() && note.is_needed(&self.root) {
+            return renamed;
+        }
         let removed = state.remove(&name);
         renamed.and(removed)
     }
@@ -248,6 +251,17 @@ struct Note {
     name: String,
     /// The folders, below the root.
     folders: BTreeSet<String>,
+}
+
+impl Note {
+    /// Whether the file is still in one of the folders: the next run that may removes it.
+    fn is_needed(&self, root: &Dir) -> bool {
+        let is_in = |folder: &String| match root.descend(folder) {
+            Ok(Some(dir)) => !matches!(dir.stat(&self.name), Ok(None)),
+            _ => false,
+        };
+        self.folders.iter().any(is_in)
+    }
 }
 
 /// Removes the file of a run that was killed, where the note called `name` says that it may be.

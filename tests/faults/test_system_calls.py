@@ -182,7 +182,9 @@ def test_a_system_call_fails(name, serve, place, full, note):
     cache, part = CASES[name]
     faults = faults_of(place, wanted, cache, part)
     if not full:
-        faults = random.sample(faults, SAMPLE)
+        # One that was missed once: what was tried in a folder stays there.
+        missed = [fault for fault in faults if fault.call == "unlinkat" and fault.file == "/tmp-#"]
+        faults = random.sample(faults, SAMPLE) + missed
     check(faults, place, wanted, cache, part, note)
 
 
