@@ -1,20 +1,21 @@
 //! What earlier runs left: what no run can use is cleaned up, under the lock; of the rest it is told what it takes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::journal::{Journal, Record};
-use super::layout::STATE;
+use super::layout::{Place, STATE};
 use super::{Store, WriteAccess, lock, rehearsal};
 use crate::disk::{Dir, Kind};
 use crate::error::{self, Error};
-use crate::plan::WantedFile;
+use crate::plan::{Origin, WantedFile};
 use crate::request::{Destination, RepoId, RepoPath};
 
 impl WriteAccess {
     /// Removes temporary files, partial files without a journal that can be read, journals without a
     /// partial file, and partial files of an older content of one of these files. Partial files of other
     /// requests stay: someone may want to resume them. Nothing goes that this program could not have made.
-    pub fn sweep(&self, repo: &RepoId, files: &[WantedFile]) -> Result<(), Error> {
+    pub fn sweep(&self, origin: &Origin, files: &[WantedFile]) -> Result<(), Error> {
+        let repo = &origin.repo;
         let wanted: HashMap<&RepoPath, String> =
             files.iter().map(|file| (&file.path, file.content.key().to_string())).collect();
         let contents: HashSet<&String> = wanted.values().collect();
@@ -46,7 +47,40 @@ impl WriteAccess {
                 }
             }
         }
+        self.sweep_folders(origin, files);
         Ok(())
+    }
+
+    /// Removes empty files that were tried in the folders of these files. After a power cut they may be there although no
+    /// note of them is: to flush both in order would cost each run more than they do. What cannot be looked at is
+    /// passed over, those who need it tell why.
+    fn sweep_folders(&self, origin: &Origin, files: &[WantedFile]) {
+        let (layout, commit) = (&self.store().layout, origin.commit.as_ref());
+        let learnt = commit.map(|commit| [layout.reference(&origin.revision), layout.listing(commit)]);
+        let of_files = files.iter().flat_map(|WantedFile { path, content }| {
+            let places = [layout.target(path, content), layout.receipt(path, content)];
+            places.into_iter().chain(layout.pointer_of(path, commit))
+        });
+        let mut folders = BTreeSet::new();
+        for place in of_files.chain(learnt.into_iter().flatten()) {
+            let mut folder = place.folder.as_str();
+            // And above, where the folder was not there yet.
+            while folders.insert(folder.to_owned()) {
+                folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+            }
+        }
+        for folder in folders {
+            let Ok(Some(dir)) = self.base().descend(&folder) else { continue };
+            let entries = dir.entries().unwrap_or_default().into_iter();
+            for (name, _) in entries.filter(|(name, kind)| *kind == Kind::File && Dir::is_temporary(name)) {
+                let path = Place { folder: folder.clone(), name: name.clone() }.path().parse();
+                let is_own = path.is_ok_and(|path| !matches!(self.store().receipt_of_name(&path), Ok(None)));
+                if !is_own {
+                    // What a run before this one could not remove either is told by nobody, and stays.
+                    let _ = dir.remove_empty(&name);
+                }
+            }
+        }
     }
 }
 

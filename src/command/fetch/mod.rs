@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
         let (access, resolution) = (Arc::clone(access), Arc::clone(&known.resolution));
         let work = move || {
             let (origin, files) = (resolution.origin(), &resolution.files);
-            access.sweep(&origin.repo, files)?;
+            access.sweep(&origin, files)?;
             access.store().plan(&origin, files)
         };
         self.context.stop.or_blocking("planning", work).await
