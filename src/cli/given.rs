@@ -27,18 +27,13 @@ impl Given<'_> {
     /// Of two options that exclude each other, which are left set: at most one. With both at the
     /// same place, nobody can say which is meant.
     pub(super) fn at_most_one(&self, first: &Side<'_>, second: &Side<'_>) -> Result<(bool, bool), Error> {
-        if !(first.set && second.set) {
-            return Ok((first.set, second.set));
-        }
-        match (self.is_flag(first.id), self.is_flag(second.id)) {
-            (true, false) => Ok((true, false)),
-            (false, true) => Ok((false, true)),
-            _ => Err(contradiction(first.label, second.label)),
-        }
+        let chosen = self.one_of([first, second])?;
+        let is_chosen = |side: &Side<'_>| side.set && chosen == Some(side.id);
+        Ok((is_chosen(first), is_chosen(second)))
     }
 
     /// Of options that exclude each other, the one that counts, if any is set: the flag, if only one of them is a flag.
-    pub(super) fn one_of<'s>(&self, sides: &'s [Side<'s>]) -> Result<Option<&'s str>, Error> {
+    pub(super) fn one_of<'s, const N: usize>(&self, sides: [&Side<'s>; N]) -> Result<Option<&'s str>, Error> {
         let set = || sides.iter().filter(|side| side.set);
         let flags = || set().filter(|side| self.is_flag(side.id));
         let chosen: Vec<_> = if flags().next().is_some() { flags().collect() } else { set().collect() };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{JobArgs, LockArgs, ManifestArgs, PruneArgs};
+use super::args::{JobArgs, LockArgs, PruneArgs};
 use super::given::{Given, Side};
 use super::request::{Noted, destination, limits, network};
 use super::{Environment, token};
@@ -47,26 +47,17 @@ pub(super) fn models(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<ModelsRequest>, Error> {
-    let JobArgs {
-        selection: _,
-        manifest: files,
-        destination: place,
-        freshness,
-        mut hub,
-        transfer,
-        output: _,
-    } = args;
-    let path = files.manifest.clone().unwrap_or_default();
-    let manifest = Manifest::parse(&path.to_string_lossy(), &read(&path)?.ok_or_else(|| absent(&path))?)?;
-    let lockfile = lockfile(&files, &path);
+    let JobArgs { selection: _, manifest: files, destination: place, freshness, hub, transfer, output: _ } =
+        args;
+    let path = files.manifest.unwrap_or_default();
+    let manifest = read_manifest(&path)?;
+    let lockfile = beside(&path, files.lockfile);
     let lock = match read(&lockfile)? {
         Some(text) => Some(Lockfile::parse(&lockfile.to_string_lossy(), &text)?),
         None if files.locked => return Err(no_answer(&lockfile, "it is not there")),
         None => None,
     };
-    hub.endpoint = given.lines("endpoint", hub.endpoint);
-    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
+    let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     let destination = destination(place, given, environment)?;
     let network = network(&freshness, given, environment)?;
     let limits = limits(&transfer, given, environment)?;
@@ -103,16 +94,14 @@ pub(super) fn lock_request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<LockRequest>, Error> {
-    let LockArgs { manifest: path, lockfile, update, check, mut hub, transfer, output: _ } = args;
+    let LockArgs { manifest: path, lockfile, update, check, hub, transfer, output: _ } = args;
     let (_, check) = given.at_most_one(
         &Side { id: "update", label: "--update", set: update.is_some() },
         &Side { id: "check", label: "--check", set: check },
     )?;
-    let manifest = Manifest::parse(&path.to_string_lossy(), &read(&path)?.ok_or_else(|| absent(&path))?)?;
-    let lockfile = lockfile.unwrap_or_else(|| path.with_extension("lock"));
-    hub.endpoint = given.lines("endpoint", hub.endpoint);
-    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
+    let manifest = read_manifest(&path)?;
+    let lockfile = beside(&path, lockfile);
+    let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     let goal = match update {
         _ if check => Goal::Check,
         Some(names) => Goal::Update(names),
@@ -154,8 +143,9 @@ pub(super) fn prune_request(
     })
 }
 
-fn lockfile(files: &ManifestArgs, manifest: &Path) -> PathBuf {
-    files.lockfile.clone().unwrap_or_else(|| manifest.with_extension("lock"))
+/// The lock file of a manifest: the one that was named, or the one beside it.
+fn beside(manifest: &Path, named: Option<PathBuf>) -> PathBuf {
+    named.unwrap_or_else(|| manifest.with_extension("lock"))
 }
 
 /// A file that the user named; `None` if there is none.
@@ -167,9 +157,11 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-fn absent(manifest: &Path) -> Error {
-    let why = "there is no such file; it names the models, each below a line [[model]]";
-    Error::invalid("manifest", &manifest.to_string_lossy(), why)
+fn read_manifest(path: &Path) -> Result<Manifest, Error> {
+    let name = path.to_string_lossy();
+    let absent = "there is no such file; it names the models, each below a line [[model]]";
+    let text = read(path)?.ok_or_else(|| Error::invalid("manifest", &name, absent))?;
+    Ok(Manifest::parse(&name, &text)?)
 }
 
 fn no_answer(lockfile: &Path, why: &str) -> Error {

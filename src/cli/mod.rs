@@ -46,7 +46,6 @@ use crate::request::{Destination, Endpoint, Proxies, Proxy, Request};
 use crate::words::count;
 use args::{Cli, ClusterCommand, Command, OutputArgs};
 use given::Given;
-use request::Noted;
 
 /// What to do, and how to show it.
 #[derive(Debug)]
@@ -256,32 +255,22 @@ fn invocation(
         | Command::Completions { .. }
         | Command::Man { .. } => Proxies::default(),
     };
+    let fetch_or_plan = |args: args::JobArgs, is_plan| -> Result<_, Error> {
+        let output = output(args.output.clone())?;
+        let (job, notes) = if manifest::is_meant(&args, &given)? {
+            let (request, notes) = manifest::models(args, &given, environment, &proxies)?;
+            (if is_plan { Job::PlanModels(request) } else { Job::FetchModels(request) }, notes)
+        } else {
+            let (request, notes) = request::request(args, &given, environment, &proxies)?;
+            (if is_plan { Job::Plan(request) } else { Job::Fetch(request) }, notes)
+        };
+        Ok((job, output, notes))
+    };
     let (job, output, notes) = match command {
         Command::Completions { shell } => return Ok(Invocation::Page(Page::Completions(shell))),
         Command::Man { dir } => return Ok(Invocation::Page(Page::Man(dir))),
-        Command::Fetch(args) => {
-            let output = output(args.job.output.clone())?;
-            let (job, notes) = match (manifest::is_meant(&args.job, &given)?, args.dry_run) {
-                (true, false) => {
-                    job(manifest::models(args.job, &given, environment, &proxies)?, Job::FetchModels)
-                }
-                (true, true) => {
-                    job(manifest::models(args.job, &given, environment, &proxies)?, Job::PlanModels)
-                }
-                (false, false) => job(request::request(args.job, &given, environment, &proxies)?, Job::Fetch),
-                (false, true) => job(request::request(args.job, &given, environment, &proxies)?, Job::Plan),
-            };
-            (job, output, notes)
-        }
-        Command::Plan(args) => {
-            let output = output(args.output.clone())?;
-            let (job, notes) = if manifest::is_meant(&args, &given)? {
-                job(manifest::models(args, &given, environment, &proxies)?, Job::PlanModels)
-            } else {
-                job(request::request(args, &given, environment, &proxies)?, Job::Plan)
-            };
-            (job, output, notes)
-        }
+        Command::Fetch(args) => fetch_or_plan(args.job, args.dry_run)?,
+        Command::Plan(args) => fetch_or_plan(args, true)?,
         Command::StorageInitializer(args) => {
             let output = output(args.output.clone())?;
             let (request, notes) = storage::models(args, &given, environment, &proxies)?;
@@ -324,11 +313,6 @@ fn invocation(
         ExtraRoots { file: environment.path("SSL_CERT_FILE"), dirs: environment.paths("SSL_CERT_DIR") };
     let secrets = secrets(&job, &proxies);
     Ok(Invocation::Work(Box::new(Work { job, output, roots, proxies, notes, secrets })))
-}
-
-/// A job of a request, with the notes that came with that.
-fn job<T>((request, notes): Noted<T>, job: impl FnOnce(T) -> Job) -> (Job, Vec<String>) {
-    (job(request), notes)
 }
 
 /// Everything that a server might repeat and nobody is to read.

@@ -7,7 +7,7 @@ use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoRef, Request, Selection, escape};
+use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoRef, Request, Selection};
 
 /// A request, and what the user should know about it.
 pub(super) type Noted<T> = (T, Vec<String>);
@@ -18,14 +18,12 @@ pub(super) fn request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<Request>, Error> {
-    let JobArgs { selection, manifest: _, destination, freshness, mut hub, transfer, output: _ } = args;
+    let JobArgs { selection, manifest: _, destination, freshness, hub, transfer, output: _ } = args;
     let repo_type = selection.repo_type;
     // clap has asked for one, unless a variable of that name beside it was blank.
     let repo = selection.repo.as_deref().unwrap_or_default();
     let reference = RepoRef::parse(repo.trim(), repo_type)?;
-    hub.endpoint = given.lines("endpoint", hub.endpoint);
-    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, notes) = token::endpoints(&hub, Some(&reference), environment, proxies)?;
+    let (endpoints, notes) = token::endpoints(hub, Some(&reference), given, environment, proxies)?;
     let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
     let recheck = freshness.verify;
     let network = network(&freshness, given, environment)?;
@@ -58,10 +56,8 @@ pub(super) fn verify_request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<VerifyRequest>, Error> {
-    let VerifyArgs { paths, pins: pin_args, repair, destination, mut hub, transfer, output: _ } = args;
-    hub.endpoint = given.lines("endpoint", hub.endpoint);
-    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
+    let VerifyArgs { paths, pins: pin_args, repair, destination, hub, transfer, output: _ } = args;
+    let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     if let Some(empty) = paths.iter().find(|path| path.as_os_str().is_empty()) {
         return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty"));
     }
@@ -80,8 +76,7 @@ pub(super) fn verify_request(
 fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
     let mut files = given.lines("files", args.files);
     let mut quant = args.quant;
-    let folder = reference.folder.map(|folder| format!("{}/*", escape(folder.as_str())));
-    let in_reference = reference.file.map(|file| file.to_string()).or(folder);
+    let in_reference = reference.files();
     let in_repo = |label, set| Side { id: "repo", label, set };
     let (repo_file, own_files) = given.at_most_one(
         &in_repo("a file in REPO", in_reference.is_some()),
@@ -124,12 +119,11 @@ pub(super) fn destination(
 ) -> Result<Destination, Error> {
     let cache = args.cache.map(switch);
     let cache = cache.filter(|place| !matches!(place, Cache::Off));
-    let sides = [
-        Side { id: "dir", label: "--dir", set: args.dir.is_some() },
-        Side { id: "local_dir", label: "--local-dir", set: args.local_dir.is_some() },
-        Side { id: "cache", label: "--cache", set: cache.is_some() },
-    ];
-    let meant = given.one_of(&sides)?;
+    let meant = given.one_of([
+        &Side { id: "dir", label: "--dir", set: args.dir.is_some() },
+        &Side { id: "local_dir", label: "--local-dir", set: args.local_dir.is_some() },
+        &Side { id: "cache", label: "--cache", set: cache.is_some() },
+    ])?;
     let place = |dir: Option<PathBuf>| dir.map_or(".".into(), |dir| environment.expand_home(&dir));
     match (meant, cache) {
         (Some("local_dir"), _) => Ok(Destination::LocalDir(place(args.local_dir))),

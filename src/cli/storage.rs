@@ -8,7 +8,7 @@ use super::request::{Noted, limits, network};
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::error::Error;
-use crate::request::{Destination, Pins, Proxies, RepoKind, RepoRef, Request, Revision, Selection, escape};
+use crate::request::{Destination, Pins, Proxies, RepoKind, RepoRef, Request, Revision, Selection};
 
 /// The pairs as requests.
 pub(super) fn models(
@@ -17,10 +17,8 @@ pub(super) fn models(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<ModelsRequest>, Error> {
-    let StorageArgs { pairs, freshness, mut hub, transfer, output: _ } = args;
-    hub.endpoint = given.lines("endpoint", hub.endpoint);
-    hub.token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let (endpoints, notes) = token::endpoints(&hub, None, environment, proxies)?;
+    let StorageArgs { pairs, freshness, hub, transfer, output: _ } = args;
+    let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     let (network, limits) =
         (network(&freshness, given, environment)?, limits(&transfer, given, environment)?);
     let mut models = Vec::new();
@@ -33,7 +31,7 @@ pub(super) fn models(
         let request = Request {
             repo: reference.repo.clone(),
             revision: reference.revision.clone().unwrap_or_default(),
-            selection: selection(&reference)?,
+            selection: Selection::new(&Vec::from_iter(reference.files()), &[], &[], None)?,
             pins: Pins::default(),
             destination: Destination::Dir(folder.into()),
             endpoints: endpoints.clone(),
@@ -63,11 +61,4 @@ fn reference(source: &str) -> Result<RepoRef, Error> {
         return Err(Error::invalid("source", source, "another Hub is named with HF_ENDPOINT"));
     }
     Ok(reference)
-}
-
-fn selection(reference: &RepoRef) -> Result<Selection, Error> {
-    let file = reference.file.as_ref().map(ToString::to_string);
-    let folder = reference.folder.as_ref().map(|folder| format!("{}/*", escape(folder.as_str())));
-    let files: Vec<_> = file.or(folder).into_iter().collect();
-    Ok(Selection::new(&files, &[], &[], None)?)
 }

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 
 use super::args::HubArgs;
+use super::given::Given;
+use super::request::Noted;
 use super::{Environment, netrc};
 use crate::error::Error;
 use crate::request::{Endpoint, Endpoints, Proxies, RepoRef, Token, TokenSource};
@@ -10,11 +12,24 @@ use crate::request::{Endpoint, Endpoints, Proxies, RepoRef, Token, TokenSource};
 /// The endpoints with their token, and notes for the user where a token or a password stays at home. `pasted` is a
 /// repository whose text may name an endpoint.
 pub(super) fn endpoints(
+    hub: HubArgs,
+    pasted: Option<&RepoRef>,
+    given: &Given<'_>,
+    environment: &Environment,
+    proxies: &Proxies,
+) -> Result<Noted<Endpoints>, Error> {
+    let endpoint = given.lines("endpoint", hub.endpoint);
+    let token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
+    let hub = HubArgs { endpoint, token_endpoint, ..hub };
+    choose(&hub, pasted, environment, proxies)
+}
+
+fn choose(
     hub: &HubArgs,
     pasted: Option<&RepoRef>,
     environment: &Environment,
     proxies: &Proxies,
-) -> Result<(Endpoints, Vec<String>), Error> {
+) -> Result<Noted<Endpoints>, Error> {
     let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
     let token_for = parse(&hub.token_endpoint)?;
     let mut token = find(hub, environment)?;
@@ -179,7 +194,7 @@ mod tests {
 
     fn pasted(hub: &HubArgs, address: &str, environment: &Environment) -> (Endpoints, Vec<String>) {
         let reference = RepoRef::parse(address, RepoKind::Model).expect("a repository");
-        endpoints(hub, Some(&reference), environment, &Proxies::default()).expect("endpoints")
+        choose(hub, Some(&reference), environment, &Proxies::default()).expect("endpoints")
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Glob {
 }
 
 /// A glob that matches exactly this text.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if "*?[]{}\\".contains(c) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::glob::escape;
 use super::table::{Document, Entry, Table};
 use super::{Pins, RepoId, RepoKind, RepoPath, RepoRef, Revision, Selection};
 use crate::words::Invalid;
@@ -110,9 +109,7 @@ impl Wish {
             return Err(twice("a revision", "revision"));
         }
         let mut files = table.list("files")?;
-        let in_repo = reference.file.map(|file| file.to_string());
-        let in_repo = in_repo.or(reference.folder.map(|folder| format!("{}/*", escape(folder.as_str()))));
-        if let Some(file) = in_repo {
+        if let Some(file) = reference.files() {
             if !files.is_empty() {
                 return Err(twice("a file", "files"));
             }

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
-pub use glob::escape;
 pub use lockfile::{LockedFile, LockedModel, Lockfile};
 pub use manifest::{Manifest, Model, Wish};
 pub use pins::Pins;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use url::Url;
 
 use super::endpoint::HOSTS;
+use super::glob::escape;
 use super::{Login, RepoId, RepoKind, RepoPath, Revision};
 use crate::words::Invalid;
 
@@ -45,6 +46,12 @@ const OWNERS: [(&str, &str); 11] = [
 ];
 
 impl RepoRef {
+    /// The file or folder it carries, as a FILE would name it.
+    pub fn files(&self) -> Option<String> {
+        let folder = || self.folder.as_ref().map(|folder| format!("{}/*", escape(folder.as_str())));
+        self.file.as_ref().map(ToString::to_string).or_else(folder)
+    }
+
     /// Reads `[KIND/]owner/name[@revision]`, `owner/name:QUANT`, `hf://[KIND/]owner/name[@revision][/path]` and
     /// `[https://]host/[KIND/]owner/name[:QUANT]` with what the Hub's pages and downloads append; KIND is `models`,
     /// `datasets` or `spaces`. What is none of these is refused with the spelling that was probably meant.
