@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::content::{Content, Sha256};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{LockedFile, RepoPath};
+use crate::request::{LockedFile, Pins, RepoPath};
 
 /// The content to verify against: what was announced for `path`, with the user's pin, which must agree
 /// where the two can be compared.
@@ -16,6 +16,22 @@ pub fn vouch(path: &RepoPath, announced: Content, pin: Option<Sha256>) -> Result
         pinned: pin,
         announced,
     })
+}
+
+/// All files of a request, each with its pin. A pin that none of them has is a mistake.
+pub fn pinned<'a>(
+    pins: &Pins,
+    announced: impl ExactSizeIterator<Item = (&'a RepoPath, Content)> + Clone,
+) -> Result<Vec<WantedFile>, Error> {
+    let number = announced.len();
+    pins.check_used(announced.clone().map(|(path, _)| path))?;
+    // There may be 100,000: room that grows would be twice as much for a moment.
+    let mut files = Vec::with_capacity(number);
+    for (path, content) in announced {
+        let content = vouch(path, content, pins.for_file(path, number))?;
+        files.push(WantedFile { path: path.clone(), content });
+    }
+    Ok(files)
 }
 
 /// Compares what a Hub says of a commit's files with a lock file, which lists them all.

@@ -207,14 +207,7 @@ impl Resolution {
             return Err(Error::NameRefused { repo: request.repo.clone(), name, why });
         }
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
-        request.pins.check_used(picked.iter().map(|file| &file.path))?;
-        // There may be 100,000: room that grows would be twice as much for a moment.
-        let mut files = Vec::with_capacity(picked.len());
-        for file in &picked {
-            let pin = request.pins.for_file(&file.path, picked.len());
-            let content = trust::vouch(&file.path, file.content, pin)?;
-            files.push(WantedFile { path: file.path.clone(), content });
-        }
+        let files = trust::pinned(&request.pins, picked.iter().map(|file| (&file.path, file.content)))?;
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 

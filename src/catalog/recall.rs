@@ -4,7 +4,7 @@ use super::{Resolution, listing};
 use crate::content::{Content, Digest};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{Commit, Locked, LockedFile, NetworkUse, Patterns, RepoPath, Request, Selection};
+use crate::request::{Commit, Locked, NetworkUse, Patterns, RepoPath, Request, Selection};
 use crate::store::Store;
 use crate::trust;
 
@@ -35,14 +35,8 @@ pub fn is_certain(request: &Request, known: &Resolution) -> bool {
 
 /// What a lock file says of the request's files.
 pub fn of_lock(request: &Request, locked: &Locked) -> Result<Resolution, Error> {
-    let number = locked.files.len();
-    request.pins.check_used(locked.files.iter().map(|file| &file.path))?;
-    let wanted = |file: &LockedFile| {
-        let pin = request.pins.for_file(&file.path, number);
-        let content = trust::vouch(&file.path, file.content, pin)?;
-        Ok(WantedFile { path: file.path.clone(), content })
-    };
-    let mut files = locked.files.iter().map(wanted).collect::<Result<Vec<_>, Error>>()?;
+    let announced = locked.files.iter().map(|file| (&file.path, file.content));
+    let mut files = trust::pinned(&request.pins, announced)?;
     trust::share_pins(&mut files)?;
     Ok(Resolution::from_files(request, request.revision.commit(), files))
 }
