@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use crate::content::{Content, Sha256};
-use crate::plan::Targets;
+use crate::plan::{Targets, WantedFile};
 use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 
 /// Name of the state folder.
@@ -119,6 +119,19 @@ impl Layout {
     /// Where the readers of a cache look for a file; `None` in a directory, and without a commit.
     pub(super) fn pointer_of(&self, path: &RepoPath, commit: Option<&Commit>) -> Option<Place> {
         commit.filter(|_| self.is_cache()).map(|commit| Self::pointer(path, commit))
+    }
+
+    /// Every name that a file gets: its own first, then its receipt's, and that of what leads to it.
+    pub(super) fn names_of(&self, file: &WantedFile, commit: Option<&Commit>) -> impl Iterator<Item = Place> {
+        let WantedFile { path, content } = file;
+        [self.target(path, content), self.receipt(path, content)]
+            .into_iter()
+            .chain(self.pointer_of(path, commit))
+    }
+
+    /// Where it is written down what was learnt of a repository.
+    pub(super) fn learnt(&self, revision: &Revision, commit: Option<&Commit>) -> impl Iterator<Item = Place> {
+        commit.map(|commit| [self.reference(revision), self.listing(commit)]).into_iter().flatten()
     }
 
     /// The paths of [`Layout::target`].

@@ -56,13 +56,9 @@ impl WriteAccess {
     /// passed over, those who need it tell why.
     fn sweep_folders(&self, origin: &Origin, files: &[WantedFile]) {
         let (layout, commit) = (&self.store().layout, origin.commit.as_ref());
-        let learnt = commit.map(|commit| [layout.reference(&origin.revision), layout.listing(commit)]);
-        let of_files = files.iter().flat_map(|WantedFile { path, content }| {
-            let places = [layout.target(path, content), layout.receipt(path, content)];
-            places.into_iter().chain(layout.pointer_of(path, commit))
-        });
+        let of_files = files.iter().flat_map(|file| layout.names_of(file, commit));
         let mut folders = BTreeSet::new();
-        for place in of_files.chain(learnt.into_iter().flatten()) {
+        for place in of_files.chain(layout.learnt(&origin.revision, commit)) {
             let mut folder = place.folder.as_str();
             // And above, where the folder was not there yet.
             while folders.insert(folder.to_owned()) {

@@ -228,14 +228,12 @@ impl Rehearsal<'_> {
     /// All that will be written under a name of its own: the files, what leads to them, and what is learnt.
     fn places(&self) -> impl Iterator<Item = Place> {
         let (layout, commit) = (&self.store.layout, self.plan.commit.as_ref());
-        let learnt = commit.map(|commit| [layout.reference(&self.plan.revision), layout.listing(commit)]);
         let items = self.plan.items.iter().filter(|item| item.action != Action::Skip);
+        // A file that is there has its name.
         let of_items = items.flat_map(move |Item { file, action }| {
-            let target = (!action.is_there()).then(|| layout.target(&file.path, &file.content));
-            let receipt = layout.receipt(&file.path, &file.content);
-            [target, Some(receipt), layout.pointer_of(&file.path, commit)].into_iter().flatten()
+            layout.names_of(file, commit).skip(usize::from(action.is_there()))
         });
-        let places = of_items.chain(learnt.into_iter().flatten());
+        let places = of_items.chain(layout.learnt(&self.plan.revision, commit));
         places.map(|place| Place { folder: self.below_root(&place.folder), ..place })
     }
 }
