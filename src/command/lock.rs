@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
+use super::fetch::Models;
 use super::{Context, sets};
 use crate::catalog::{self, Hub, Resolution};
 use crate::disk::{self, Durability};
-use crate::error::{Error, Failed};
+use crate::error::Error;
 use crate::request::{
     Commit, Destination, Endpoints, Limits, LockedFile, LockedModel, Lockfile, Manifest, Model, NetworkUse,
     Recheck, RepoPath, Request,
@@ -119,21 +120,11 @@ async fn look_up_all(
 ) -> Result<Lockfile, Error> {
     let models = &request.manifest.models;
     let asked = stream::iter(models).map(|model| async move {
-        let locked = look_up(model, request, known.answer(model), hub, context).await;
-        locked.map_err(|error| Failed { model: model.name.clone(), error })
+        (model.name.clone(), look_up(model, request, known.answer(model), hub, context).await)
     });
-    let answers: Vec<_> = asked.buffered(MODELS_PARALLEL).collect().await;
-    let mut failed = Vec::new();
-    let mut lockfile = Lockfile::default();
-    for answer in answers {
-        match answer {
-            Ok(locked) => lockfile.models.push(locked),
-            Err(error) => failed.push(error),
-        }
-    }
-    if !failed.is_empty() {
-        return Err(Error::ModelsFailed { failed, models: models.len() });
-    }
+    let mut found = Models::new(asked.buffered(MODELS_PARALLEL).collect::<Vec<_>>().await);
+    found.check()?;
+    let mut lockfile = Lockfile { models: found.into_good().collect() };
     lockfile.models.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(lockfile)
 }
@@ -230,9 +221,9 @@ impl ModelChange {
 
 /// Between the files of two states of a model; and what was asked for, where that has changed.
 fn differences(from: &LockedModel, to: &LockedModel) -> Vec<String> {
-    let by_path = |model: &LockedModel| -> BTreeMap<RepoPath, LockedFile> {
-        model.files.iter().map(|file| (file.path.clone(), file.clone())).collect()
-    };
+    fn by_path(model: &LockedModel) -> BTreeMap<&RepoPath, &LockedFile> {
+        model.files.iter().map(|file| (&file.path, file)).collect()
+    }
     let (before, now) = (by_path(from), by_path(to));
     let mut differences = Vec::new();
     if from.wish != to.wish {

@@ -27,7 +27,8 @@ pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, pl
 
 /// Leaves every file of `request` verified at its final name.
 pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Error> {
-    let run = Run::new(request, context.clone());
+    let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
+    let run = Run::new(request, hub, context.clone());
     let known = match run.begin().await? {
         Begun::Ended(outcome) => return Ok(outcome),
         Begun::Verified(known, plan) => {
@@ -68,9 +69,8 @@ enum Begun {
 }
 
 impl<'a> Run<'a> {
-    fn new(request: &'a Request, context: Context) -> Self {
+    fn new(request: &'a Request, hub: Arc<Hub>, context: Context) -> Self {
         let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
-        let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
         Self { request, context, store, hub, started: Instant::now() }
     }
 
@@ -194,11 +194,15 @@ pub struct Planned {
 
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
 pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
-    let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
     let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
-    let known = freshness::look_up(request, &store, &hub, context).await?;
+    plan_by(request, &hub, context).await
+}
+
+async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result<Planned, Error> {
+    let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
+    let known = freshness::look_up(request, &store, hub, context).await?;
     store.check_names(&request.repo, &known.resolution.files)?;
-    check_sets(request, &store, &hub, &known, context).await?;
+    check_sets(request, &store, hub, &known, context).await?;
     let work = {
         let (store, resolution) = (store.clone(), Arc::clone(&known.resolution));
         move || {

@@ -75,7 +75,7 @@ pub struct Models<T> {
 }
 
 impl<T> Models<T> {
-    fn new(ended: impl IntoIterator<Item = (String, Result<T, Error>)>) -> Self {
+    pub(in crate::command) fn new(ended: impl IntoIterator<Item = (String, Result<T, Error>)>) -> Self {
         let (mut ends, mut failed) = (Vec::new(), Vec::new());
         for (name, ended) in ended {
             match ended {
@@ -93,6 +93,11 @@ impl<T> Models<T> {
     /// What went well.
     pub fn good(&self) -> impl Iterator<Item = &T> {
         self.ends.iter().filter_map(|end| end.outcome.as_ref())
+    }
+
+    /// The same, and nothing else any more.
+    pub fn into_good(self) -> impl Iterator<Item = T> {
+        self.ends.into_iter().filter_map(|end| end.outcome)
     }
 
     /// Fails, once, if a model has failed.
@@ -117,7 +122,7 @@ struct Model<'a> {
 
 /// Leaves every file of every model verified at its final name, as far as that can be.
 pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<Models<Outcome>, Error> {
-    let mut models = begin_all(&request.models, context).await;
+    let mut models = begin_all(request, context).await;
     lock_all(&mut models).await;
     let plans: Vec<&Plan> = models.iter().filter_map(|model| model.plan.as_ref()).collect();
     context.reporter.report(&Event::Planned(&plans));
@@ -143,8 +148,9 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
 
 /// Says what [`fetch_models`] would do.
 pub async fn plan_models(request: &ModelsRequest, context: &Context) -> Models<Plan> {
+    let hub = &Arc::new(context.hub(&request.endpoints, &request.limits));
     let planned = stream::iter(&request.models).map(|model| async move {
-        let planned = super::plan(&model.request, context).await;
+        let planned = super::plan_by(&model.request, hub, context).await;
         // Room is looked at for all of them together.
         let planned = planned.and_then(|Planned { plan, verdict }| match verdict {
             Err(error) if !matches!(error, Error::NoSpace { .. }) => Err(error),
@@ -162,10 +168,11 @@ impl Models<Plan> {
     }
 }
 
-async fn begin_all<'a>(models: &'a [ModelRequest], context: &Context) -> Vec<Model<'a>> {
-    let begun = stream::iter(models).map(|model| async move {
+async fn begin_all<'a>(request: &'a ModelsRequest, context: &Context) -> Vec<Model<'a>> {
+    let hub = &Arc::new(context.hub(&request.endpoints, &request.limits));
+    let begun = stream::iter(&request.models).map(|model| async move {
         let reporter = Arc::new(Below::new(model.folder.clone(), Arc::clone(&context.reporter)));
-        let run = Run::new(&model.request, Context { reporter, ..context.clone() });
+        let run = Run::new(&model.request, Arc::clone(hub), Context { reporter, ..context.clone() });
         let begun = run.begin().await;
         let mut model = Model { name: &model.name, run, known: None, plan: None, access: None, ended: None };
         match begun {
