@@ -5,29 +5,12 @@
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
-  name: {{ include "llamacpp-app.claimName" . }}
-  namespace: {{ .Release.Namespace }}
-  labels:
-    {{- include "llamacpp-app.labels" (dict "ctx" . "component" "model") | nindent 4 }}
-  annotations:
-    # With these two, a later `helm install` of the same name takes over a claim that Helm did not make.
-    meta.helm.sh/release-name: {{ .Release.Name }}
-    meta.helm.sh/release-namespace: {{ .Release.Namespace }}
-    {{- if $persistence.keep }}
-    helm.sh/resource-policy: keep
-    {{- end }}
-    {{- if .Values.argocd.enabled }}
-    {{- if $persistence.keep }}
-    argocd.argoproj.io/sync-options: Prune=false,Delete=false
-    {{- end }}
-    {{- if and (eq .Values.fetch.mode "job") (eq .Values.fetch.job.hook "Sync") }}
-    # The Job's wave: a claim that waits for its first consumer is never healthy before it.
-    argocd.argoproj.io/sync-wave: "-1"
-    {{- end }}
-    {{- end }}
-    {{- with $persistence.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- include "llamacpp-app.metadata" (dict
+      "ctx" .
+      "component" "model"
+      "name" (include "llamacpp-app.claimName" .)
+      "annotations" (include "llamacpp-app.claimAnnotations" . | fromJson)
+    ) | nindent 2 }}
 spec:
   accessModes:
     {{- toYaml $persistence.accessModes | nindent 4 }}
@@ -36,7 +19,38 @@ spec:
   {{- end }}
   resources:
     requests:
-      storage: {{ .Values.model.size }}
+      storage: {{ .Values.model.size | quote }}
+{{- end -}}
+
+{{/* The claim's own annotations, which keep the model; `llamacpp-app.problems.claim` refuses a user's in their place. */}}
+{{- define "llamacpp-app.claimOwnAnnotations" -}}
+{{- $own := dict
+    "meta.helm.sh/release-name" .Release.Name
+    "meta.helm.sh/release-namespace" .Release.Namespace -}}
+{{- if .Values.persistence.keep -}}
+{{- $_ := set $own "helm.sh/resource-policy" "keep" -}}
+{{- end -}}
+{{- if .Values.argocd.enabled -}}
+{{- if .Values.persistence.keep -}}
+{{- $_ := set $own "argocd.argoproj.io/sync-options" "Prune=false,Delete=false" -}}
+{{- end -}}
+{{- if and (eq .Values.fetch.mode "job") (eq .Values.fetch.job.hook "Sync") -}}
+{{- /* The Job's wave: a claim that waits for its first consumer is never healthy before it. */ -}}
+{{- $_ := set $own "argocd.argoproj.io/sync-wave" "-1" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $own -}}
+{{- end -}}
+
+{{- define "llamacpp-app.claimAnnotations" -}}
+{{- $own := include "llamacpp-app.claimOwnAnnotations" . | fromJson -}}
+{{- $options := "argocd.argoproj.io/sync-options" -}}
+{{- $users := .Values.persistence.annotations -}}
+{{- if and (hasKey $own $options) (hasKey $users $options) -}}
+{{- $both := concat (splitList "," (get $own $options)) (splitList "," (get $users $options | nospace)) | uniq -}}
+{{- $_ := set $own $options (without $both "" | join ",") -}}
+{{- end -}}
+{{- include "llamacpp-app.overlay" (list $users $own) -}}
 {{- end -}}
 
 {{/* "true" when a PreSync helper has to make the claim: Argo CD alone runs hooks before objects. */}}

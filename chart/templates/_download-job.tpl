@@ -31,22 +31,22 @@ podFailurePolicy:
         values: [2, 10, 11, 12, 20, 21, 22]
 template:
   metadata:
-    labels:
-      {{- include "llamacpp-app.selectorLabels" (dict "ctx" . "component" "download-model") | nindent 6 }}
-      {{- include "llamacpp-app.claimLabel" . | nindent 6 }}
-    {{- with .Values.fetch.job.podAnnotations }}
-    annotations:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
+    {{- include "llamacpp-app.podMetadata" (dict
+        "ctx" .
+        "component" "download-model"
+        "claim" true
+        "labels" .Values.fetch.job.podLabels
+        "annotations" .Values.fetch.job.podAnnotations
+      ) | nindent 4 }}
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ .Values.fetch.serviceAccountName }}
+    serviceAccountName: {{ .Values.fetch.serviceAccountName | quote }}
     automountServiceAccountToken: false
     enableServiceLinks: false
     terminationGracePeriodSeconds: 60
     {{- include "llamacpp-app.podBasics" (dict "ctx" . "mountsClaim" true) | trim | nindent 4 }}
     containers:
-      - {{ include "llamacpp-app.fetchContainer" . | nindent 8 | trim }}
+      - {{ include "llamacpp-app.fetchContainer" (dict "ctx" . "isGuard" false) | nindent 8 | trim }}
     volumes:
       {{- include "llamacpp-app.fetchVolumes" . | nindent 6 }}
 {{- end -}}

@@ -7,15 +7,18 @@ backoffLimit: {{ .backoffLimit | int }}
 activeDeadlineSeconds: {{ .activeDeadlineSeconds | int }}
 template:
   metadata:
-    labels:
-      {{- include "llamacpp-app.selectorLabels" . | nindent 6 }}
-    {{- with .claimManifest }}
-    annotations:
-      modelfetch/claim-manifest: {{ . | quote }}
-    {{- end }}
+    {{- $manifest := dict -}}
+    {{- with .claimManifest }}{{ $_ := set $manifest "modelfetch/claim-manifest" . }}{{ end -}}
+    {{- include "llamacpp-app.podMetadata" (dict
+        "ctx" .ctx
+        "component" .component
+        "claim" false
+        "labels" .ctx.Values.helpers.podLabels
+        "annotations" (include "llamacpp-app.overlay" (list .ctx.Values.helpers.podAnnotations $manifest) | fromJson)
+      ) | nindent 4 }}
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ .serviceAccountName }}
+    serviceAccountName: {{ .serviceAccountName | quote }}
     automountServiceAccountToken: true
     enableServiceLinks: false
     {{- include "llamacpp-app.podBasics" (dict "ctx" .ctx "mountsClaim" false) | trim | nindent 4 }}
@@ -39,9 +42,9 @@ template:
             memory: 16Mi
           limits:
             memory: 64Mi
-        {{- with .ctx.Values.securityContext }}
+        {{- with include "llamacpp-app.containerSecurity" (dict "ctx" .ctx) }}
         securityContext:
-          {{- toYaml . | nindent 10 }}
+          {{- . | nindent 10 }}
         {{- end }}
         terminationMessagePolicy: FallbackToLogsOnError
         {{- if .claimManifest }}

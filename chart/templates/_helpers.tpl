@@ -4,16 +4,21 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 48 characters, so that the longest suffix still fits in 63. */}}
+{{/*
+At most 48 characters, so that the longest suffix still fits in 63. A Service's name has no dot and begins
+with a letter; a release's may be otherwise.
+*/}}
 {{- define "llamacpp-app.fullname" -}}
 {{- $name := include "llamacpp-app.name" . -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- $fullname := .Values.fullnameOverride -}}
+{{- if not $fullname -}}
+{{- $fullname = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- $fullname = $fullname | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $fullname -}}
+{{- $fullname = printf "llama-%s" $fullname -}}
+{{- end -}}
+{{- $fullname | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "llamacpp-app.lbIpSecretName" -}}
@@ -36,28 +41,29 @@
 {{- .Values.service.port | default .Values.server.port | int -}}
 {{- end -}}
 
-{{/* Takes {ctx, component}. */}}
+{{/* Labels by which objects are selected; nothing of the user's may change them. Takes {ctx, component}. */}}
 {{- define "llamacpp-app.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "llamacpp-app.name" .ctx }}
-app.kubernetes.io/instance: {{ .ctx.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+{{- dict
+    "app.kubernetes.io/name" (include "llamacpp-app.name" .ctx)
+    "app.kubernetes.io/instance" .ctx.Release.Name
+    "app.kubernetes.io/component" .component
+  | toYaml -}}
 {{- end -}}
 
-{{/* Takes {ctx, component}. */}}
+{{/* Takes {ctx, component, labels?}, where `labels` are the object's own. */}}
 {{- define "llamacpp-app.labels" -}}
-{{ include "llamacpp-app.selectorLabels" . }}
-app.kubernetes.io/version: {{ .ctx.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .ctx.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .ctx.Chart.Name .ctx.Chart.Version | replace "+" "_" }}
-{{- with .ctx.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := dict
+    "app.kubernetes.io/version" .ctx.Chart.AppVersion
+    "app.kubernetes.io/managed-by" .ctx.Release.Service
+    "helm.sh/chart" (printf "%s-%s" .ctx.Chart.Name .ctx.Chart.Version | replace "+" "_") -}}
+{{- $selected := include "llamacpp-app.selectorLabels" . | fromYaml -}}
+{{- include "llamacpp-app.overlay" (list $chart .ctx.Values.commonLabels (.labels | default dict) $selected) | fromJson | toYaml -}}
 {{- end -}}
 
-{{/* Metadata of an object. Takes {ctx, component, name, annotations?}. */}}
+{{/* Metadata of an object. Takes {ctx, component, name, labels?, annotations?}. */}}
 {{- define "llamacpp-app.metadata" -}}
-name: {{ .name }}
-namespace: {{ .ctx.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .ctx.Release.Namespace | quote }}
 labels:
   {{- include "llamacpp-app.labels" . | nindent 2 }}
 {{- with .annotations }}
@@ -66,11 +72,22 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Argo CD's hook annotations as YAML. Takes {ctx, hook, wave}. */}}
+{{/* Metadata of a pod. Takes {ctx, component, claim?, labels, annotations}; `claim` marks it as one that mounts the claim. */}}
+{{- define "llamacpp-app.podMetadata" -}}
+{{- $claim := .claim | ternary (include "llamacpp-app.claimLabel" .ctx | fromYaml) dict -}}
+labels:
+  {{- include "llamacpp-app.overlay" (list .labels (include "llamacpp-app.selectorLabels" . | fromYaml) $claim) | fromJson | toYaml | nindent 2 }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Argo CD's hook annotations as YAML. Takes {ctx, hook, wave, deletePolicy?}. */}}
 {{- define "llamacpp-app.argoHook" -}}
 {{- if .ctx.Values.argocd.enabled -}}
 argocd.argoproj.io/hook: {{ .hook }}
-argocd.argoproj.io/hook-delete-policy: BeforeHookCreation
+argocd.argoproj.io/hook-delete-policy: {{ .deletePolicy | default "BeforeHookCreation" }}
 argocd.argoproj.io/sync-wave: {{ .wave | quote }}
 {{- end -}}
 {{- end -}}
@@ -88,21 +105,41 @@ does not. So `helm upgrade` gets a name that changes with the spec. Takes {ctx, 
 {{- end -}}
 {{- end -}}
 
+{{/* "true" when another image may be behind the same reference tomorrow. */}}
 {{- define "llamacpp-app.serverImageFloats" -}}
-{{- if and (has .Values.images.server.tag (list "" "latest")) (not .Values.images.server.digest) -}}true{{- end -}}
+{{- $image := include "llamacpp-app.serverImage" . -}}
+{{- $tag := regexFind ":[^:/@]+$" $image | trimPrefix ":" -}}
+{{- if not (contains "@" $image) -}}
+{{- if or (has $tag (list "" "latest")) (eq $tag .Values.images.server.name) (and (regexMatch "^(server|full|light)(-[a-z]+[0-9]*)?$" $tag) (not (regexMatch "-b[0-9]+$" $tag))) -}}true{{- end -}}
+{{- end -}}
 {{- end -}}
 
-{{/* llama.cpp publishes `repository:flavour` and `repository:flavour-build`; there is no `…-latest`. */}}
+{{/*
+llama.cpp publishes `repository:flavour` and `repository:flavour-build`; there is no `…-latest`. A tag that
+has its flavour is taken as it is.
+*/}}
 {{- define "llamacpp-app.serverImage" -}}
 {{- with .Values.images.server -}}
-{{- $image := printf "%s:%s" .repository .name -}}
-{{- if not (has .tag (list "" "latest")) -}}
-{{- $image = printf "%s-%s" $image .tag -}}
+{{- if .image -}}
+{{- .image -}}
+{{- else -}}
+{{- $parts := splitList "@" .tag -}}
+{{- $tag := first $parts -}}
+{{- $digest := .digest | default (rest $parts | join "") -}}
+{{- $floats := has $tag (list "" "latest") -}}
+{{- $whole := or (eq .name "") (eq $tag .name) (hasPrefix (printf "%s-" .name) $tag) (regexMatch "^(server|full|light)(-|$)" $tag) -}}
+{{- if $floats -}}
+{{- $tag = .name | default $tag -}}
+{{- else if not $whole -}}
+{{- $tag = printf "%s-%s" .name $tag -}}
 {{- end -}}
-{{- if .digest -}}
-{{- $image = printf "%s@%s" .repository .digest -}}
+{{- /* A moving tag beside a digest would say something untrue. */ -}}
+{{- $image := .repository -}}
+{{- if and $tag (not (and $digest $floats)) -}}
+{{- $image = printf "%s:%s" $image $tag -}}
 {{- end -}}
-{{- $image -}}
+{{- ternary (printf "%s@%s" $image $digest) $image (ne $digest "") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -132,7 +169,7 @@ does not. So `helm upgrade` gets a name that changes with the spec. Takes {ctx, 
 
 {{/* Label of all pods that mount the claim: the affinity below and other releases on the claim find them by it. */}}
 {{- define "llamacpp-app.claimLabel" -}}
-modelfetch/claim: {{ include "llamacpp-app.claimName" . | trunc 63 | trimSuffix "-" | trimSuffix "." }}
+modelfetch/claim: {{ include "llamacpp-app.claimName" . | trunc 63 | trimSuffix "-" | trimSuffix "." | quote }}
 {{- end -}}
 
 {{/*
@@ -160,22 +197,70 @@ scheduler admits the first of a group that selects itself. Takes {ctx, mountsCla
 {{- if $tolerations }}{{ toYaml $tolerations }}{{ end -}}
 {{- end -}}
 
+{{/* Labels of the nodes, as YAML. The key `gpu` is a default that a user's map can't take out. */}}
+{{- define "llamacpp-app.nodeSelector" -}}
+{{- $labels := .Values.nodeSelector -}}
+{{- if not (and .Values.gpu.enabled .Values.gpu.nodeLabel) -}}
+{{- $labels = omit $labels "gpu" -}}
+{{- end -}}
+{{- if $labels }}{{ toYaml $labels }}{{ end -}}
+{{- end -}}
+
+{{/* A pod's security context as YAML. Takes {ctx, over}, where `over` is laid over the one of all pods. */}}
+{{- define "llamacpp-app.podSecurity" -}}
+{{- $shared := .ctx.Values.podSecurityContext -}}
+{{- if .ctx.Values.openshift.enabled -}}
+{{- $shared = omit $shared "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- with include "llamacpp-app.overlay" (list $shared (.over | default dict)) | fromJson | include "llamacpp-app.withoutEmpty" | fromJson -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A container's security context as YAML. Takes {ctx, over}, where `over` is laid over the one of all containers.
+The API refuses a privileged container, or one with SYS_ADMIN, that may not gain privileges.
+*/}}
+{{- define "llamacpp-app.containerSecurity" -}}
+{{- $context := include "llamacpp-app.overlay" (list .ctx.Values.securityContext (.over | default dict)) | fromJson | include "llamacpp-app.withoutEmpty" | fromJson -}}
+{{- $added := ($context.capabilities | default dict).add | default list -}}
+{{- if or $context.privileged (has "SYS_ADMIN" $added) (has "CAP_SYS_ADMIN" $added) -}}
+{{- $context = omit $context "allowPrivilegeEscalation" -}}
+{{- end -}}
+{{- if $context }}{{ toYaml $context }}{{ end -}}
+{{- end -}}
+
+{{/* Resources as YAML, without the quantities that are left empty. */}}
+{{- define "llamacpp-app.resources" -}}
+{{- $resources := dict -}}
+{{- range $kind, $quantities := . -}}
+{{- if kindIs "map" $quantities -}}
+{{- with include "llamacpp-app.withoutEmpty" $quantities | fromJson -}}
+{{- $_ := set $resources $kind . -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := set $resources $kind $quantities -}}
+{{- end -}}
+{{- end -}}
+{{- if $resources }}{{ toYaml $resources }}{{ end -}}
+{{- end -}}
+
 {{/*
 Scheduling and security that all pods share. Helpers go to the GPU nodes too: a local fetch image
-is there, and a one-node cluster has no other. Takes {ctx, mountsClaim}.
+is there, and a one-node cluster has no other. Takes {ctx, mountsClaim, security?}.
 */}}
 {{- define "llamacpp-app.podBasics" -}}
 {{- with .ctx.Values.imagePullSecrets }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- uniq . | toYaml | nindent 2 }}
 {{- end }}
-{{- with .ctx.Values.podSecurityContext }}
+{{- with include "llamacpp-app.podSecurity" (dict "ctx" .ctx "over" .security) }}
 securityContext:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
-{{- with .ctx.Values.nodeSelector }}
+{{- with include "llamacpp-app.nodeSelector" .ctx }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with include "llamacpp-app.tolerations" .ctx }}
 tolerations:

@@ -12,6 +12,41 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The plain addresses as a JSON list. */}}
+{{- define "llamacpp-app.addresses" -}}
+{{- without (splitList "," (nospace .Values.service.loadBalancerIP)) "" | toJson -}}
+{{- end -}}
+
+{{/* IP families of the Service as JSON: those asked for, else those of the plain addresses where one is IPv6. */}}
+{{- define "llamacpp-app.ipFamilies" -}}
+{{- $families := .Values.service.ipFamilies -}}
+{{- if and (not $families) (contains ":" .Values.service.loadBalancerIP) -}}
+{{- range include "llamacpp-app.addresses" . | fromJsonArray -}}
+{{- $families = append $families (ternary "IPv6" "IPv4" (contains ":" .)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $families -}}
+{{- end -}}
+
+{{/* Two addresses need both families: a cluster that has one shall say so, not leave an address out. */}}
+{{- define "llamacpp-app.ipFamilyPolicy" -}}
+{{- if .Values.service.ipFamilyPolicy -}}
+{{- .Values.service.ipFamilyPolicy -}}
+{{- else if gt (len (include "llamacpp-app.ipFamilies" . | fromJsonArray)) 1 -}}
+RequireDualStack
+{{- end -}}
+{{- end -}}
+
+{{/* The address that the server listens on. A Service with an IPv6 family asks for it at the pod's IPv6 address. */}}
+{{- define "llamacpp-app.listenHost" -}}
+{{- $dual := has (include "llamacpp-app.ipFamilyPolicy" .) (list "PreferDualStack" "RequireDualStack") -}}
+{{- if and (eq .Values.server.host "0.0.0.0") (or $dual (has "IPv6" (include "llamacpp-app.ipFamilies" . | fromJsonArray))) -}}
+::
+{{- else -}}
+{{- .Values.server.host -}}
+{{- end -}}
+{{- end -}}
+
 {{/* "true" when a Job has to write the address, because it is in a Secret. */}}
 {{- define "llamacpp-app.patchesService" -}}
 {{- if or .Values.sealedSecret.encryptedData.loadBalancerIP .Values.service.loadBalancer.ipSecret.name -}}true{{- end -}}

@@ -18,8 +18,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The folder of this model's files on the claim. */}}
+{{- define "llamacpp-app.modelDir" -}}
+{{- list .Values.model.path .Values.model.dir | compact | join "/" -}}
+{{- end -}}
+
 {{- define "llamacpp-app.modelFile" -}}
-{{- printf "%s/%s" (trimSuffix "/" .Values.model.path) (.Values.model.localFile | default (include "llamacpp-app.hubFile" .)) -}}
+{{- if .Values.model.localFile -}}
+{{- printf "%s/%s" .Values.model.path .Values.model.localFile -}}
+{{- else -}}
+{{- printf "%s/%s" (include "llamacpp-app.modelDir" .) (include "llamacpp-app.hubFile" .) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "llamacpp-app.digests" -}}
@@ -31,85 +40,73 @@
 {{- end }}
 {{- end -}}
 
-{{/* What is fetched. The pod's template changes with it, so that the server restarts for a new model. */}}
+{{/* What is fetched, as JSON. The pod's template changes with it, so that the server restarts for a new model. */}}
 {{- define "llamacpp-app.modelEnv" -}}
-- name: MODELFETCH_REPO
-  value: {{ include "llamacpp-app.hubRepo" . | quote }}
-- name: MODELFETCH_FILES
-  value: {{ prepend .Values.model.extraFiles (include "llamacpp-app.hubFile" .) | join "\n" | quote }}
-- name: MODELFETCH_REVISION
-  value: {{ .Values.model.revision | quote }}
-{{- with include "llamacpp-app.digests" . | trim }}
-- name: MODELFETCH_SHA256
-  value: {{ . | quote }}
-{{- end }}
+{{- $env := list
+    (dict "name" "MODELFETCH_REPO" "value" (include "llamacpp-app.hubRepo" .))
+    (dict "name" "MODELFETCH_FILES" "value" (prepend .Values.model.extraFiles (include "llamacpp-app.hubFile" .) | join "\n"))
+    (dict "name" "MODELFETCH_REVISION" "value" .Values.model.revision)
+    (dict "name" "MODELFETCH_DIR" "value" (include "llamacpp-app.modelDir" .)) -}}
+{{- with include "llamacpp-app.digests" . | trim -}}
+{{- $env = append $env (dict "name" "MODELFETCH_SHA256" "value" .) -}}
+{{- end -}}
+{{- toJson $env -}}
+{{- end -}}
+
+{{/* All variables of the fetch, as JSON. Takes {ctx, isGuard}. */}}
+{{- define "llamacpp-app.fetchEnv" -}}
+{{- $env := include "llamacpp-app.modelEnv" .ctx | fromJsonArray -}}
+{{- $fetch := .ctx.Values.fetch -}}
+{{- $env = append $env (dict "name" "MODELFETCH_PROGRESS" "value" $fetch.progress) -}}
+{{- if .isGuard -}}
+{{- /* A restarted server must not wait for the Hub, nor change its model because a branch moved. */ -}}
+{{- $env = append $env (dict "name" "MODELFETCH_PREFER_OFFLINE" "value" "true") -}}
+{{- end -}}
+{{- with $fetch.connections -}}
+{{- $env = append $env (dict "name" "MODELFETCH_CONNECTIONS" "value" (toString (int .))) -}}
+{{- end -}}
+{{- with $fetch.endpoints -}}
+{{- $env = append $env (dict "name" "MODELFETCH_ENDPOINT" "value" (join "\n" .)) -}}
+{{- end -}}
+{{- with $fetch.deadline -}}
+{{- $env = append $env (dict "name" "MODELFETCH_DEADLINE" "value" .) -}}
+{{- end -}}
+{{- if .ctx.Values.model.hfTokenSecret.name -}}
+{{- $env = append $env (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" .ctx.Values.model.hfTokenSecret)) -}}
+{{- end -}}
+{{- if $fetch.caBundle.configMap -}}
+{{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" (printf "%s/%s" (include "llamacpp-app.caBundlePath" .ctx) $fetch.caBundle.key)) -}}
+{{- end -}}
+{{- toJson $env -}}
 {{- end -}}
 
 {{/* Name of a CA bundle's volume and the folder it is mounted at. */}}
 {{- define "llamacpp-app.caBundlePath" -}}/etc/modelfetch/ca{{- end -}}
 
-{{/* The container that fetches and verifies the model: the Job's, and the server pod's guard. */}}
+{{/* The container that fetches and verifies the model: the Job's, and the server pod's guard. Takes {ctx, isGuard}. */}}
 {{- define "llamacpp-app.fetchContainer" -}}
+{{- $values := .ctx.Values -}}
 name: fetch
-image: {{ include "llamacpp-app.fetchImage" . | quote }}
-imagePullPolicy: {{ include "llamacpp-app.fetchPullPolicy" . }}
+image: {{ include "llamacpp-app.fetchImage" .ctx | quote }}
+imagePullPolicy: {{ include "llamacpp-app.fetchPullPolicy" .ctx }}
 args: [fetch]
 env:
-  {{- include "llamacpp-app.modelEnv" . | nindent 2 }}
-  - name: MODELFETCH_DIR
-    value: {{ .Values.model.path | quote }}
-  - name: MODELFETCH_PROGRESS
-    value: {{ .Values.fetch.progress | quote }}
-  {{- if .isGuard }}
-  # A restarted server must not wait for the Hub, nor change its model because a branch moved.
-  - name: MODELFETCH_PREFER_OFFLINE
-    value: "true"
-  {{- end }}
-  {{- with .Values.fetch.connections }}
-  - name: MODELFETCH_CONNECTIONS
-    value: {{ . | int | quote }}
-  {{- end }}
-  {{- with .Values.fetch.endpoints }}
-  - name: MODELFETCH_ENDPOINT
-    value: {{ join "\n" . | quote }}
-  {{- end }}
-  {{- with .Values.fetch.deadline }}
-  - name: MODELFETCH_DEADLINE
-    value: {{ . | quote }}
-  {{- end }}
-  {{- with .Values.model.hfTokenSecret }}
-  {{- if .name }}
-  - name: HF_TOKEN
-    valueFrom:
-      secretKeyRef:
-        name: {{ .name }}
-        key: {{ .key }}
-  {{- end }}
-  {{- end }}
-  {{- with .Values.fetch.caBundle }}
-  {{- if .configMap }}
-  - name: SSL_CERT_FILE
-    value: {{ printf "%s/%s" (include "llamacpp-app.caBundlePath" $) .key | quote }}
-  {{- end }}
-  {{- end }}
-  {{- with .Values.fetch.extraEnv }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with .Values.fetch.resources }}
+  {{- include "llamacpp-app.named" (dict "entries" (include "llamacpp-app.fetchEnv" . | fromJsonArray) "extra" $values.fetch.extraEnv) | nindent 2 }}
+{{- with include "llamacpp-app.resources" $values.fetch.resources }}
 resources:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
-{{- with .Values.securityContext }}
+{{- with include "llamacpp-app.containerSecurity" (dict "ctx" .ctx "over" $values.fetch.securityContext) }}
 securityContext:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   - name: models
-    mountPath: {{ .Values.model.path }}
-  {{- if .Values.fetch.caBundle.configMap }}
+    mountPath: {{ $values.model.path | quote }}
+  {{- if $values.fetch.caBundle.configMap }}
   - name: ca-bundle
-    mountPath: {{ include "llamacpp-app.caBundlePath" . }}
+    mountPath: {{ include "llamacpp-app.caBundlePath" .ctx }}
     readOnly: true
   {{- end }}
 {{- end -}}
@@ -118,11 +115,11 @@ volumeMounts:
 {{- define "llamacpp-app.fetchVolumes" -}}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ include "llamacpp-app.claimName" . }}
+    claimName: {{ include "llamacpp-app.claimName" . | quote }}
 {{- with .Values.fetch.caBundle.configMap }}
 - name: ca-bundle
   configMap:
-    name: {{ . }}
+    name: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

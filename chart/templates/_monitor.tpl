@@ -3,14 +3,14 @@
 port: http
 path: /metrics
 interval: {{ .interval }}
-{{- with .ctx.Values.server.apiKeySecret }}
-{{- if .name }}
-# With API keys the server asks for one here, too.
+{{- if .ctx.Values.server.apiKeySecret.name }}
+{{- with ternary .ctx.Values.metrics.apiKeySecret .ctx.Values.server.apiKeySecret (ne .ctx.Values.metrics.apiKeySecret.name "") }}
+# With API keys the server asks for one here, too: exactly one, where its own list may have several.
 authorization:
   type: Bearer
   credentials:
-    name: {{ .name }}
-    key: {{ .key }}
+    name: {{ .name | quote }}
+    key: {{ .key | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -79,6 +79,48 @@ option as it has values, whatever they look like, so a bare `-fa`, a switch in o
 {{- dict "args" $args "problems" $problems | toJson -}}
 {{- end -}}
 
+{{/* Problems of `server.extraEnv`, as JSON: the options' check for the variables that stand for them. */}}
+{{- define "llamacpp-app.environmentProblems" -}}
+{{- $known := .Files.Get "files/llama-server-options.json" | fromJson -}}
+{{- $refused := .Files.Get "files/refused-options.yaml" | fromYaml -}}
+{{- $args := (include "llamacpp-app.extraArgs" . | fromJson).args -}}
+{{- $problems := list -}}
+{{- range $entry := .Values.server.extraEnv -}}
+{{- $name := $entry.name -}}
+{{- if hasKey $refused.variables $name -}}
+{{- $problems = append $problems (printf "`%s` is not for extraEnv: %s" $name (get $refused.variables $name)) -}}
+{{- else if hasKey $known.variables $name -}}
+{{- $problem := "" -}}
+{{- range $option := get $known.variables $name -}}
+{{- if hasKey $refused.managed $option -}}
+{{- $problem = printf "`%s` is not for extraEnv: %s" $name (get $refused.managed $option) -}}
+{{- else if and (hasKey $refused.tools $option) (not $.Values.server.allowTools) -}}
+{{- $problem = printf "`%s` needs server.allowTools=true: %s" $name (get $refused.tools $option) -}}
+{{- else if has $option $args -}}
+{{- $problem = printf "`%s` is overruled by `%s` in server.extraArgs: keep one" $name $option -}}
+{{- end -}}
+{{- end -}}
+{{- if $problem }}{{ $problems = append $problems $problem }}{{ end -}}
+{{- else if and (hasPrefix "LLAMA_ARG_" $name) $.Values.server.checkArgs -}}
+{{- $problems = append $problems (printf "`%s` is no variable of llama-server %s; if your image knows it, set server.checkArgs=false" $name $known.release) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* "true" when the server reranks: by its value, by an option, or by the pooling that the option stands for. */}}
+{{- define "llamacpp-app.reranks" -}}
+{{- $args := list -}}
+{{- range .Values.server.extraArgs }}{{ $args = append $args (toString . | replace "_" "-") }}{{ end -}}
+{{- $pooling := "" -}}
+{{- range .Values.server.extraEnv }}{{ if eq .name "LLAMA_ARG_POOLING" }}{{ $pooling = .value }}{{ end }}{{ end -}}
+{{- range $i, $arg := $args -}}
+{{- if eq $arg "--pooling" }}{{ $pooling = index (append $args "") (add1 $i | int) }}{{ end -}}
+{{- end -}}
+{{- $pooled := and .Values.server.embeddings (eq (toString $pooling) "rank") -}}
+{{- if or .Values.server.reranking (has "--reranking" $args) (has "--rerank" $args) $pooled -}}true{{- end -}}
+{{- end -}}
+
 {{- define "llamacpp-app.apiKeyPath" -}}/etc/llama.cpp-keys{{- end -}}
 
 {{/*
@@ -88,12 +130,17 @@ healthy with no model. Host and port are explicit, because llama.cpp is about to
 {{- define "llamacpp-app.serverArgs" -}}
 {{- $args := list "-m" (include "llamacpp-app.modelFile" .) "--alias" .Values.model.alias -}}
 {{- with .Values.server -}}
-{{- $args = concat $args (list "--host" .host "--port" (toString (int .port))) -}}
+{{- $args = concat $args (list "--host" (include "llamacpp-app.listenHost" $) "--port" (toString (int .port))) -}}
 {{- $args = concat $args (list "-c" (toString (int64 .kvCache.size)) "-np" (toString (int .slots))) -}}
+{{- if kindIs "bool" .kvCache.unified -}}
 {{- $args = append $args (ternary "--kv-unified" "--no-kv-unified" .kvCache.unified) -}}
+{{- end -}}
 {{- if .metrics }}{{ $args = append $args "--metrics" }}{{ end -}}
 {{- if .embeddings }}{{ $args = append $args "--embeddings" }}{{ end -}}
+{{- if .reranking }}{{ $args = append $args "--reranking" }}{{ end -}}
+{{- if kindIs "bool" .slotsEndpoint -}}
 {{- $args = append $args (ternary "--slots" "--no-slots" .slotsEndpoint) -}}
+{{- end -}}
 {{- if not .webui }}{{ $args = append $args "--no-webui" }}{{ end -}}
 {{- if .apiKeySecret.name -}}
 {{- $args = concat $args (list "--api-key-file" (printf "%s/%s" (include "llamacpp-app.apiKeyPath" $) .apiKeySecret.key)) -}}

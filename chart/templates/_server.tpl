@@ -1,12 +1,12 @@
 {{/* The server's container and its timing. */}}
 
-{{/* Time for the fetch in the pod, where there is one, and for the startup probe; a rollout in progress is no failure. */}}
+{{/* Time for the download, where it is in the pod, and for the startup probe; a rollout in progress is no failure. */}}
 {{- define "llamacpp-app.progressDeadlineSeconds" -}}
 {{- if .Values.progressDeadlineSeconds -}}
 {{- .Values.progressDeadlineSeconds | int -}}
 {{- else -}}
 {{- $startup := mul (.Values.startupProbe.periodSeconds | default 10) (.Values.startupProbe.failureThreshold | default 3) -}}
-{{- $fetch := ternary .Values.fetch.job.activeDeadlineSeconds 0 (eq "true" (include "llamacpp-app.fetchesInServerPod" .)) -}}
+{{- $fetch := ternary .Values.fetch.job.activeDeadlineSeconds 0 (eq "true" (include "llamacpp-app.serverPodDownloads" .)) -}}
 {{- add $startup $fetch 600 -}}
 {{- end -}}
 {{- end -}}
@@ -20,7 +20,7 @@
 {{- $gpu := dict .Values.gpu.nvidiaResource (int .Values.gpu.number) -}}
 {{- $_ := set $resources "limits" (merge $gpu ($resources.limits | default dict)) -}}
 {{- end -}}
-{{- toYaml $resources -}}
+{{- include "llamacpp-app.resources" $resources -}}
 {{- end -}}
 
 {{- define "llamacpp-app.healthProbe" -}}
@@ -37,16 +37,7 @@ imagePullPolicy: {{ include "llamacpp-app.serverPullPolicy" . }}
 args:
   {{- include "llamacpp-app.serverArgs" . | nindent 2 }}
 env:
-  # llama.cpp and the CUDA driver keep caches in the home directory, which the read-only root hasn't got.
-  - name: HOME
-    value: /tmp
-  - name: LLAMA_CACHE
-    value: /tmp/llama.cpp
-  - name: CUDA_CACHE_PATH
-    value: /tmp/cuda
-  {{- with .Values.server.extraEnv }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "llamacpp-app.named" (dict "entries" (include "llamacpp-app.serverEnv" . | fromJsonArray) "extra" .Values.server.extraEnv) | nindent 2 }}
 ports:
   - name: http
     containerPort: {{ .Values.server.port | int }}
@@ -57,24 +48,74 @@ readinessProbe:
   {{- include "llamacpp-app.healthProbe" .Values.readinessProbe | nindent 2 }}
 livenessProbe:
   {{- include "llamacpp-app.healthProbe" .Values.livenessProbe | nindent 2 }}
+{{- with include "llamacpp-app.serverResources" . }}
 resources:
-  {{- include "llamacpp-app.serverResources" . | nindent 2 }}
-{{- with .Values.securityContext }}
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with include "llamacpp-app.containerSecurity" (dict "ctx" . "over" .Values.server.securityContext) }}
 securityContext:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 volumeMounts:
-  - name: models
-    mountPath: {{ .Values.model.path }}
-    readOnly: true
-  - name: tmp
-    mountPath: /tmp
-  {{- if .Values.server.apiKeySecret.name }}
-  - name: api-keys
-    mountPath: {{ include "llamacpp-app.apiKeyPath" . }}
-    readOnly: true
-  {{- end }}
-  {{- with .Values.server.extraVolumeMounts }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "llamacpp-app.serverMounts" . | nindent 2 }}
+{{- end -}}
+
+{{/* llama.cpp and the CUDA driver keep caches in the home directory, which the read-only root hasn't got. */}}
+{{- define "llamacpp-app.serverEnv" -}}
+{{- list
+    (dict "name" "HOME" "value" "/tmp")
+    (dict "name" "LLAMA_CACHE" "value" "/tmp/llama.cpp")
+    (dict "name" "CUDA_CACHE_PATH" "value" "/tmp/cuda")
+  | toJson -}}
+{{- end -}}
+
+{{/* The server's mounts as YAML; one of the user's at `/tmp` stands in the place of the chart's. */}}
+{{- define "llamacpp-app.serverMounts" -}}
+{{- $mounts := list (dict "name" "models" "mountPath" .Values.model.path "readOnly" true) -}}
+{{- $own := list -}}
+{{- range .Values.server.extraVolumeMounts }}{{ $own = append $own (.mountPath | trimSuffix "/") }}{{ end -}}
+{{- if not (has "/tmp" $own) -}}
+{{- $mounts = append $mounts (dict "name" "tmp" "mountPath" "/tmp") -}}
+{{- end -}}
+{{- if .Values.server.apiKeySecret.name -}}
+{{- $mounts = append $mounts (dict "name" "api-keys" "mountPath" (include "llamacpp-app.apiKeyPath" .) "readOnly" true) -}}
+{{- end -}}
+{{- concat $mounts .Values.server.extraVolumeMounts | toYaml -}}
+{{- end -}}
+
+{{/* The server pod's volumes as YAML; a user's `tmp` stands in the place of the chart's. */}}
+{{- define "llamacpp-app.serverVolumes" -}}
+{{- $volumes := append (include "llamacpp-app.fetchVolumes" . | fromYamlArray) (dict "name" "tmp" "emptyDir" dict) -}}
+{{- with .Values.server.apiKeySecret.name -}}
+{{- $volumes = append $volumes (dict "name" "api-keys" "secret" (dict "secretName" .)) -}}
+{{- end -}}
+{{- include "llamacpp-app.named" (dict "entries" $volumes "extra" .Values.server.extraVolumes) -}}
+{{- end -}}
+
+{{/* Annotations of the server's pod as JSON, the user's over the chart's. */}}
+{{- define "llamacpp-app.serverPodAnnotations" -}}
+{{- $scraping := dict -}}
+{{- if and .Values.server.metrics .Values.metrics.annotations (not .Values.server.apiKeySecret.name) -}}
+{{- $scraping = dict
+    "prometheus.io/scrape" "true"
+    "prometheus.io/port" (.Values.server.port | int | toString)
+    "prometheus.io/path" "/metrics" -}}
+{{- end -}}
+{{- /* A changed model restarts the server, with the guard or without. */ -}}
+{{- $model := dict "checksum/model" (include "llamacpp-app.modelEnv" . | sha256sum) -}}
+{{- include "llamacpp-app.overlay" (list $scraping .Values.podAnnotations $model) -}}
+{{- end -}}
+
+{{/* Annotations of the Deployment as JSON. Argo CD and Flux never show NOTES.txt, so the warnings stand here too. */}}
+{{- define "llamacpp-app.serverNotes" -}}
+{{- $notes := dict -}}
+{{- with include "llamacpp-app.warnings" . | fromJsonArray -}}
+{{- $_ := set $notes "modelfetch/warnings" (join "\n" .) -}}
+{{- end -}}
+{{- toJson $notes -}}
+{{- end -}}
+
+{{/* What /health of a ready llama-server says. */}}
+{{- define "llamacpp-app.healthyBody" -}}
+{"status":"ok"}
 {{- end -}}

@@ -4,7 +4,7 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.validate" -}}
 {{- $problems := list -}}
-{{- range list "model" "fetch" "server" "gpu" "address" "routes" "scaling" -}}
+{{- range list "release" "repo" "model" "claim" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" -}}
 {{- $problems = concat $problems (include (printf "llamacpp-app.problems.%s" .) $ | fromJsonArray) -}}
 {{- end -}}
 {{- if $problems -}}
@@ -12,10 +12,106 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- end -}}
 
+{{- define "llamacpp-app.problems.release" -}}
+{{- $problems := list -}}
+{{- if and (hasKey .Values "enabled") (not .Values.enabled) -}}
+{{- $problems = append $problems "enabled=false is a parent chart's condition (llamacpp-app.enabled); by itself it turns nothing off" -}}
+{{- end -}}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "modelfetch/claim" -}}
+{{- $maps := dict
+    "commonLabels" $.Values.commonLabels
+    "podLabels" $.Values.podLabels
+    "fetch.job.podLabels" $.Values.fetch.job.podLabels
+    "helpers.podLabels" $.Values.helpers.podLabels -}}
+{{- range $name, $labels := $maps -}}
+{{- if hasKey $labels $key -}}
+{{- $problems = append $problems (printf "%s sets %s, by which the release's own objects are found: remove it" $name $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey .Values.podAnnotations "checksum/model" -}}
+{{- $problems = append $problems "podAnnotations sets checksum/model, which restarts the server for another model: remove it" -}}
+{{- end -}}
+{{- if hasKey .Values.helpers.podAnnotations "modelfetch/claim-manifest" -}}
+{{- $problems = append $problems "helpers.podAnnotations sets modelfetch/claim-manifest, which holds the claim: remove it" -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* What people paste into `model.repo`, and what to write instead. */}}
+{{- define "llamacpp-app.problems.repo" -}}
+{{- $problems := list -}}
+{{- $repo := .Values.model.repo -}}
+{{- $owner := "[A-Za-z0-9][-._A-Za-z0-9]*" -}}
+{{- if not (regexMatch (printf "^%s(/%s)?$" $owner $owner) $repo) -}}
+{{- $address := regexFind "^(https?://[^/]+/|hf://)" $repo -}}
+{{- $path := trimPrefix $address $repo | splitList "?" | first | trimSuffix "/" -}}
+{{- $parts := splitList "/" $path -}}
+{{- if and $address (ge (len $parts) 2) -}}
+{{- $advice := printf "model.repo=%s/%s" (index $parts 0) (index $parts 1) -}}
+{{- $rest := slice $parts 2 -}}
+{{- if and $rest (has (first $rest) (list "blob" "resolve" "tree" "raw")) -}}
+{{- if gt (len $rest) 1 }}{{ $advice = printf "%s, model.revision=%s" $advice (index $rest 1) }}{{ end -}}
+{{- $rest = ternary (slice $rest 2) list (ge (len $rest) 2) -}}
+{{- end -}}
+{{- if $rest }}{{ $advice = printf "%s, model.file=%s" $advice (join "/" $rest) }}{{ end -}}
+{{- $host := regexFind "://[^/]+" $address | trimPrefix "://" -}}
+{{- if and (ne $address "hf://") (not (has $host (list "huggingface.co" "hf.co" "www.huggingface.co"))) -}}
+{{- $advice = printf "%s, fetch.endpoints=[%s]" $advice (trimSuffix "/" $address) -}}
+{{- end -}}
+{{- $problems = append $problems (printf "model.repo=%s is an address: write %s" $repo $advice) -}}
+{{- else if regexMatch (printf "^%s/%s:.+$" $owner $owner) $repo -}}
+{{- $named := splitList ":" $repo -}}
+{{- $problems = append $problems (printf "model.repo=%s names a quantization, and the server is started with a file: write model.repo=%s and model.file=<its .gguf>, which `modelfetch plan %s` shows" $repo (first $named) $repo) -}}
+{{- else if regexMatch (printf "^%s/%s@.+$" $owner $owner) $repo -}}
+{{- $named := splitList "@" $repo -}}
+{{- $problems = append $problems (printf "model.repo=%s names a revision: write model.repo=%s, model.revision=%s" $repo (first $named) (last $named)) -}}
+{{- else if and (not $address) (gt (len (splitList "/" $repo)) 2) -}}
+{{- $problems = append $problems (printf "model.repo=%s has more than owner/name: the rest belongs to model.file" $repo) -}}
+{{- else -}}
+{{- $problems = append $problems (printf "model.repo=%s is neither an owner nor owner/name on the Hub" $repo) -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^[a-z]+://" .Values.model.file -}}
+{{- $problems = append $problems (printf "model.file=%s is an address: put the repository into model.repo and the path inside it into model.file" .Values.model.file) -}}
+{{- end -}}
+{{- if and .Values.model.sha256 (hasKey .Values.model.extraSha256 (include "llamacpp-app.hubFile" .)) -}}
+{{- $problems = append $problems (printf "model.extraSha256 names %s, whose digest is model.sha256: keep one" (include "llamacpp-app.hubFile" .)) -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* Annotations by which the claim outlives a sync and an uninstall. */}}
+{{- define "llamacpp-app.problems.claim" -}}
+{{- $problems := list -}}
+{{- $annotations := .Values.persistence.annotations -}}
+{{- $options := "argocd.argoproj.io/sync-options" -}}
+{{- range $key, $value := include "llamacpp-app.claimOwnAnnotations" . | fromJson -}}
+{{- if and (hasKey $annotations $key) (ne $key $options) (ne (get $annotations $key) $value) -}}
+{{- $problems = append $problems (printf "persistence.annotations sets %s, which the chart sets to %s: remove it%s" $key $value (ternary " or set persistence.keep=false" "" (eq $key "helm.sh/resource-policy"))) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "argocd.argoproj.io/hook" "helm.sh/hook" -}}
+{{- if hasKey $annotations $key -}}
+{{- $problems = append $problems (printf "persistence.annotations sets %s: a claim that is a hook is deleted with its model, so remove it" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.persistence.keep -}}
+{{- range splitList "," (get $annotations $options | nospace) -}}
+{{- if regexMatch "^(Prune|Delete)=" . -}}
+{{- if not (has . (list "Prune=false" "Delete=false")) -}}
+{{- $problems = append $problems (printf "persistence.annotations asks for %s, against persistence.keep=true: change one" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
 {{- define "llamacpp-app.problems.model" -}}
 {{- $problems := list -}}
 {{- with .Values.model -}}
-{{- if and (not (contains "/" .repo)) (not (contains "/" .file)) -}}
+{{- if and (regexMatch "^[-._A-Za-z0-9]+$" .repo) (not (contains "/" .file)) -}}
 {{- $problems = append $problems (printf "model.repo=%s is an owner without a repository: write owner/name, or begin model.file with the repository's name" .repo) -}}
 {{- end -}}
 {{- if and (regexMatch "-[0-9]{5}-of-[0-9]{5}\\.gguf$" .file) (not (regexMatch "-00001-of-[0-9]{5}\\.gguf$" .file)) -}}
@@ -57,20 +153,77 @@ Values that can't work together, one line each. What a single value may be is in
 {{- range (include "llamacpp-app.extraArgs" . | fromJson).problems -}}
 {{- $problems = append $problems (printf "server.extraArgs: %s" .) -}}
 {{- end -}}
-{{- $reranks := or (has "--reranking" .Values.server.extraArgs) (has "--rerank" .Values.server.extraArgs) -}}
+{{- range include "llamacpp-app.environmentProblems" . | fromJsonArray -}}
+{{- $problems = append $problems (printf "server.extraEnv: %s" .) -}}
+{{- end -}}
+{{- $option := or (has "--reranking" .Values.server.extraArgs) (has "--rerank" .Values.server.extraArgs) -}}
 {{- with .Values.server -}}
-{{- if not (or .completions .embeddings $reranks) -}}
-{{- $problems = append $problems "server.completions=false and server.embeddings=false leave nothing to serve: enable one" -}}
+{{- if not (or .completions .embeddings (include "llamacpp-app.reranks" $)) -}}
+{{- $problems = append $problems "server.completions=false, server.embeddings=false and server.reranking=false leave nothing to serve: enable one" -}}
 {{- end -}}
-{{- if and .embeddings $reranks -}}
-{{- $problems = append $problems "server.embeddings=true and --reranking need different models: use one release each" -}}
+{{- if and .embeddings (or .reranking $option) -}}
+{{- $problems = append $problems "server.embeddings=true and server.reranking=true (--reranking) need different models: use one release each" -}}
 {{- end -}}
+{{- if and .reranking $option -}}
+{{- $problems = append $problems "server.reranking=true writes --reranking: remove it from server.extraArgs" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* What the user adds to the pods, where the chart has an entry of that name. */}}
+{{- define "llamacpp-app.problems.pods" -}}
+{{- $problems := list -}}
+{{- range $value, $entries := dict "server.extraEnv" .Values.server.extraEnv "fetch.extraEnv" .Values.fetch.extraEnv "server.extraVolumes" .Values.server.extraVolumes -}}
+{{- $names := list -}}
+{{- range $entries }}{{ $names = append $names (.name | default "") }}{{ end -}}
+{{- if has "" $names -}}
+{{- $problems = append $problems (printf "%s: an entry has no name" $value) -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $names | fromJsonArray -}}
+{{- $problems = append $problems (printf "%s names %s twice: keep one" $value .) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.server.extraVolumes -}}
+{{- if has .name (list "models" "api-keys" "ca-bundle") -}}
+{{- $problems = append $problems (printf "server.extraVolumes names a volume %s, which the chart has: choose another name" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- $paths := list .Values.model.path (include "llamacpp-app.apiKeyPath" .) -}}
+{{- $own := list -}}
+{{- range .Values.server.extraVolumeMounts -}}
+{{- $path := .mountPath | default "" | trimSuffix "/" -}}
+{{- $own = append $own $path -}}
+{{- if has $path $paths -}}
+{{- $problems = append $problems (printf "server.extraVolumeMounts mounts at %s, where the chart mounts its own: choose another path" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $own | fromJsonArray -}}
+{{- $problems = append $problems (printf "server.extraVolumeMounts mounts at %s twice: keep one" .) -}}
+{{- end -}}
+{{- $made := list -}}
+{{- range include "llamacpp-app.fetchEnv" (dict "ctx" . "isGuard" true) | fromJsonArray }}{{ $made = append $made .name }}{{ end -}}
+{{- range .Values.fetch.extraEnv -}}
+{{- if and (hasPrefix "MODELFETCH_" .name) (has .name $made) -}}
+{{- $problems = append $problems (printf "fetch.extraEnv sets %s, which the chart sets from a value under model or fetch: set that value" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.securityContext.privileged -}}
+{{- $problems = append $problems "securityContext: privileged=true would reach download and helpers, too: set privileged in server.securityContext" -}}
+{{- end -}}
+{{- $pod := include "llamacpp-app.podSecurity" (dict "ctx" . "over" .Values.server.podSecurityContext) | fromYaml -}}
+{{- $effective := include "llamacpp-app.overlay" (list $pod (include "llamacpp-app.containerSecurity" (dict "ctx" . "over" .Values.server.securityContext) | fromYaml)) | fromJson -}}
+{{- if and $effective.runAsNonRoot (eq (toString $effective.runAsUser) "0") -}}
+{{- $problems = append $problems "runAsUser=0 with runAsNonRoot=true never starts: set runAsNonRoot=false beside it" -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end -}}
 
 {{- define "llamacpp-app.problems.gpu" -}}
 {{- $problems := list -}}
+{{- if and .Values.gpu.dra.claimName .Values.gpu.dra.claimTemplateName -}}
+{{- $problems = append $problems "gpu.dra.claimName and gpu.dra.claimTemplateName: name one of them" -}}
+{{- end -}}
 {{- if .Values.gpu.dra.enabled -}}
 {{- if not .Values.gpu.enabled -}}
 {{- $problems = append $problems "gpu.dra.enabled=true needs gpu.enabled=true" -}}
@@ -106,6 +259,23 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if and (contains "," .loadBalancerIP) (eq .loadBalancer.provider "spec") -}}
 {{- $problems = append $problems (printf "service.loadBalancerIP=%s: spec.loadBalancerIP holds one address; two need a provider with an annotation" .loadBalancerIP) -}}
 {{- end -}}
+{{- $addresses := include "llamacpp-app.addresses" $ | fromJsonArray -}}
+{{- $ipv6 := 0 -}}
+{{- range $addresses }}{{ $ipv6 = add $ipv6 (ternary 1 0 (contains ":" .)) }}{{ end -}}
+{{- if or (gt (len $addresses) 2) (and (eq (len $addresses) 2) (ne (int $ipv6) 1)) -}}
+{{- $problems = append $problems (printf "service.loadBalancerIP=%s: a Service has at most one IPv4 and one IPv6 address" .loadBalancerIP) -}}
+{{- end -}}
+{{- if and (gt (len $addresses) 1) (eq .ipFamilyPolicy "SingleStack") -}}
+{{- $problems = append $problems "service.ipFamilyPolicy=SingleStack has one address, service.loadBalancerIP two: leave the policy out" -}}
+{{- end -}}
+{{- if and (gt (len .ipFamilies) 1) (has .ipFamilyPolicy (list "" "SingleStack")) (lt (len $addresses) 2) -}}
+{{- $problems = append $problems "service.ipFamilies has two families: set service.ipFamilyPolicy to PreferDualStack or RequireDualStack" -}}
+{{- end -}}
+{{- range $family, $found := dict "IPv6" (gt (int $ipv6) 0) "IPv4" (gt (sub (len $addresses) $ipv6 | int) 0) -}}
+{{- if and $found $.Values.service.ipFamilies (not (has $family $.Values.service.ipFamilies)) -}}
+{{- $problems = append $problems (printf "service.loadBalancerIP has an %s address, service.ipFamilies no %s: add it or leave the families out" $family $family) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .externalTrafficPolicy (eq .type "ClusterIP") -}}
 {{- $problems = append $problems "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort, not ClusterIP" -}}
 {{- end -}}
@@ -118,10 +288,15 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.problems.routes" -}}
 {{- $problems := list -}}
-{{- range $api := list "completions" "embeddings" -}}
+{{- range $api := include "llamacpp-app.apis" . | fromJsonArray -}}
 {{- $ingress := get $.Values.ingresses $api -}}
 {{- if $ingress.enabled -}}
-{{- if not (get $.Values.server $api) -}}
+{{- range $host, $paths := include "llamacpp-app.ingressPaths" (dict "ctx" $ "api" $api) | fromJson -}}
+{{- if not $paths -}}
+{{- $problems = append $problems (printf "ingresses.%s: another Ingress has all its paths on host %s already: give it other paths, or one Ingress alone" $api $host) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (include "llamacpp-app.serves" (dict "ctx" $ "api" $api)) -}}
 {{- $problems = append $problems (printf "ingresses.%s.enabled=true needs server.%s=true" $api $api) -}}
 {{- end -}}
 {{- if not $ingress.hosts -}}
@@ -135,8 +310,31 @@ Values that can't work together, one line each. What a single value may be is in
 {{- toJson $problems -}}
 {{- end -}}
 
+{{/* To the API, an empty list of peers or ports is everyone and everything. */}}
+{{- define "llamacpp-app.problems.networkPolicy" -}}
+{{- $problems := list -}}
+{{- range $i, $rule := .Values.networkPolicy.extraEgress -}}
+{{- range $key, $list := $rule -}}
+{{- if not $list -}}
+{{- $problems = append $problems (printf "networkPolicy.extraEgress[%d].%s is empty, which means all: leave it out if that is meant" $i $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $value := list "from" "dns" -}}
+{{- range $i, $peer := get $.Values.networkPolicy $value -}}
+{{- if not $peer -}}
+{{- $problems = append $problems (printf "networkPolicy.%s[%d] selects nothing: write {podSelector: {}} or {namespaceSelector: {}}" $value $i) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
 {{- define "llamacpp-app.problems.scaling" -}}
 {{- $problems := list -}}
+{{- if and .Values.autoscaling.enabled .Values.autoscaling.external -}}
+{{- $problems = append $problems "autoscaling.enabled and autoscaling.external: two autoscalers would fight over the replicas, keep one" -}}
+{{- end -}}
 {{- $replicas := .Values.replicaCount | default 1 -}}
 {{- with .Values.autoscaling -}}
 {{- if .enabled -}}

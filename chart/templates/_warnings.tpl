@@ -1,9 +1,6 @@
-{{/* What works but is probably not meant; NOTES.txt prints it. */}}
+{{/* What works but is probably not meant: an annotation of the Deployment, and in NOTES.txt. */}}
 {{- define "llamacpp-app.warnings" -}}
 {{- $warnings := list -}}
-{{- if .Values.argocd.enabled -}}
-{{- $warnings = append $warnings "Helm installs this chart: argocd.enabled=false leaves out the helper Job and annotations made for Argo CD." -}}
-{{- end -}}
 {{- if include "llamacpp-app.serverImageFloats" . -}}
 {{- $warnings = append $warnings (printf "Image %s moves: set images.server.tag to a build such as b11434, or images.server.digest." (include "llamacpp-app.serverImage" .)) -}}
 {{- end -}}
@@ -13,11 +10,20 @@
 {{- if and (not (regexMatch "^[0-9a-f]{40}$" .Values.model.revision)) (not .Values.model.sha256) (ne .Values.fetch.mode "none") -}}
 {{- $warnings = append $warnings (printf "The model is not pinned: %s may change. Set model.revision to a commit or model.sha256." .Values.model.revision) -}}
 {{- end -}}
+{{- if and .Values.server.completions (include "llamacpp-app.reranks" .) -}}
+{{- $warnings = append $warnings "A reranking model answers no completions: set server.completions=false, so that routes don't offer them." -}}
+{{- end -}}
 {{- if and .Values.server.completions .Values.server.embeddings -}}
 {{- $warnings = append $warnings "server.embeddings=true starts the embeddings mode, and few models do both well: set server.completions=false, or use one release each." -}}
 {{- end -}}
 {{- if and .Values.server.metrics .Values.metrics.annotations .Values.server.apiKeySecret.name -}}
 {{- $warnings = append $warnings "The prometheus.io annotations are left out: with API keys /metrics needs one, which only a ServiceMonitor or PodMonitor can send." -}}
+{{- end -}}
+{{- if and .Values.server.apiKeySecret.name (or .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled) (not .Values.metrics.apiKeySecret.name) -}}
+{{- $warnings = append $warnings (printf "The monitor sends all of server.apiKeySecret's key %s as one API key: with several lines in it, put one of them into metrics.apiKeySecret." .Values.server.apiKeySecret.key) -}}
+{{- end -}}
+{{- if and .Values.persistence.existingClaim (not .Values.model.dir) (ne .Values.fetch.mode "none") -}}
+{{- $warnings = append $warnings "Other releases on persistence.existingClaim that fetch a file of the same name replace this one: set model.dir." -}}
 {{- end -}}
 {{- if and (gt (int (.Values.replicaCount | default 1)) 1) (include "llamacpp-app.oneNodeVolume" .) -}}
 {{- $warnings = append $warnings "All replicas run on one node, because the claim is ReadWriteOnce: the node needs a GPU for each." -}}
@@ -25,7 +31,7 @@
 {{- if and (eq .Values.strategy.type "RollingUpdate") .Values.gpu.enabled -}}
 {{- $warnings = append $warnings "strategy.type=RollingUpdate starts the new pod before the old one ends: it needs a second free GPU." -}}
 {{- end -}}
-{{- if and (not .Values.gpu.enabled) (contains "cuda" .Values.images.server.name) -}}
+{{- if and (not .Values.gpu.enabled) (contains "cuda" (include "llamacpp-app.serverImage" .)) -}}
 {{- $warnings = append $warnings "gpu.enabled=false with a CUDA image: set images.server.name=server for the CPU." -}}
 {{- end -}}
 {{- if and (eq .Values.service.type "LoadBalancer") (not .Values.server.apiKeySecret.name) -}}

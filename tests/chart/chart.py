@@ -1,12 +1,13 @@
 """Renders the chart with real helm and finds things in what comes out."""
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
+from strict_yaml import objects_of
 
 TESTS = Path(__file__).parent
 CHART = TESTS.parents[1] / "chart"
@@ -27,7 +28,8 @@ def render_text(values=None, *options, helm=HELM, release=RELEASE, command="temp
         arguments += ["--values", str(values)]
     elif values:
         arguments += ["--values", "-"]
-        stdin = yaml.safe_dump(values)
+        # JSON, because PyYAML leaves texts unquoted that helm reads as numbers and truths.
+        stdin = json.dumps(values)
     returncode, stdout, stderr = run(tuple(arguments), stdin)
     if returncode != 0:
         raise RenderError(stderr)
@@ -109,9 +111,8 @@ class Render:
 
 
 def render(values=None, *options, **how):
-    """The rendered objects."""
-    text = render_text(values, *options, **how)
-    return Render([o for o in yaml.safe_load_all(text) if o])
+    """The rendered objects, read strictly."""
+    return Render(objects_of(render_text(values, *options, **how)))
 
 
 def nested(path, value):

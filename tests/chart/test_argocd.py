@@ -110,7 +110,7 @@ def test_hooks_are_made_anew_and_never_share_a_helm_hook(scenario):
     for o in render(scenario).objects:
         notes = annotations(o)
         if HOOK in notes:
-            assert notes["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+            assert "BeforeHookCreation" in notes["argocd.argoproj.io/hook-delete-policy"].split(",")
             assert "helm.sh/hook" not in notes
 
 
@@ -120,6 +120,14 @@ def test_claim_helper_may_only_see_its_claim_and_create():
         {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "resourceNames": ["llamacpp-app"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["create"]},
     ]
+
+
+def test_who_may_create_claims_goes_with_the_sync_that_needed_it():
+    for o in render().objects:
+        if o["metadata"]["name"].endswith("ensure-claim"):
+            policies = annotations(o)["argocd.argoproj.io/hook-delete-policy"].split(",")
+            # The Job stays for its log; without its account it can do nothing.
+            assert ("HookSucceeded" in policies and "HookFailed" in policies) is (o["kind"] != "Job"), o["kind"]
 
 
 def test_claim_helper_reads_its_manifest_without_a_config_map():
@@ -135,7 +143,7 @@ def test_address_job_may_only_touch_its_service_and_gets_the_address_from_the_ku
     r = render({**SEALED, "persistence": {"existingClaim": "mine"}})
     (role,) = r.all("Role")
     assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["services"], "resourceNames": ["llamacpp-app"], "verbs": ["get", "patch"]}]
+        {"apiGroups": [""], "resources": ["services"], "resourceNames": ["llamacpp-app"], "verbs": ["patch"]}]
     (container,) = r.job("lb-ip-patch")["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["cluster", "patch-service"]
     assert environment(container) == {"MODELFETCH_SERVICE": "llamacpp-app", "MODELFETCH_SERVICE_PROVIDER": "metallb"}

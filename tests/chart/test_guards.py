@@ -18,7 +18,28 @@ REFUSED = {
         {**NO_FETCH, "model": {"sha256": "a" * 64}}, "model.sha256 is checked by the fetch, which fetch.mode=none never runs"),
     "mount over the server's own folder": ({"model": {"path": "/app/models"}}, "model.path=/app/models would hide a folder"),
     "mount over the temporary folder": ({"model": {"path": "/tmp"}}, "model.path=/tmp would hide a folder"),
+    "pasted address": (
+        {"model": {"repo": "https://huggingface.co/ggml-org/gpt-oss-20b-GGUF"}}, "is an address: write model.repo=ggml-org/gpt-oss-20b-GGUF"),
+    "pasted address of a file": (
+        {"model": {"repo": "https://huggingface.co/a/b/blob/v1/Q4/x.gguf?download=true"}},
+        "write model.repo=a/b, model.revision=v1, model.file=Q4/x.gguf"),
+    "pasted address of another hub": (
+        {"model": {"repo": "https://hub.example.com/a/b/resolve/main/x.gguf"}},
+        "write model.repo=a/b, model.revision=main, model.file=x.gguf, fetch.endpoints=[https://hub.example.com]"),
+    "hf address": ({"model": {"repo": "hf://a/b/x.gguf"}}, "write model.repo=a/b, model.file=x.gguf"),
+    "quantization": (
+        {"model": {"repo": "ggml-org/gpt-oss-20b-GGUF:Q4_K_M"}}, "names a quantization, and the server is started with a file: write model.repo=ggml-org/gpt-oss-20b-GGUF and"),
+    "revision in the repository": ({"model": {"repo": "a/b@v2"}}, "write model.repo=a/b, model.revision=v2"),
+    "file in the repository": ({"model": {"repo": "a/b/x.gguf"}}, "has more than owner/name"),
+    "no repository": ({"model": {"repo": "https://huggingface.co/a"}}, "is neither an owner nor owner/name"),
+    "address as file": ({"model": {"file": "https://huggingface.co/a/b/resolve/main/x.gguf"}}, "model.file=https://huggingface.co/a/b/resolve/main/x.gguf is an address"),
+    "two digests of one file": (
+        {"model": {"sha256": "a" * 64, "extraSha256": {"gpt-oss-20b-mxfp4.gguf": "b" * 64}}}, "whose digest is model.sha256"),
     # fetch
+    "variable that a value sets": (
+        {"fetch": {"extraEnv": [{"name": "MODELFETCH_DIR", "value": "/x"}]}}, "fetch.extraEnv sets MODELFETCH_DIR"),
+    "variable twice": (
+        {"fetch": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}}, "fetch.extraEnv names A twice"),
     "one-pod volume with a Job": (
         {"persistence": {"accessModes": ["ReadWriteOncePod"]}}, "admits one pod, so the download Job would wait"),
     "one-pod volume with another mode": (
@@ -30,7 +51,24 @@ REFUSED = {
     "nothing to serve": ({"server": {"completions": False}}, "leave nothing to serve"),
     "embeddings and reranking": (
         {"server": {"embeddings": True, "extraArgs": ["--reranking"]}}, "need different models"),
+    "reranking twice": ({"server": {"reranking": True, "extraArgs": ["--reranking"]}}, "remove it from server.extraArgs"),
+    "server variable twice": (
+        {"server": {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}}, "server.extraEnv names A twice"),
+    "volume of the chart's name": (
+        {"server": {"extraVolumes": [{"name": "models", "emptyDir": {}}]}}, "server.extraVolumes names a volume models"),
+    "volume without a name": ({"server": {"extraVolumes": [{"emptyDir": {}}]}}, "an entry has no name"),
+    "volume twice": (
+        {"server": {"extraVolumes": [{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]}}, "names a twice"),
+    "mount over the models": (
+        {"server": {"extraVolumeMounts": [{"name": "a", "mountPath": "/models/"}]}}, "mounts at /models, where the chart mounts its own"),
+    "mount twice": (
+        {"server": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a/"}]}}, "mounts at /a twice"),
+    "privileges for all": ({"securityContext": {"privileged": True}}, "set privileged in server.securityContext"),
+    "root that may not be root": ({"server": {"securityContext": {"runAsUser": 0}}}, "runAsUser=0 with runAsNonRoot=true never starts"),
+    "annotation that restarts": ({"podAnnotations": {"checksum/model": "x"}}, "podAnnotations sets checksum/model"),
     # gpu
+    "two claims of one's own": (
+        {"gpu": {"dra": {"enabled": True, "claimName": "a", "claimTemplateName": "b"}}}, "name one of them"),
     "DRA without GPU": ({"gpu": {"enabled": False, "dra": {"enabled": True}}}, "gpu.dra.enabled=true needs gpu.enabled=true"),
     # address
     "plain and sealed address": (
@@ -45,6 +83,16 @@ REFUSED = {
         {"service": {"loadBalancer": {"provider": "spec", "annotationKey": "x/y"}}}, "provider=spec writes no annotation"),
     "two addresses in a field for one": (
         {"service": {"loadBalancerIP": "192.0.2.1,2001:db8::1", "loadBalancer": {"provider": "spec"}}}, "holds one address"),
+    "two addresses of one family": (
+        {"service": {"loadBalancerIP": "192.0.2.1,192.0.2.2"}}, "at most one IPv4 and one IPv6 address"),
+    "three addresses": (
+        {"service": {"loadBalancerIP": "192.0.2.1,2001:db8::1,2001:db8::2"}}, "at most one IPv4 and one IPv6 address"),
+    "two addresses in a single stack": (
+        {"service": {"loadBalancerIP": "192.0.2.1,2001:db8::1", "ipFamilyPolicy": "SingleStack"}}, "SingleStack has one address"),
+    "address of another family": (
+        {"service": {"loadBalancerIP": "2001:db8::1", "ipFamilies": ["IPv4"]}}, "has an IPv6 address, service.ipFamilies no IPv6"),
+    "two families in a single stack": (
+        {"service": {"ipFamilies": ["IPv4", "IPv6"]}}, "set service.ipFamilyPolicy to PreferDualStack or RequireDualStack"),
     "traffic policy without outside": (
         {"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy needs service.type"),
     "address Job without rights": (
@@ -59,7 +107,12 @@ REFUSED = {
     "Ingress without host": (
         {"ingresses": {"completions": {"enabled": True}}}, "needs at least one host in ingresses.completions.hosts"),
     "route without gateway": ({"httpRoute": {"enabled": True}}, "needs a gateway in httpRoute.parentRefs"),
+    # networkPolicy
+    "egress to nobody, which is everybody": (
+        {"networkPolicy": {"enabled": True, "extraEgress": [{"to": []}]}}, "networkPolicy.extraEgress[0].to is empty, which means all"),
+    "peer that selects nothing": ({"networkPolicy": {"enabled": True, "from": [{}]}}, "networkPolicy.from[0] selects nothing"),
     # scaling
+    "two autoscalers": ({"autoscaling": {"enabled": True, "external": True}}, "two autoscalers would fight"),
     "fewest above most": (
         {"autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "autoscaling.minReplicas=3 is more than maxReplicas=2"),
     "queue length without metrics": (

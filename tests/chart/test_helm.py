@@ -1,11 +1,13 @@
 """Plain Helm: objects without hooks, Jobs that never meet an immutable field, a claim that stays."""
 
+import hashlib
 import itertools
+import re
 
 import pytest
 import yaml
 
-from chart import SCENARIOS, annotations, render
+from chart import SCENARIOS, RenderError, annotations, render
 
 PLAIN = {"argocd": {"enabled": False}}
 SEALED = {"sealedSecret": {"encryptedData": {"loadBalancerIP": "AgBy3i4O"}}}
@@ -114,20 +116,44 @@ def test_one_gpu_is_released_before_it_is_taken_again():
     assert render().deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_helm_test_asks_the_server_from_its_own_image():
-    pod = render().one("Pod")
+@pytest.mark.parametrize("values", [{}, {"server": {"apiKeySecret": {"name": "keys"}}}, {"service": {"port": 80}}], ids=str)
+def test_helm_test_asks_for_health_with_the_small_image(values):
+    """The server's image of several GB is not pulled for a question; /health is open with API keys, too."""
+    r = render(values)
+    pod = r.one("Pod")
     (container,) = pod["spec"]["containers"]
     assert annotations(pod)["helm.sh/hook"] == "test"
-    assert container["image"] == render().server["image"]
-    assert container["args"][-2:] == ["http://llamacpp-app:8080/health", "http://llamacpp-app:8080/v1/models"]
-
-
-def test_helm_test_asks_only_what_is_open_when_there_are_api_keys():
-    pod = render({"server": {"apiKeySecret": {"name": "keys"}}}).one("Pod")
-    assert pod["spec"]["containers"][0]["args"][-1] == "http://llamacpp-app:8080/health"
+    assert container["image"] == r.guard["image"] != r.server["image"]
+    port = r.service["spec"]["ports"][0]["port"]
+    digest = hashlib.sha256(b'{"status":"ok"}').hexdigest()
+    assert container["args"][:4] == ["fetch", f"http://llamacpp-app.applications:{port}/health", "--sha256", digest]
 
 
 def test_extra_objects_may_be_maps_or_templates():
     objects = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-a", "labels": {}}},
                yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "labels": {}}})]
     assert sorted(render({"extraObjects": objects}).names("ConfigMap")) == ["b", "llamacpp-app-a"]
+
+
+def test_raw_objects_keep_their_braces():
+    """A chat template or a dashboard is no Helm template."""
+    braces = "{% for m in messages %}{{ m['content'] }}{{ raise_exception('x') }}{% endfor %} {{ $labels.pod }}"
+    r = render({"rawObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "chat"}, "data": {"t": braces}}]})
+    assert r.one("ConfigMap")["data"]["t"] == braces
+
+
+@pytest.mark.parametrize("release,fullname", [
+    ("team.llama", "team-llama-llamacpp-app"), ("20b", "llama-20b-llamacpp-app"), ("llamacpp-app.v2", "llamacpp-app-v2"),
+    ("1." + "a" * 51, "llama-1-" + "a" * 40)])
+def test_any_release_name_gives_a_valid_service_name(release, fullname):
+    """A Service's name is a DNS-1035 label; a release's may begin with a digit and have dots."""
+    r = render(release=release)
+    assert r.names("Service") == r.names("Deployment") == [fullname]
+    for o in r.objects:
+        assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", o["metadata"]["name"])
+
+
+def test_a_parent_charts_condition_is_accepted_and_alone_turns_nothing_off():
+    assert render({"enabled": True}).deployment
+    with pytest.raises(RenderError, match="enabled=false is a parent chart's condition"):
+        render({"enabled": False})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chart import nested, render_text
+from chart import nested, render, render_text
 
 
 def notes(values=None, *options):
@@ -36,11 +36,21 @@ WARNINGS = {
     "unpinned model": ({}, nested("model.sha256", "a" * 64), "The model is not pinned"),
     "embeddings beside completions": (nested("server.embeddings", True), {}, "starts the embeddings mode"),
     "annotations with API keys": (nested("server.apiKeySecret.name", "keys"), {}, "annotations are left out"),
+    "reranker with completions": (nested("server.reranking", True), {}, "A reranking model answers no completions"),
     "replicas on one node": ({"replicaCount": 2}, {}, "All replicas run on one node"),
     "rolling update": ({"strategy": {"type": "RollingUpdate"}}, {}, "needs a second free GPU"),
     "CUDA image without GPU": (nested("gpu.enabled", False), {}, "set images.server.name=server"),
     "open load balancer": ({}, nested("server.apiKeySecret.name", "keys"), "Everyone who reaches the load balancer"),
 }
+
+
+ONLY_IN_NOTES = "Argo CD annotations under Helm"
+
+
+@pytest.mark.parametrize("name", [name for name in WARNINGS if name != ONLY_IN_NOTES])
+def test_the_deployment_shows_what_argo_cd_and_flux_never_print(name):
+    suspicious, _, message = WARNINGS[name]
+    assert message in render(suspicious).deployment["metadata"]["annotations"]["modelfetch/warnings"]
 
 
 @pytest.mark.parametrize("name", WARNINGS)
@@ -58,3 +68,4 @@ def test_a_careful_release_gets_no_warning():
         "service": {"type": "ClusterIP"},
     }
     assert "Look at these" not in notes(careful)
+    assert "annotations" not in render(careful).deployment["metadata"]

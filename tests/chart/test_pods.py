@@ -1,5 +1,7 @@
 """Every pod runs as Pod Security's `restricted` level asks, and where its volume and image are."""
 
+import re
+
 import pytest
 
 from chart import SCENARIOS, environment, render
@@ -121,9 +123,13 @@ def test_the_job_fails_at_once_on_what_another_attempt_cannot_change():
 
 
 def test_a_rollout_may_take_as_long_as_download_and_startup():
-    seconds = render().deployment["spec"]["progressDeadlineSeconds"]
-    assert seconds > 21600 + 10 * 180
-    assert render({"fetch": {"mode": "none"}}).deployment["spec"]["progressDeadlineSeconds"] < 3600
+    def seconds(values):
+        return render(values).deployment["spec"]["progressDeadlineSeconds"]
+
+    for downloads_in_pod in ({"fetch": {"mode": "initContainer"}}, {"argocd": {"enabled": False}}):
+        assert seconds(downloads_in_pod) > 21600 + 10 * 180
+    for download_is_over in ({}, {"fetch": {"mode": "none"}}, {"fetch": {"job": {"hook": "Sync"}}}):
+        assert 10 * 180 < seconds(download_is_over) < 3600
 
 
 @pytest.mark.parametrize("change", [
@@ -155,10 +161,235 @@ def test_no_secret_is_in_any_argument():
             assert "$(" not in str(container.get("args"))
 
 
+def policies(values):
+    """The policies of the server and of the Jobs."""
+    r = render(values)
+    assert r.names("NetworkPolicy") == ["llamacpp-app", "llamacpp-app-jobs"]
+    return r, r.one("NetworkPolicy", "llamacpp-app")["spec"], r.one("NetworkPolicy", "llamacpp-app-jobs")["spec"]
+
+
+def selects(spec, labels):
+    """True when a policy's pod selector selects a pod of these labels."""
+    selector = spec["podSelector"]
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", []))
+
+
+CLOSED = {"networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]}}
+SEALED = {"sealedSecret": {"encryptedData": {"loadBalancerIP": "AgBy3i4O"}}}
+
+
+def test_each_pod_has_its_network_policy():
+    r, server, jobs = policies({**CLOSED, **SEALED})
+    assert selects(server, r.deployment["spec"]["template"]["metadata"]["labels"])
+    assert not selects(jobs, r.deployment["spec"]["template"]["metadata"]["labels"])
+    pods = [job["spec"]["template"]["metadata"]["labels"] for job in r.all("Job")] + [r.one("Pod")["metadata"]["labels"]]
+    assert len(pods) == 4
+    for labels in pods:
+        assert selects(jobs, labels) and not selects(server, labels)
+
+
+def test_the_server_has_no_way_out_once_its_model_is_there():
+    _, server, jobs = policies(CLOSED)
+    assert server["policyTypes"] == ["Ingress", "Egress"] and "egress" not in server
+    assert "ingress" not in jobs
+    for fetches in ({"argocd": {"enabled": False}}, {"fetch": {"mode": "initContainer"}}):
+        _, server, jobs = policies({**CLOSED, **fetches})
+        assert server["egress"] == jobs["egress"][:-1]
+
+
+def test_the_jobs_reach_the_hub_any_api_server_and_the_clusters_dns_alone():
+    _, _, jobs = policies(CLOSED)
+    dns, ports, _ = jobs["egress"]
+    assert dns["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                          "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]
+    assert [p["port"] for p in dns["ports"]] == [53, 53]
+    assert {443, 6443, 16443} <= {p["port"] for p in ports["ports"]}
+
+
 def test_the_network_policy_lets_helm_test_reach_the_server():
-    r = render({"networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]}})
-    spec, test_labels = r.one("NetworkPolicy")["spec"], r.one("Pod")["metadata"]["labels"]
-    release = spec["podSelector"]["matchLabels"]
-    assert release.items() <= test_labels.items()
-    assert {"podSelector": {"matchLabels": release}} in spec["ingress"][0]["from"]
-    assert {"ports": [{"port": 8080, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": release}}]} in spec["egress"]
+    r, server, jobs = policies(CLOSED)
+    test, pod = r.one("Pod")["metadata"]["labels"], r.deployment["spec"]["template"]["metadata"]["labels"]
+    assert any(selects({"podSelector": peer.get("podSelector", {"matchLabels": {"no": "peer"}})}, test)
+               for peer in server["ingress"][0]["from"])
+    (to,) = jobs["egress"][-1]["to"]
+    assert selects(to, pod)
+    assert jobs["egress"][-1]["ports"] == [{"port": 8080, "protocol": "TCP"}]
+
+
+def test_the_jobs_policy_is_there_before_the_first_pod():
+    """In a namespace that denies everything, PreSync's pods would wait for it in vain."""
+    for hook, wave in (("PreSync", "-3"), ("Sync", "-2")):
+        r, _, _ = policies({**CLOSED, "fetch": {"job": {"hook": hook}}})
+        notes = r.one("NetworkPolicy", "llamacpp-app-jobs")["metadata"]["annotations"]
+        assert notes["argocd.argoproj.io/sync-wave"] == wave
+        assert notes.get("argocd.argoproj.io/hook", "Sync") == hook
+
+
+def test_pods_of_jobs_and_helpers_take_labels_and_annotations():
+    """A mesh's sidecar keeps a Job from ending; policies ask for labels."""
+    mesh = {"podLabels": {"sidecar.istio.io/inject": "false"}, "podAnnotations": {"linkerd.io/inject": "disabled"}}
+    r = render({**SEALED, "helpers": mesh, "fetch": {"job": mesh}})
+    metadata = [job["spec"]["template"]["metadata"] for job in r.all("Job")] + [r.one("Pod")["metadata"]]
+    assert len(metadata) == 4
+    for m in metadata:
+        assert m["labels"]["sidecar.istio.io/inject"] == "false"
+        assert m["annotations"]["linkerd.io/inject"] == "disabled"
+
+
+def test_privileges_of_the_server_reach_no_other_container():
+    """Devices without a plugin need a privileged server. The API refuses one that may not gain privileges."""
+    r = render({"server": {"securityContext": {"privileged": True}}})
+    assert r.server["securityContext"] == {"privileged": True, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    r2 = render({"server": {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}})
+    assert "allowPrivilegeEscalation" not in r2.server["securityContext"]
+    for name, pod in r.pods():
+        for container in containers(pod):
+            assert container["name"] == "server" or "privileged" not in container["securityContext"], name
+
+
+def test_groups_of_the_server_reach_no_job():
+    r = render({"server": {"podSecurityContext": {"supplementalGroups": [44, 992]}}})
+    assert r.server_pod["securityContext"]["supplementalGroups"] == [44, 992]
+    assert r.server_pod["securityContext"]["runAsNonRoot"] is True
+    assert all("supplementalGroups" not in job["spec"]["template"]["spec"]["securityContext"] for job in r.all("Job"))
+
+
+def test_the_download_may_have_a_security_context_of_its_own():
+    r = render({"fetch": {"securityContext": {"runAsUser": 7}}})
+    (download,) = r.job("download-model")["spec"]["template"]["spec"]["containers"]
+    assert download["securityContext"]["runAsUser"] == r.guard["securityContext"]["runAsUser"] == 7
+    assert download["securityContext"]["allowPrivilegeEscalation"] is False
+    assert "runAsUser" not in r.server["securityContext"]
+
+
+class TestWithoutNull:
+    """What only `null` removed: Argo CD's `valuesObject` and Flux drop a null before helm sees it."""
+
+    def test_nodes_need_no_label(self):
+        for values in ({"gpu": {"nodeLabel": False}}, {"gpu": {"enabled": False}}):
+            assert all("nodeSelector" not in pod for _, pod in render(values).pods())
+
+    def test_nodes_may_have_another_label(self):
+        r = render({"gpu": {"nodeLabel": False}, "nodeSelector": {"node-role.kubernetes.io/worker": ""}})
+        assert {str(pod["nodeSelector"]) for _, pod in r.pods()} == {"{'node-role.kubernetes.io/worker': ''}"}
+
+    def test_replicas_are_left_to_an_autoscaler(self):
+        assert "replicas" not in render({"autoscaling": {"external": True}}).deployment["spec"]
+
+    def test_openshift_chooses_user_and_groups(self):
+        for _, pod in render({"openshift": {"enabled": True}}).pods():
+            assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(pod["securityContext"])
+            assert pod["securityContext"]["runAsNonRoot"] is True
+
+    def test_an_empty_value_takes_a_key_out(self):
+        r = render({"podSecurityContext": {"fsGroup": "", "runAsUser": ""}, "securityContext": {"readOnlyRootFilesystem": ""},
+                    "resources": {"limits": {"memory": ""}, "requests": {"memory": ""}},
+                    "fetch": {"resources": {"limits": {"memory": ""}}}})
+        assert "fsGroup" not in r.server_pod["securityContext"] and "runAsUser" not in r.server_pod["securityContext"]
+        assert "readOnlyRootFilesystem" not in r.server["securityContext"]
+        assert r.server["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+        assert "limits" not in r.guard["resources"]
+
+
+def test_the_users_entry_stands_in_the_place_of_the_charts():
+    r = render({"server": {
+        "extraEnv": [{"name": "HOME", "value": "/data"}],
+        "extraVolumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "extraVolumeMounts": [{"name": "scratch", "mountPath": "/tmp/"}]}})
+    assert environment(r.server)["HOME"] == "/data"
+    assert [v for v in r.server_pod["volumes"] if v["name"] == "tmp"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
+    assert [m["name"] for m in r.server["volumeMounts"]] == ["models", "scratch"]
+
+
+def test_another_number_of_gpus_is_another_claim_template():
+    """A template's spec is immutable: under one name another count would never arrive."""
+    def template(number):
+        r = render({"gpu": {"number": number, "dra": {"enabled": True}}})
+        (claim,) = r.server_pod["resourceClaims"]
+        assert r.names("ResourceClaimTemplate") == [claim["resourceClaimTemplateName"]]
+        return claim["resourceClaimTemplateName"]
+
+    assert template(1) != template(2) and template(1) == template(1)
+
+
+@pytest.mark.parametrize("given,claim", [
+    ({"claimTemplateName": "mine"}, {"name": "gpu", "resourceClaimTemplateName": "mine"}),
+    ({"claimName": "shared"}, {"name": "gpu", "resourceClaimName": "shared"})])
+def test_a_device_claim_of_ones_own(given, claim):
+    r = render({"gpu": {"dra": {"enabled": True, **given}}})
+    assert r.server_pod["resourceClaims"] == [claim]
+    assert r.server["resources"]["claims"] == [{"name": "gpu"}]
+    assert not r.all("ResourceClaimTemplate")
+
+
+def test_devices_are_selected_and_watched():
+    r = render({"gpu": {"dra": {"enabled": True, "adminAccess": True, "selectors": ["device.driver == 'gpu.nvidia.com'"]}}})
+    (request,) = r.one("ResourceClaimTemplate")["spec"]["spec"]["devices"]["requests"]
+    assert request["exactly"]["selectors"] == [{"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}]
+    assert request["exactly"]["adminAccess"] is True
+
+
+class TestModelFolder:
+    """Releases on one claim, each with its folder."""
+
+    VALUES = {"persistence": {"existingClaim": "shared"}, "model": {"extraFiles": ["mmproj-F16.gguf"]}}
+
+    def test_each_model_has_its_folder(self):
+        def folder(name):
+            r = render({**self.VALUES, "model": {**self.VALUES["model"], "dir": name}})
+            assert r.server_args[1] == f"/models/{name}/gpt-oss-20b-mxfp4.gguf"
+            return environment(r.guard)["MODELFETCH_DIR"]
+
+        assert (folder("a"), folder("team/b")) == ("/models/a", "/models/team/b")
+
+    def test_without_one_the_documented_path_stays_and_a_warning_stands(self):
+        r = render(self.VALUES)
+        assert r.server_args[1] == "/models/gpt-oss-20b-mxfp4.gguf"
+        assert "set model.dir" in r.deployment["metadata"]["annotations"]["modelfetch/warnings"]
+        assert "set model.dir" not in str(render({**self.VALUES, "model": {"dir": "a"}}).deployment["metadata"])
+
+
+class TestAlerts:
+    """Alerts say what their names say, of this release alone."""
+
+    @staticmethod
+    def expression(alert, values=None):
+        r = render({"metrics": {"prometheusRule": {"enabled": True}}, **(values or {})})
+        (rule,) = [rule for rule in r.one("PrometheusRule")["spec"]["groups"][0]["rules"] if rule["alert"] == alert]
+        return " ".join(rule["expr"].split())
+
+    def test_a_failed_download_is_a_failed_job(self):
+        assert self.expression("LlamaModelDownloadFailed") == (
+            'kube_job_failed{namespace="applications",job_name="llamacpp-app-download-model",condition="true"} > 0')
+
+    def test_without_a_job_there_is_no_alert_for_it(self):
+        rules = render({"metrics": {"prometheusRule": {"enabled": True}}, "fetch": {"mode": "initContainer"}}).one("PrometheusRule")
+        assert "LlamaModelDownloadFailed" not in str(rules)
+
+    def test_a_server_scaled_to_zero_is_not_down(self):
+        assert self.expression("LlamaServerDown") == (
+            'kube_deployment_status_replicas_available{namespace="applications",deployment="llamacpp-app"} == 0 '
+            'and kube_deployment_spec_replicas{namespace="applications",deployment="llamacpp-app"} > 0')
+
+    @pytest.mark.parametrize("pod,matches", [
+        ("llamacpp-app-7d9f8c6b5-x2x4z", True),
+        ("llamacpp-app-two-7d9f8c6b5-x2x4z", False),
+        ("llamacpp-app-2-7d9f8c6b5-x2x4z", False)])
+    def test_waiting_requests_are_those_of_this_release(self, pod, matches):
+        pattern = re.search('pod=~"([^"]+)"', self.expression("LlamaRequestsWaiting"))[1]
+        assert bool(re.fullmatch(pattern, pod)) is matches
+
+
+def test_the_monitors_send_one_key_of_a_list():
+    keys = {"server": {"apiKeySecret": {"name": "keys"}}, "metrics": {"podMonitor": {"enabled": True}}}
+    one = {**keys, "metrics": {**keys["metrics"], "apiKeySecret": {"name": "scraper", "key": "one"}}}
+
+    def sent(values):
+        return render(values).one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["authorization"]["credentials"]
+
+    assert sent(one) == {"name": "scraper", "key": "one"}
+    assert sent(keys) == {"name": "keys", "key": "api-key"}
+    assert "metrics.apiKeySecret" in str(render(keys).deployment["metadata"])
+    assert "metrics.apiKeySecret" not in str(render(one).deployment["metadata"])
+    assert "authorization" not in str(render({"metrics": {**one["metrics"]}}).one("PodMonitor"))

@@ -76,15 +76,65 @@ def test_one_mistake_is_one_line():
     assert len(problems("--flash-atn", "on", "-ngl", "99")) == 1
 
 
-@pytest.mark.parametrize("option", [o for group in ("managed", "gone") for o in REFUSED[group]])
-def test_every_refused_option_is_refused(option):
-    assert any(f"`{option}`" in problem for problem in problems(option, "x"))
+def test_every_refused_option_is_refused():
+    options = [option for group in ("managed", "gone") for option in REFUSED[group]]
+    found = problems(*(word for option in options for word in (option, "x")))
+    for option in options:
+        assert any(f"`{option}`" in problem for problem in found), option
 
 
 def test_unchecked_arguments_pass_but_cannot_replace_the_charts_own():
     assert extra("--new-option", "x", checkArgs=False) == ["--new-option", "x"]
     assert extra("-fa", "--new-option", checkArgs=False) == ["-fa", "on", "--new-option"]
     assert problems("-m", "x.gguf", checkArgs=False) == ["`-m` is not for extraArgs: set model.file"]
+
+
+def environment_problems(*names, **server):
+    env = [{"name": name, "value": "1"} for name in names]
+    with pytest.raises(RenderError) as refusal:
+        render({"server": {"extraEnv": env, **server}})
+    return [line.removeprefix("  - server.extraEnv: ") for line in str(refusal.value).splitlines() if line.startswith("  - ")]
+
+
+@pytest.mark.parametrize("name,message", [
+    ("LLAMA_ARG_CTX_SIZE", "`LLAMA_ARG_CTX_SIZE` is not for extraEnv: set server.kvCache.size"),
+    ("LLAMA_ARG_API_PREFIX", "the probes ask /health"),
+    ("LLAMA_ARG_TOOLS", "`LLAMA_ARG_TOOLS` needs server.allowTools=true"),
+    ("LLAMA_ARG_AGENT", "`LLAMA_ARG_AGENT` needs server.allowTools=true"),
+    ("LLAMA_ARG_MCP_SERVERS_CONFIG", "needs server.allowTools=true"),
+    ("LLAMA_ARG_UI_MCP_PROXY", "needs server.allowTools=true"),
+    ("LLAMA_API_KEY", "put the keys into a Secret"),
+    ("LLAMA_ARG_NO_KV_UNIFIED", "set server.kvCache.unified"),
+    ("LLAMA_ARG_NO_ENDPOINT_SLOTS", "set server.slotsEndpoint"),
+    ("LLAMA_ARG_RERANKING", "set server.reranking"),
+    ("LLAMA_ARG_FLASH_ATTN", "`LLAMA_ARG_FLASH_ATTN` is overruled by `-fa` in server.extraArgs"),
+    ("LLAMA_ARG_N_GPU_LAYERS", "is overruled by `-ngl`"),
+    ("LLAMA_ARG_CTX_SIZ", "`LLAMA_ARG_CTX_SIZ` is no variable of llama-server b11434"),
+    ("AIP_MODE", "it moves the port and the health path"),
+])
+def test_a_variable_gets_the_check_of_its_option(name, message):
+    (problem,) = environment_problems(name)
+    assert message in problem
+
+
+def test_every_variable_of_a_refused_option_is_refused():
+    refused = set(REFUSED["managed"]) | set(REFUSED["tools"])
+    variables = [v for v, options in KNOWN["variables"].items() if set(options) & refused]
+    assert len(environment_problems(*variables)) == len(variables) > 20
+
+
+def test_variables_that_overrule_nothing_are_passed():
+    env = [{"name": "LLAMA_ARG_CACHE_RAM", "value": "2048"}, {"name": "LLAMA_ARG_NO_AGENT", "value": "1"}, {"name": "NO_PROXY", "value": "x"}]
+    assert [e for e in render({"server": {"extraEnv": env}}).server["env"] if e in env] == env
+    tools = {"extraEnv": [{"name": "LLAMA_ARG_TOOLS", "value": "all"}], "allowTools": True}
+    assert render({"server": tools}).server["env"][-1] == tools["extraEnv"][0]
+    unknown = {"extraEnv": [{"name": "LLAMA_ARG_OF_A_FORK", "value": "1"}], "checkArgs": False}
+    assert render({"server": unknown}).server["env"][-1] == unknown["extraEnv"][0]
+
+
+def test_options_that_forks_and_older_builds_lack_are_left_out():
+    args = render({"server": {"kvCache": {"unified": "unset"}, "slotsEndpoint": "unset", "checkArgs": False}}).server_args
+    assert not [arg for arg in args if "kv-unified" in arg or "slots" in arg]
 
 
 def test_refused_options_are_real_options_or_gone():

@@ -107,6 +107,51 @@ def test_a_fixed_tag_is_pulled_once():
     assert render(nested("images.server.tag", "b11434")).server["imagePullPolicy"] == "IfNotPresent"
 
 
+PINNED = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("image,becomes", [
+    ({"tag": "server-cuda-b9570"}, "ghcr.io/ggml-org/llama.cpp:server-cuda-b9570"),
+    ({"tag": f"server-cuda-b9570@{PINNED}"}, f"ghcr.io/ggml-org/llama.cpp:server-cuda-b9570@{PINNED}"),
+    ({"tag": "server-vulkan-b9570"}, "ghcr.io/ggml-org/llama.cpp:server-vulkan-b9570"),
+    ({"tag": "server-b9570"}, "ghcr.io/ggml-org/llama.cpp:server-b9570"),
+    ({"tag": "server-cuda"}, "ghcr.io/ggml-org/llama.cpp:server-cuda"),
+    ({"tag": "full-cuda-b9570"}, "ghcr.io/ggml-org/llama.cpp:full-cuda-b9570"),
+    ({"tag": "b9570"}, "ghcr.io/ggml-org/llama.cpp:server-cuda-b9570"),
+    ({"tag": f"b9570@{PINNED}"}, f"ghcr.io/ggml-org/llama.cpp:server-cuda-b9570@{PINNED}"),
+    ({"tag": "b9570", "digest": PINNED}, f"ghcr.io/ggml-org/llama.cpp:server-cuda-b9570@{PINNED}"),
+    ({"digest": PINNED}, f"ghcr.io/ggml-org/llama.cpp@{PINNED}"),
+    ({"name": "server", "tag": "server-cuda-b9570"}, "ghcr.io/ggml-org/llama.cpp:server-cuda-b9570"),
+    ({"repository": "r.example.com:5000/llama-swap", "name": "", "tag": "v1.2"}, "r.example.com:5000/llama-swap:v1.2"),
+    ({"image": f"r.example.com:5000/l:server-cuda-b9570@{PINNED}"}, f"r.example.com:5000/l:server-cuda-b9570@{PINNED}"),
+], ids=str)
+def test_the_server_image_is_written_as_people_write_it(image, becomes):
+    server = render({"images": {"server": image}}).server
+    assert server["image"] == becomes
+    floats = becomes.endswith(":server-cuda")
+    assert server["imagePullPolicy"] == ("Always" if floats else "IfNotPresent")
+
+
+def test_two_addresses_make_the_service_dual_stack():
+    r = render({"service": {"loadBalancerIP": "192.0.2.10, 2001:db8::10"}})
+    spec = r.service["spec"]
+    assert (spec["ipFamilyPolicy"], spec["ipFamilies"]) == ("RequireDualStack", ["IPv4", "IPv6"])
+    assert r.service["metadata"]["annotations"]["metallb.io/loadBalancerIPs"] == "192.0.2.10,2001:db8::10"
+    assert r.server_args[r.server_args.index("--host") + 1] == "::", "an IPv4 socket doesn't answer at the pod's IPv6 address"
+
+
+def test_an_ipv6_address_makes_the_service_ipv6():
+    r = render({"service": {"loadBalancerIP": "2001:db8::10", "loadBalancer": {"provider": "spec"}}})
+    assert r.service["spec"]["ipFamilies"] == ["IPv6"] and "ipFamilyPolicy" not in r.service["spec"]
+    assert r.service["spec"]["loadBalancerIP"] == "2001:db8::10"
+
+
+def test_a_sealed_pair_of_addresses_asks_for_both_families():
+    r = render({**SEALED, "service": {"ipFamilyPolicy": "RequireDualStack"}})
+    assert r.service["spec"]["ipFamilyPolicy"] == "RequireDualStack"
+    assert r.server_args[r.server_args.index("--host") + 1] == "::"
+
+
 def test_a_null_replica_count_is_left_to_another_autoscaler():
     assert "replicas" not in render({"replicaCount": None}).deployment["spec"]
 

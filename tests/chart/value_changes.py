@@ -9,6 +9,8 @@ IP_SECRET = nested("service.loadBalancer.ipSecret.name", "my-ip")
 COMPLETIONS_INGRESS = {"enabled": True, "hosts": ["a.example.com"]}
 EMBEDDINGS = {"server": {"embeddings": True}}
 GATEWAY = {"enabled": True, "parentRefs": [{"name": "public"}]}
+POLICY = nested("networkPolicy.enabled", True)
+DRA = nested("gpu.dra.enabled", True)
 RULE = nested("metrics.prometheusRule.enabled", True)
 
 
@@ -56,6 +58,18 @@ def download_pod(r):
 
 def helper_pod(r):
     return r.job("lb-ip-patch")["spec"]["template"]["spec"]
+
+
+def helper_metadata(r):
+    return r.job("lb-ip-patch")["spec"]["template"]["metadata"]
+
+
+def policy(name):
+    return lambda r: r.one("NetworkPolicy", name)["spec"]
+
+
+def device(key):
+    return lambda r: r.one("ResourceClaimTemplate")["spec"]["spec"]["devices"]["requests"][0]["exactly"].get(key)
 
 
 def secret_variable(r, name="HF_TOKEN"):
@@ -142,6 +156,13 @@ def probe_change(name):
     return Change(timing, lambda r: r.server[name], {"httpGet": {"path": "/health", "port": "http"}, **timing})
 
 
+SCRAPED = {"server": {"apiKeySecret": {"name": "keys"}}, "metrics": {"podMonitor": {"enabled": True}}}
+
+
+def scrape_key(r):
+    return r.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["authorization"]["credentials"]
+
+
 CHANGES = {
     # Naming
     "nameOverride": Change("gpu-chat", lambda r: r.names("Deployment"), ["llamacpp-app-gpu-chat"]),
@@ -155,6 +176,7 @@ CHANGES = {
     "images.server.tag": Change("b11434", lambda r: r.server["image"], "ghcr.io/ggml-org/llama.cpp:server-cuda-b11434"),
     "images.server.digest": Change(
         "sha256:" + "a" * 64, lambda r: r.server["image"], "ghcr.io/ggml-org/llama.cpp@sha256:" + "a" * 64),
+    "images.server.image": Change("r.example.com/l:b1", lambda r: r.server["image"], "r.example.com/l:b1"),
     "images.fetch.repository": Change("r.example.com/m", lambda r: fetch(r)["image"], "r.example.com/m:0.1.0"),
     "images.fetch.tag": Change("9", lambda r: fetch(r)["image"], "modelfetch:9"),
     "images.fetch.digest": Change("sha256:" + "b" * 64, lambda r: fetch(r)["image"], "modelfetch@sha256:" + "b" * 64),
@@ -162,6 +184,8 @@ CHANGES = {
     "model.path": Change(
         "/data", lambda r: (r.server_args[1], variable("MODELFETCH_DIR")(r), r.server["volumeMounts"][0]["mountPath"]),
         ("/data/gpt-oss-20b-mxfp4.gguf", "/data", "/data")),
+    "model.dir": Change(
+        "chat", lambda r: (r.server_args[1], variable("MODELFETCH_DIR")(r)), ("/models/chat/gpt-oss-20b-mxfp4.gguf", "/models/chat")),
     "model.alias": Change("mine", after("--alias"), "mine"),
     "model.repo": Change(
         "someone", lambda r: (variable("MODELFETCH_REPO")(r), variable("MODELFETCH_FILES")(r)),
@@ -191,6 +215,9 @@ CHANGES = {
     "fetch.serviceAccountName": Change("puller", lambda r: download_pod(r)["serviceAccountName"], "puller"),
     "fetch.resources": Change(
         {"limits": {"memory": "1Gi"}}, lambda r: fetch(r)["resources"]["limits"], {"memory": "1Gi"}),
+    "fetch.securityContext": Change(
+        {"runAsUser": 7}, lambda r: (fetch(r)["securityContext"].get("runAsUser"), r.guard["securityContext"].get("runAsUser"),
+                                     r.server["securityContext"].get("runAsUser")), (7, 7, None)),
     "fetch.job.hook": Change(
         "Sync", lambda r: annotations(r.job("download-model"))["argocd.argoproj.io/hook"], "Sync"),
     "fetch.job.backoffLimit": Change(2, lambda r: r.job("download-model")["spec"]["backoffLimit"], 2),
@@ -199,6 +226,10 @@ CHANGES = {
         0, lambda r: r.job("download-model")["spec"].get("ttlSecondsAfterFinished"), 0),
     "fetch.job.podAnnotations": Change(
         {"a": "b"}, lambda r: annotations(r.job("download-model")["spec"]["template"]), {"a": "b"}),
+    "fetch.job.podLabels": Change(
+        {"a": "b"}, lambda r: r.job("download-model")["spec"]["template"]["metadata"]["labels"].get("a"), "b"),
+    "helpers.podLabels": Change({"a": "b"}, lambda r: helper_metadata(r)["labels"].get("a"), "b", SEALED),
+    "helpers.podAnnotations": Change({"a": "b"}, lambda r: helper_metadata(r).get("annotations", {}).get("a"), "b", SEALED),
     "jobNameSuffix": Change(
         "hash", lambda r: bool(r.job("download-model")["metadata"]["name"] != "llamacpp-app-download-model"), True),
     "argocd.enabled": Change(
@@ -220,6 +251,8 @@ CHANGES = {
     "server.embeddings": Change(
         True, lambda r: (has_arg("--embeddings")(r), "/v1/embeddings" in str(r.one("HTTPRoute"))), (True, True),
         {"httpRoute": GATEWAY}),
+    "server.reranking": Change(
+        True, lambda r: (has_arg("--reranking")(r), "/v1/rerank" in str(r.one("HTTPRoute"))), (True, True), {"httpRoute": GATEWAY}),
     "server.extraArgs": Change(["-ub", 2048], lambda r: r.server_args[-2:], ["-ub", "2048"]),
     "server.checkArgs": Change(False, lambda r: r.server_args[-1], "--from-the-future",
                                {"server": {"extraArgs": ["--from-the-future"]}}),
@@ -237,6 +270,11 @@ CHANGES = {
         [{"name": "x", "emptyDir": {}}], lambda r: r.server_pod["volumes"][-1], {"name": "x", "emptyDir": {}}),
     "server.extraVolumeMounts": Change(
         [{"name": "x", "mountPath": "/x"}], lambda r: r.server["volumeMounts"][-1], {"name": "x", "mountPath": "/x"}),
+    "server.securityContext": Change(
+        {"runAsUser": 7}, lambda r: (r.server["securityContext"].get("runAsUser"), fetch(r)["securityContext"].get("runAsUser")), (7, None)),
+    "server.podSecurityContext": Change(
+        {"supplementalGroups": [44]}, lambda r: (r.server_pod["securityContext"].get("supplementalGroups"),
+                                                 download_pod(r)["securityContext"].get("supplementalGroups")), ([44], None)),
     "gpu.enabled": Change(
         False, lambda r: ("nvidia.com/gpu" in r.server["resources"]["limits"], r.server_pod.get("tolerations"),
                           r.server_pod.get("runtimeClassName")), (False, None, None)),
@@ -246,9 +284,16 @@ CHANGES = {
     "gpu.dra.enabled": Change(
         True, lambda r: (r.server["resources"].get("claims"), "nvidia.com/gpu" in r.server["resources"]["limits"]),
         ([{"name": "gpu"}], False)),
-    "gpu.dra.deviceClassName": Change(
-        "mig.nvidia.com", lambda r: r.one("ResourceClaimTemplate")["spec"]["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"],
-        "mig.nvidia.com", nested("gpu.dra.enabled", True)),
+    "gpu.dra.deviceClassName": Change("mig.nvidia.com", device("deviceClassName"), "mig.nvidia.com", DRA),
+    "gpu.dra.selectors": Change(["true"], device("selectors"), [{"cel": {"expression": "true"}}], DRA),
+    "gpu.dra.adminAccess": Change(True, device("adminAccess"), True, DRA),
+    "gpu.dra.claimTemplateName": Change(
+        "mine", lambda r: (r.server_pod["resourceClaims"], count("ResourceClaimTemplate")(r)),
+        ([{"name": "gpu", "resourceClaimTemplateName": "mine"}], 0), DRA),
+    "gpu.dra.claimName": Change(
+        "mine", lambda r: (r.server_pod["resourceClaims"], count("ResourceClaimTemplate")(r)),
+        ([{"name": "gpu", "resourceClaimName": "mine"}], 0), DRA),
+    "gpu.nodeLabel": Change(False, on_every_pod(lambda p: p.get("nodeSelector")), None),
     "resources.requests.memory": Change("8Gi", lambda r: r.server["resources"]["requests"]["memory"], "8Gi"),
     "resources.limits.memory": Change("16Gi", lambda r: r.server["resources"]["limits"]["memory"], "16Gi"),
     # Storage
@@ -268,6 +313,8 @@ CHANGES = {
     "service.loadBalancerClass": Change("metallb", service_spec("loadBalancerClass"), "metallb"),
     "service.loadBalancerSourceRanges": Change(["192.0.2.0/24"], service_spec("loadBalancerSourceRanges"), ["192.0.2.0/24"]),
     "service.loadBalancerIP": Change("192.0.2.1", service_annotation("metallb.io/loadBalancerIPs"), "192.0.2.1"),
+    "service.ipFamilyPolicy": Change("PreferDualStack", service_spec("ipFamilyPolicy"), "PreferDualStack"),
+    "service.ipFamilies": Change(["IPv6"], service_spec("ipFamilies"), ["IPv6"]),
     "service.loadBalancer.provider": Change(
         "spec", lambda r: (service_spec("loadBalancerIP")(r), annotations(r.service)), ("192.0.2.1", {}),
         nested("service.loadBalancerIP", "192.0.2.1")),
@@ -290,6 +337,7 @@ CHANGES = {
         30, lambda r: r.job("lb-ip-patch")["spec"]["activeDeadlineSeconds"], 30, SEALED),
     **api_ingress_changes("completions", {}),
     **api_ingress_changes("embeddings", EMBEDDINGS),
+    **api_ingress_changes("reranking", {"server": {"reranking": True, "completions": False}}),
     "httpRoute.enabled": Change(True, count("HTTPRoute"), 1, nested("httpRoute.parentRefs", [{"name": "public"}])),
     "httpRoute.parentRefs": Change(
         [{"name": "other"}], monitor("HTTPRoute", lambda h: h["spec"]["parentRefs"]), [{"name": "other"}], {"httpRoute": GATEWAY}),
@@ -303,8 +351,9 @@ CHANGES = {
         {"request": "0s"}, monitor("HTTPRoute", lambda h: h["spec"]["rules"][0].get("timeouts")), {"request": "0s"},
         {"httpRoute": GATEWAY}),
     # Pod
+    "openshift.enabled": Change(True, on_every_pod(lambda p: p["securityContext"].get("runAsUser")), None),
     "runtimeClassName": Change("", pod_spec("runtimeClassName"), None),
-    "nodeSelector.gpu": Change("a100", lambda r: {p["nodeSelector"]["gpu"] for n, p in r.pods() if not n.endswith("-test")}, {"a100"}),
+    "nodeSelector.gpu": Change("a100", lambda r: {p["nodeSelector"]["gpu"] for _, p in r.pods()}, {"a100"}),
     "tolerations": Change(
         [{"key": "k", "operator": "Exists"}], on_every_pod(lambda p: [t["key"] for t in p["tolerations"]]), ["nvidia.com/gpu", "k"]),
     "affinity": Change({"nodeAffinity": {}}, lambda r: sorted(r.server_pod["affinity"]), ["nodeAffinity", "podAffinity"]),
@@ -331,6 +380,9 @@ CHANGES = {
         "ops", lambda r: [j["spec"]["template"]["spec"]["serviceAccountName"] for j in r.all("Job")
                           if j["metadata"]["name"].endswith("ensure-claim")], ["ops"], nested("rbac.create", False)),
     # Monitoring and scaling
+    "metrics.apiKeySecret.name": Change("scraper", scrape_key, {"name": "scraper", "key": "api-key"}, SCRAPED),
+    "metrics.apiKeySecret.key": Change(
+        "one", scrape_key, {"name": "scraper", "key": "one"}, merged(SCRAPED, nested("metrics.apiKeySecret.name", "scraper"))),
     "metrics.annotations": Change(False, lambda r: "prometheus.io/scrape" in pod_template(r)["annotations"], False),
     **monitor_changes("ServiceMonitor", "metrics.serviceMonitor", "endpoints"),
     **monitor_changes("PodMonitor", "metrics.podMonitor", "podMetricsEndpoints"),
@@ -339,6 +391,7 @@ CHANGES = {
         {"a": "b"}, monitor("PrometheusRule", lambda p: p["metadata"]["labels"].get("a")), "b", RULE),
     "metrics.prometheusRule.deferredRequests": Change(
         3, monitor("PrometheusRule", lambda p: p["spec"]["groups"][0]["rules"][1]["expr"].endswith("> 3")), True, RULE),
+    "autoscaling.external": Change(True, lambda r: "replicas" in r.deployment["spec"], False),
     "autoscaling.enabled": Change(
         True, lambda r: (count("HorizontalPodAutoscaler")(r), "replicas" in r.deployment["spec"]), (1, False)),
     **{
@@ -358,16 +411,19 @@ CHANGES = {
     "pdb.minAvailable": Change(
         2, lambda r: {k: v for k, v in r.one("PodDisruptionBudget")["spec"].items() if k != "selector"}, {"minAvailable": 2},
         nested("pdb.enabled", True)),
-    "networkPolicy.enabled": Change(True, count("NetworkPolicy"), 1),
-    **{
-        f"networkPolicy.{key}": Change(to, lambda r, seen=seen: seen(r.one("NetworkPolicy")["spec"]), then,
-                                       nested("networkPolicy.enabled", True))
-        for key, to, seen, then in [
-            ("from", [{"podSelector": {}}], lambda s: s["ingress"][0].get("from", [])[:1], [{"podSelector": {}}]),
-            ("egressPorts", [8443], lambda s: [p["port"] for p in s["egress"][0]["ports"]], [53, 53, 8443]),
-            ("extraEgress", [{"to": []}], lambda s: s["egress"][-1], {"to": []}),
-        ]
-    },
+    "networkPolicy.enabled": Change(True, count("NetworkPolicy"), 2),
+    "networkPolicy.from": Change(
+        [{"podSelector": {}}], lambda r: policy("llamacpp-app")(r)["ingress"][0].get("from", [])[:1], [{"podSelector": {}}], POLICY),
+    "networkPolicy.egressPorts": Change(
+        [8443], lambda r: [p["port"] for p in policy("llamacpp-app-jobs")(r)["egress"][1]["ports"]], [8443], POLICY),
+    "networkPolicy.dns": Change(
+        [{"ipBlock": {"cidr": "169.254.20.10/32"}}], lambda r: policy("llamacpp-app-jobs")(r)["egress"][0]["to"],
+        [{"ipBlock": {"cidr": "169.254.20.10/32"}}], POLICY),
+    "networkPolicy.extraEgress": Change(
+        [{"to": [{"podSelector": {}}]}], lambda r: policy("llamacpp-app-jobs")(r)["egress"][2], {"to": [{"podSelector": {}}]}, POLICY),
+    "rawObjects": Change(
+        [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ x }}", "labels": {}}}],
+        lambda r: r.names("ConfigMap"), ["{{ x }}"]),
     "extraObjects": Change(
         ["apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-x', labels: {}}"],
         lambda r: r.names("ConfigMap"), ["llamacpp-app-x"]),
