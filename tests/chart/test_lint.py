@@ -53,7 +53,7 @@ def test_the_values_table_is_fresh():
 
 
 PROSE = [CHART / "README.md", CHART / "CHANGELOG.md", *sorted(CHART.glob("templates/*.t*t")), *sorted(CHART.glob("templates/_*.tpl")),
-         CHART / "files/refused-options.yaml", CHART / "values.yaml"]
+         *sorted(CHART.glob("docs/*.md")), CHART / "files/refused-options.yaml", CHART / "values.yaml"]
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda p: p.name)
@@ -78,4 +78,4 @@ def test_the_package_holds_no_test_or_example(tmp_path):
     (package,) = tmp_path.glob("*.tgz")
     listing = subprocess.run(["tar", "tzf", str(package)], check=True, capture_output=True, text=True).stdout
     assert "llamacpp-app/files/llama-server-options.json" in listing
-    assert "llamacpp-app/ci/" not in listing and "llamacpp-app/examples/" not in listing
+    assert "llamacpp-app/ci/" not in listing and "llamacpp-app/examples/" not in listing and "llamacpp-app/docs/" not in listing
