@@ -56,10 +56,15 @@ pub mod error;
 // What the user asked for, as types whose parsers refuse bad input.
 pub mod request;
 
+// How much memory a server will want for a model: arithmetic on headers.
+pub mod memory;
+
 // What a file holds, whatever it is called.
 pub mod content;
 
 // Text for people: sizes, times, counts, causes, hosts.
 pub mod words;
 
-pub use command::{Context, fetch, fetch_models, list, lock, plan, plan_models, prune, smoke, verify};
+pub use command::{
+    Context, fetch, fetch_models, inspect, list, lock, plan, plan_models, prune, smoke, verify,
+};

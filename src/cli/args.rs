@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::{help, values};
 use crate::command::cluster::Provider;
+use crate::content::gguf::TensorType;
 use crate::request::{Connections, Recheck, RepoKind, Revision};
 
 /// Gets model files from the Hugging Face Hub onto a disk: complete, verified, resumable
@@ -61,6 +62,10 @@ pub(super) enum Command {
     /// Prove in seconds and a few MB that a fetch would work
     #[command(long_about = help::SMOKE)]
     Smoke(JobArgs),
+
+    /// Show what a model is and what memory it needs, from its header alone: on the disk or on the Hub
+    #[command(long_about = help::INSPECT)]
+    Inspect(Box<InspectArgs>),
 
     /// Show what a directory or cache holds: verified files, and downloads that are not complete
     #[command(long_about = help::LIST)]
@@ -142,6 +147,31 @@ pub(super) struct FetchArgs {
     pub(super) dry_run: bool,
 }
 
+/// Which files of a repository, beside their names.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(super) struct ChoiceArgs {
+    /// Take files that match this glob, or have this name: of shards this one alone (repeatable)
+    #[arg(long, value_name = "GLOB", env = "MODELFETCH_INCLUDE", value_delimiter = '\n')]
+    pub(super) include: Vec<String>,
+
+    /// Leave out files that match this glob (repeatable)
+    #[arg(long, value_name = "GLOB", env = "MODELFETCH_EXCLUDE", value_delimiter = '\n')]
+    pub(super) exclude: Vec<String>,
+
+    /// Take one GGUF model of this quantization, such as Q4_K_M, as llama.cpp's -hf chooses it
+    #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
+    pub(super) quant: Option<String>,
+
+    /// Branch, tag, refs/pr/N, ~parquet or commit [default: main]
+    #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]
+    pub(super) revision: Option<Revision>,
+
+    /// Kind of the repository
+    #[arg(long, value_name = "KIND", env = "MODELFETCH_REPO_TYPE", value_enum, default_value_t)]
+    pub(super) repo_type: RepoKind,
+}
+
 /// What `fetch`, `plan` and `smoke` share, so that one word turns one into another.
 #[derive(Debug, Args)]
 pub(super) struct JobArgs {
@@ -210,6 +240,84 @@ pub(super) struct ListArgs {
     pub(super) destination: DestinationArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A file or folder on the disk, or a repository: owner/name
+    ///
+    /// What is there on the disk is meant before a repository of that name.
+    #[arg(value_name = "WHAT", env = "MODELFETCH_REPO")]
+    pub(super) repo: String,
+
+    /// Files of the repository, by name or glob; one shard stands for its whole set
+    #[arg(value_name = "FILE", env = "MODELFETCH_FILES", value_delimiter = '\n')]
+    pub(super) files: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) choice: ChoiceArgs,
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+
+    /// List each tensor with its type and shape
+    #[arg(long, env = "MODELFETCH_TENSORS", value_parser = BoolishValueParser::new(), help_heading = "Output")]
+    pub(super) tensors: bool,
+
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// How llama.cpp's server would be started: flags as it calls them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory, as llama.cpp's server would be started")]
+pub(super) struct ServerArgs {
+    /// Fail (exit 24) unless the model fits into a card of this size, such as 24GiB (repeatable: several cards)
+    ///
+    /// What the card has free counts, not what is printed on it. All layers are taken to be on cards.
+    #[arg(long, value_name = "SIZE", env = "MODELFETCH_FITS", value_delimiter = '\n', value_parser = values::size)]
+    pub(super) fits: Vec<u64>,
+
+    /// Tokens of the context, of all slots together [default: that of the model]
+    #[arg(long, value_name = "N", env = "MODELFETCH_CTX")]
+    pub(super) ctx: Option<u64>,
+
+    /// Slots, each with a cache of its part of the context [default: 4 that share one]
+    #[arg(long, value_name = "N", env = "MODELFETCH_PARALLEL", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub(super) parallel: Option<u64>,
+
+    /// The slots share one cache
+    #[arg(long, env = "MODELFETCH_KV_UNIFIED", value_parser = BoolishValueParser::new())]
+    pub(super) kv_unified: bool,
+
+    /// Type of the cached keys
+    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_K", default_value = "f16",
+          value_parser = values::cache_type)]
+    pub(super) cache_type_k: TensorType,
+
+    /// Type of the cached values
+    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_V", default_value = "f16",
+          value_parser = values::cache_type)]
+    pub(super) cache_type_v: TensorType,
+
+    /// Tokens that are computed at once
+    #[arg(long, value_name = "N", env = "MODELFETCH_UBATCH_SIZE", default_value_t = 512)]
+    pub(super) ubatch_size: u64,
+
+    /// Share of each card, such as 3,1 [default: by their sizes]
+    #[arg(long, value_name = "N,N,…", env = "MODELFETCH_TENSOR_SPLIT", value_delimiter = ',')]
+    pub(super) tensor_split: Vec<f64>,
+
+    /// Keep the experts of the first N layers in main memory
+    #[arg(long, value_name = "N", env = "MODELFETCH_N_CPU_MOE", default_value_t = 0)]
+    pub(super) n_cpu_moe: u64,
+
+    /// Fail (exit 25) unless the model is of one of these architectures, separated by commas
+    #[arg(long, value_name = "NAMES", env = "MODELFETCH_ARCHITECTURES", value_delimiter = ',')]
+    pub(super) architectures: Vec<String>,
 }
 
 #[derive(Debug, Args)]

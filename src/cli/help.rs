@@ -46,6 +46,17 @@ pub(super) const STORAGE: &str = "\
 Fetch repositories into folders, called as KServe calls a storage initializer: pairs of a source and a folder. All pairs \
 are one run. Without a revision it is main. Flags are best given as MODELFETCH_* variables of the container.";
 
+pub(super) const INSPECT: &str = "\
+Show what a model is, from the headers of its files alone: format, architecture, parameters, types of its tensors, context, \
+tokenizer, chat templates, shards. On the Hub a header is read by ranges, of 256 KiB at first and of 64 MiB at most; nothing is \
+written. --json has all metadata and tensors.
+
+How much memory llama.cpp's server would want is computed as its release b11434 does it; buffers for computing are an \
+upper bound, and so are the caches of an architecture that is not known here. --fits fails (exit 24) with the longest \
+context that fits, and which other models of the repository would.
+
+  modelfetch inspect ggml-org/gpt-oss-20b-GGUF gpt-oss-20b-mxfp4.gguf --fits 24GiB --ctx 65536 --parallel 4";
+
 pub(super) const LIST: &str = "\
 Show what a directory or cache holds, from the receipts of the runs that fetched it: each file with its size, age, \
 digest, repository, revision and commit, and each download that is not complete. Asks nobody and hashes nothing; a file \

@@ -9,6 +9,7 @@ mod args;
 mod environment;
 mod given;
 mod help;
+mod inspect;
 mod manifest;
 mod netrc;
 mod output;
@@ -37,6 +38,7 @@ pub use suspects::possible as possible_secrets;
 
 use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
+use crate::command::inspect::{InspectRequest, Subject};
 use crate::command::lock::LockRequest;
 use crate::command::prune::PruneRequest;
 use crate::command::verify::VerifyRequest;
@@ -110,6 +112,8 @@ pub enum Job {
     List(Destination),
     /// [`crate::prune()`]
     Prune(PruneRequest),
+    /// [`crate::inspect()`]; whether each tensor is listed.
+    Inspect(InspectRequest, bool),
     /// [`crate::verify()`]
     Verify(VerifyRequest),
     /// [`crate::command::smoke()`]
@@ -137,6 +141,7 @@ impl Job {
             Self::Lock(_) => "lock",
             Self::List(_) => "list",
             Self::Prune(_) => "prune",
+            Self::Inspect(..) => "inspect",
             Self::Verify(_) => "verify",
             Self::Smoke(_) => "smoke",
             Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
@@ -170,6 +175,12 @@ impl Job {
             Self::List(destination) => format!("`{}`", destination.root().display()),
             Self::Prune(request) => format!("`{}`", request.destination.root().display()),
             Self::Verify(request) => format!("`{}`", request.destination.root().display()),
+            Self::Inspect(request, _) => match &request.subject {
+                Subject::Disk(path) => format!("`{}`", path.display()),
+                Subject::Hub(request) => {
+                    format!("{}@{} ({})", request.repo, request.revision, request.selection.describe())
+                }
+            },
             Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),
             Self::Cluster(Task::PatchService(address), _) => address.service.clone(),
         }
@@ -182,6 +193,10 @@ impl Job {
             Self::FetchModels(request) | Self::Initialize(request) | Self::PlanModels(request) => {
                 request.limits.deadline
             }
+            Self::Inspect(request, _) => match &request.subject {
+                Subject::Hub(request) => request.limits.deadline,
+                Subject::Disk(_) => None,
+            },
             Self::Lock(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
             // The Job has a deadline of its own.
@@ -245,6 +260,7 @@ fn invocation(
         Command::Fetch(_)
         | Command::Plan(_)
         | Command::Smoke(_)
+        | Command::Inspect(_)
         | Command::Lock(_)
         | Command::StorageInitializer(_)
         | Command::Verify(_) => environment.proxies()?,
@@ -279,6 +295,12 @@ fn invocation(
         Command::List(args) => {
             let place = request::destination(args.destination, &given, environment)?;
             (Job::List(place), output(args.output)?, Vec::new())
+        }
+        Command::Inspect(args) => {
+            let output = output(args.output.clone())?;
+            let with_tensors = args.tensors;
+            let (request, notes) = inspect::request(args, &given, environment, &proxies)?;
+            (Job::Inspect(request, with_tensors), output, notes)
         }
         Command::Prune(args) => {
             let output = output(args.output.clone())?;
@@ -326,6 +348,10 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
         }
         Job::Lock(request) => Some(&request.endpoints),
         Job::Verify(request) => Some(&request.endpoints),
+        Job::Inspect(request, _) => match &request.subject {
+            Subject::Hub(request) => Some(&request.endpoints),
+            Subject::Disk(_) => None,
+        },
         Job::List(_) | Job::Prune(_) => None,
         Job::Cluster(task, account) => {
             if let Task::PatchService(request) = task {

@@ -20,6 +20,7 @@ pub fn flags() -> String {
     let cluster = subcommand(&command, "cluster");
     for (name, special) in [
         ("fetch", subcommand(&command, "fetch")),
+        ("inspect", subcommand(&command, "inspect")),
         ("lock", subcommand(&command, "lock")),
         ("prune", subcommand(&command, "prune")),
         ("verify", subcommand(&command, "verify")),

@@ -73,7 +73,7 @@ pub(super) fn verify_request(
 }
 
 /// Which files: `FILE…` and the patterns, or what REPO itself carried.
-fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
+pub(super) fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
     let mut files = given.lines("files", args.files);
     let mut quant = args.quant;
     let in_reference = reference.files();

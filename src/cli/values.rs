@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::content::gguf::TensorType;
 use crate::request::{Connections, Revision};
 use crate::words::Invalid;
 
@@ -64,6 +65,18 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
     Ok(bytes as u64)
+}
+
+/// Reads a size in bytes: `24GiB`, `24G`, and `24Gi` as Kubernetes writes it.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    rate(text).map_err(|_| "expected a size such as 24GiB, 24Gi or 80GB".into())
+}
+
+/// Reads a type that llama.cpp's server has for its caches.
+pub(super) fn cache_type(text: &str) -> Result<TensorType, String> {
+    const TYPES: [&str; 9] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"];
+    let known = TYPES.into_iter().find(|name| name.eq_ignore_ascii_case(text.trim()));
+    known.and_then(TensorType::of_name).ok_or_else(|| format!("expected one of {}", TYPES.join(", ")))
 }
 
 /// Reads `auto` or a number.

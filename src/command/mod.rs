@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod fetch;
+pub mod inspect;
 pub mod list;
 pub mod lock;
 pub mod prune;
@@ -21,6 +22,7 @@ use crate::stop::Stop;
 use crate::store::Store;
 
 pub use fetch::{Planned, fetch, fetch_models, plan, plan_models};
+pub use inspect::inspect;
 pub use list::list;
 pub use lock::lock;
 pub use prune::prune;

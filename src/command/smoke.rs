@@ -17,7 +17,7 @@ use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
 use crate::request::{Limits, NetworkUse, Request};
 use crate::store::Store;
-use crate::words::{Bytes, count, free_space};
+use crate::words::{Bytes, count, free_space, tame};
 
 /// Bytes asked for at the middle and the end of a file.
 const SAMPLE: u64 = 64 << 10;
@@ -210,10 +210,10 @@ impl Probe<'_> {
             if range.start == 0 && is_gguf {
                 let header =
                     gguf::parse(&bytes[..]).map_err(|why| Error::NotGguf { path: file.path.clone(), why })?;
-                let architecture = header.architecture.as_deref().unwrap_or("unknown architecture");
+                let architecture = header.architecture().map_or("unknown architecture".into(), tame);
                 checks.pass(
                     format!("GGUF header of {}", file.path),
-                    format!("version {}, {architecture}, {} tensors", header.version, header.tensors),
+                    format!("version {}, {architecture}, {} tensors", header.version, header.tensor_count),
                 );
             }
         }

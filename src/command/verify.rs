@@ -194,8 +194,8 @@ impl Subject {
         let (reporter, stop) = (&*context.reporter, &context.stop);
         match hashes.hash(open, self.path(), &self.wanted, reporter, stop).await {
             Ok(None) => Ok(Some("it is missing, or no regular file".into())),
-            Ok(Some(hashed)) => Ok(hashed.err().map(|unlike| unlike.to_string())),
-            Err(Error::WrongKind { why, .. }) => Ok(Some(why)),
+            Ok(Some(Err(unlike))) => Ok(Some(unlike.to_string())),
+            Ok(Some(Ok(proven))) => Ok(proven.strange().map(|strange| strange.why.clone())),
             Err(error) => Err(error),
         }
     }

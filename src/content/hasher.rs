@@ -88,6 +88,14 @@ impl Hasher {
     }
 }
 
+impl Sha256 {
+    /// Of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self::from_bytes(sha2::Sha256::digest(bytes).into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

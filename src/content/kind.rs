@@ -1,6 +1,8 @@
 //! Whether a file can be what its name says. Its digest may be right all the same: repositories hold pointers
 //! whose content was never uploaded, and mirrors pages that tell of an error.
 
+use crate::words::tame;
+
 /// As many bytes of a file's start are enough for [`check`].
 pub const START: usize = 512;
 
@@ -79,6 +81,53 @@ pub fn check(file_name: &str, start: &[u8]) -> Result<(), String> {
         return Err("it is an error message in JSON".into());
     }
     Ok(())
+}
+
+/// How files of other formats begin, and what they are.
+const FORMATS: [(&[u8], &str); 16] = [
+    (b"PK\x03\x04", "a ZIP archive, as PyTorch's files are"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"\xfd7zXZ", "compressed with xz"),
+    (b"BZh", "compressed with bzip2"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"lmgg", "a model of GGML, the format before GGUF"),
+    (b"fmgg", "a model of GGML, the format before GGUF"),
+    (b"tjgg", "a model of GGJT, a format before GGUF"),
+    (b"algg", "an adapter of GGLA, a format before GGUF"),
+    (b"\x7fELF", "a program"),
+    (b"%PDF", "a PDF document"),
+    (b"\x89PNG", "a picture"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x93NUMPY", "an array of NumPy"),
+];
+
+/// What bytes that should be something else look like, in words that follow "it is".
+pub fn describe(start: &[u8]) -> String {
+    if let Err(why) = check("x.bin", start) {
+        return why.trim_start_matches("it is ").into();
+    }
+    let start = &start[..start.len().min(START)];
+    if let Some((_, what)) = FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return (*what).into();
+    }
+    if start.is_empty() {
+        return "empty".into();
+    }
+    if start.iter().all(|byte| *byte == 0) {
+        return "nothing but zeros at its start".into();
+    }
+    if start.get(8) == Some(&b'{') && start.get(5..8) == Some(&[0; 3]) {
+        return "a safetensors file".into();
+    }
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if start.iter().all(is_text) {
+        let text = String::from_utf8_lossy(&start[..start.len().min(40)]);
+        return format!("text that begins with `{}`", tame(&text));
+    }
+    let hex: Vec<_> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("of no known format, its first bytes are {}", hex.join(" "))
 }
 
 /// Whether [`check`] is worth a look into a file of this name and length, though its digest is known to be right:

@@ -5,7 +5,9 @@ mod digest;
 pub mod gguf;
 mod hasher;
 pub mod kind;
+pub mod look;
 mod ranges;
+pub mod safetensors;
 
 use std::fmt;
 

@@ -58,6 +58,8 @@ exits! {
     NO_SPACE: 21, "no-space", Fail, "not enough disk space";
     IO: 22, "io", Fail, "target not writable, or another I/O error";
     LOCKED: 23, "locked", Retry, "target held or changed by another process, or being deleted";
+    TOO_LARGE: 24, "too-large", Fail, "the model does not fit into the memory that was named";
+    UNKNOWN_ARCHITECTURE: 25, "unknown-architecture", Fail, "the server does not know the model's architecture";
     NETWORK: 30, "network", Retry, "network: gave up, or the deadline passed";
     RATE_LIMITED: 31, "rate-limited", Retry, "rate limited for longer than there was time";
     OFFLINE: 32, "offline", Retry, "offline, and the file is not there";

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::content::look::Strange;
 use crate::content::{Computed, Digest, Sha256};
 use crate::request::{BadToken, Gap, RepoId, RepoPath, Revision, TokenInTheClear, TokenSource, glob_of};
 use crate::words::{Bytes, Invalid, Span, chain, count};
@@ -230,7 +231,7 @@ pub enum Error {
         size: u64,
     },
 
-    /// The file is not what its name says: its digest is right, or a smoke test has seen its header only.
+    /// The file is not what its name says: its digest is right, or only its header was seen, twice.
     #[error("`{path}` is not a valid GGUF file: {why}")]
     NotGguf {
         /// The file.
@@ -239,13 +240,44 @@ pub enum Error {
         why: String,
     },
 
-    /// A pointer or a page under the name of weights or data: its digest is right, or a smoke test has seen its start.
+    /// A pointer or a page under the name of weights or data: its digest is right, or only its start was seen, twice.
     #[error("`{path}` is not what its name says: {why}")]
     WrongKind {
         /// The file.
         path: RepoPath,
         /// What it is.
         why: String,
+    },
+
+    /// The header of a file that was inspected cannot be one, or is not of the same model as the others.
+    #[error("the header of `{path}` cannot be read: {why}")]
+    BrokenHeader {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// A model does not fit into the memory that was named.
+    #[error("`{path}` does not fit: {}", shares.join("; "))]
+    TooLarge {
+        /// Its first file.
+        path: String,
+        /// What each card that is too small would have to hold, in words.
+        shares: Vec<String>,
+        /// Tokens of the longest context that fits.
+        longest_context: Option<u64>,
+        /// Other models of the repository that would fit.
+        others: Vec<String>,
+    },
+
+    /// A model is of an architecture that the server does not know.
+    #[error("`{path}` is of the architecture `{architecture}`, which the server does not know")]
+    UnknownArchitecture {
+        /// Its first file.
+        path: String,
+        /// `general.architecture`, fit to be shown.
+        architecture: String,
     },
 
     /// `verify` found files that are not what they should be.
@@ -495,6 +527,12 @@ impl Error {
         }
     }
 
+    /// A file that is not what its name says.
+    pub fn strange(path: &RepoPath, Strange { is_gguf, why }: Strange) -> Self {
+        let path = path.clone();
+        if is_gguf { Self::NotGguf { path, why } } else { Self::WrongKind { path, why } }
+    }
+
     /// The same failure of the disk, for somebody else who is to hear of it.
     pub(crate) fn repeated(&self) -> Self {
         let again = |cause: &io::Error| match cause.raw_os_error() {
@@ -536,7 +574,10 @@ impl Error {
             Self::DigestMismatch { .. }
             | Self::NotGguf { .. }
             | Self::WrongKind { .. }
+            | Self::BrokenHeader { .. }
             | Self::VerifyFailed { .. } => exits::DIGEST_MISMATCH,
+            Self::TooLarge { .. } => exits::TOO_LARGE,
+            Self::UnknownArchitecture { .. } => exits::UNKNOWN_ARCHITECTURE,
             Self::NoSpace { .. } | Self::DiskFull { .. } => exits::NO_SPACE,
             Self::Io { .. } | Self::SameName { .. } => exits::IO,
             Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
@@ -622,8 +663,11 @@ impl Error {
             Self::ModelsFailed { failed, .. } => return worst(failed)?.hint(),
             Self::DigestMismatch { computed: Computed::Collision, .. } => "nothing was published; do not trust this file, and tell the repository's owner and the Hub".into(),
             Self::DigestMismatch { .. } => "nothing was published and the wrong bytes were dropped, after each part was asked for again; look for a proxy or mirror that changes content".into(),
-            Self::NotGguf { .. } => "nothing was published; the file is broken at its source, tell the repository's owner".into(),
-            Self::WrongKind { .. } => "nothing was published; the repository or mirror holds it so: tell its owner, try another --endpoint, or leave the file out with --exclude".into(),
+            Self::NotGguf { .. } => "nothing was published and what has arrived is kept; the file is broken at its source: tell the repository's owner, or pin its digest with --sha256 if it is wanted as it is".into(),
+            Self::WrongKind { .. } => "nothing was published; the repository or mirror holds it so: tell its owner, try another --endpoint, leave the file out with --exclude, or pin its digest with --sha256 if it is wanted as it is".into(),
+            Self::BrokenHeader { .. } => "nothing but the header was looked at; the file is cut off, damaged, or of another kind: fetch it again, or tell its owner".into(),
+            Self::TooLarge { longest_context, others, .. } => too_large_hint(*longest_context, others),
+            Self::UnknownArchitecture { .. } => "nothing was fetched; a newer release of the server may know it: choose its image, or another model".into(),
             Self::VerifyFailed { .. } => "`verify --repair` fetches again what is wrong".into(),
             Self::NoSpace { unfinished, .. } => format!("nothing was fetched; free space, or enlarge the volume{}", Unfinished::hint(unfinished.as_ref())),
             Self::DiskFull { unfinished, .. } => format!("what has arrived is kept; free space and run again to continue{}", Unfinished::hint(unfinished.as_ref())),
@@ -653,6 +697,18 @@ impl Error {
             Self::Internal(_) => "this is a bug in modelfetch; please report it with the output of --verbose".into(),
         })
     }
+}
+
+fn too_large_hint(longest_context: Option<u64>, others: &[String]) -> String {
+    let context = match longest_context {
+        Some(tokens) => format!("a context of up to {tokens} tokens fits"),
+        None => "no context fits".into(),
+    };
+    let others = match others {
+        [] => "a smaller quantization, smaller types for the caches, fewer slots or experts in main memory (--n-cpu-moe) may".into(),
+        others => format!("of the repository with the same caches {} would", others.join(", ")),
+    };
+    format!("nothing was fetched; {context}; {others}")
 }
 
 /// What is tried with a name that a file or folder is to get: [`Error::Io`] has a hint of its own for it.

@@ -3,6 +3,7 @@
 pub mod bars;
 #[cfg(test)]
 mod fixture;
+pub mod inspected;
 pub mod json;
 pub mod lines;
 pub mod message;

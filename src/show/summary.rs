@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Totals, secrets};
 use crate::command::fetch::ModelEnd;
+use crate::command::inspect::Facts;
 use crate::command::list::Held;
 use crate::command::lock::LockOutcome;
 use crate::command::prune::Pruned;
@@ -73,6 +74,14 @@ pub enum Findings<'a> {
         /// What is there.
         held: &'a Held,
     },
+    /// Of headers.
+    Inspected {
+        /// Each model.
+        models: &'a [Facts],
+        /// Bytes that were received for it.
+        #[serde(skip)]
+        bytes_fetched: u64,
+    },
     /// Of a pruning.
     Pruned {
         /// What went, or would go.
@@ -113,6 +122,7 @@ impl Findings<'_> {
             Self::Listed { held } => {
                 Totals { bytes_total: held.files.iter().map(|file| file.size).sum(), ..told }
             }
+            Self::Inspected { bytes_fetched, .. } => Totals { bytes_fetched, ..told },
             Self::Locked { lock } => {
                 Totals { bytes_total: lock.models.iter().map(|model| model.bytes).sum(), ..told }
             }

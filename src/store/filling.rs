@@ -16,6 +16,7 @@ use super::hashing::{self, Unverified, Verified};
 use super::partial::Partial;
 use super::tuning::{JOIN_PATIENCE, QUEUE};
 use super::writer::{self, Payload};
+use crate::content::look::Strange;
 use crate::error::Error;
 use crate::report::PROGRESS_EVERY;
 use crate::stop::Stop;
@@ -33,8 +34,18 @@ pub struct Filling {
     hashed: Arc<AtomicU64>,
     writer: Option<Worker<Result<(), Error>>>,
     hash: Option<Worker<Result<Verified, Unverified>>>,
+    /// What the hash had to say, if that was before all was written.
+    early: Option<Result<Verified, Unverified>>,
     flusher: Option<Worker<()>>,
     last_flush: Option<Worker<Result<(), Error>>>,
+}
+
+/// What ends the writing.
+pub(crate) enum Halted {
+    /// What was sent is written and nobody can send more, or writing has failed.
+    Written(Result<(), Error>),
+    /// The first bytes, `seen` of them, are not those of what the name says.
+    Strange { strange: Strange, seen: u64 },
 }
 
 /// How far a filling is, in bytes.
@@ -59,6 +70,7 @@ impl Filling {
             hashed: Arc::default(),
             writer: None,
             hash: None,
+            early: None,
             flusher: None,
             last_flush: None,
         };
@@ -97,6 +109,25 @@ impl Filling {
         written.unwrap_or_else(|| Err(Error::Internal("the writer was waited for twice".into())))
     }
 
+    /// The same, or until the hash ends early. May be called again until everything is written.
+    pub(crate) async fn halted(&mut self) -> Result<Halted, Error> {
+        self.payloads = None;
+        loop {
+            tokio::select! {
+                written = outcome(&mut self.writer) => {
+                    let twice = || Err(Error::Internal("the writer was waited for twice".into()));
+                    return Ok(Halted::Written(written?.unwrap_or_else(twice)));
+                }
+                verdict = outcome(&mut self.hash), if self.hash.is_some() => match verdict? {
+                    Some(Err(Unverified::Strange { strange, seen })) => {
+                        return Ok(Halted::Strange { strange, seen });
+                    }
+                    verdict => self.early = verdict,
+                },
+            }
+        }
+    }
+
     /// Tells the threads behind the writer that nothing more comes, and the writer not to wait for them.
     /// Fails if a flush had failed.
     pub(crate) fn close(&self) -> Result<(), Error> {
@@ -120,6 +151,9 @@ impl Filling {
         }
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let verdict = loop {
+            if let Some(verdict) = self.early.take() {
+                break Some(verdict);
+            }
             tokio::select! {
                 verdict = outcome(&mut self.hash) => break verdict?,
                 cause = stop.raised() => {

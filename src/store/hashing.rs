@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 
 use super::partial::{Partial, Piece};
 use super::receipt::Receipt;
-use crate::content::{Content, Hasher, Mismatch, gguf, kind};
+use crate::content::look::{Look, Strange};
+use crate::content::{Content, Hasher, Mismatch, kind};
 use crate::disk::{Identity, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -80,12 +81,18 @@ impl Proof {
 pub struct Proven {
     file: File,
     proof: Proof,
+    strange: Option<Strange>,
 }
 
 impl Proven {
     /// The proof.
     pub fn proof(&self) -> &Proof {
         &self.proof
+    }
+
+    /// What it is, if that is not what its name says.
+    pub fn strange(&self) -> Option<&Strange> {
+        self.strange.as_ref()
     }
 
     /// Makes the bytes durable that were hashed: somebody else may have written them a moment ago.
@@ -106,12 +113,18 @@ impl Proven {
 pub struct Verified {
     partial: Arc<Partial>,
     proof: Proof,
+    strange: Option<Strange>,
 }
 
 impl Verified {
     /// What it will be called, and what it holds.
     pub fn wanted(&self) -> &WantedFile {
         self.partial.wanted()
+    }
+
+    /// What it is, if that is not what its name says: the user has named its digest all the same.
+    pub fn strange(&self) -> Option<&Strange> {
+        self.strange.as_ref()
     }
 
     /// Where its bytes are until it is published, for messages.
@@ -134,6 +147,13 @@ impl Verified {
 pub enum Unverified {
     /// Wrong bytes.
     Mismatch(Mismatch),
+    /// Its first bytes, so many of them, cannot be those of what its name says, whatever follows.
+    Strange {
+        /// What it is.
+        strange: Strange,
+        /// How many bytes were looked at.
+        seen: u64,
+    },
     /// It was closed before it was complete.
     Incomplete,
     /// It cannot be read, or is not what its name says.
@@ -181,12 +201,17 @@ pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verifi
     let mut hasher = Hasher::new(&wanted.content);
     let mut position = 0;
     let mut buffer = vec![0; READ_SIZE];
+    let mut look = look_at(wanted);
+    let mut strange = None;
+    // Of what is all there the digest says more.
+    let may_end_early = !partial.is_vouched_for() && !partial.missing().is_empty();
     let hashing = partial.hashing();
     while position < wanted.size() {
         match partial.next_to_hash(READ_SIZE as u64).ok_or(Unverified::Incomplete)? {
             Piece::Memory(block) => {
                 hasher.update(block.bytes());
                 position = block.end();
+                look_on(&mut look, &mut strange, block.bytes());
             }
             Piece::Disk(range) => {
                 let bytes = &mut buffer[..usize::try_from(range.end - range.start).unwrap_or(READ_SIZE)];
@@ -194,9 +219,13 @@ pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verifi
                 read.map_err(|cause| Unverified::Failed(Error::io("read", partial.path())(cause)))?;
                 hasher.update(bytes);
                 position = range.end;
+                look_on(&mut look, &mut strange, bytes);
             }
         }
         hashed.store(position, Ordering::Relaxed);
+        if let Some(strange) = strange.take_if(|_| may_end_early && position < wanted.size()) {
+            return Err(Unverified::Strange { strange, seen: position });
+        }
     }
     drop(hashing);
     hasher.finish().map_err(Unverified::Mismatch)?;
@@ -204,12 +233,28 @@ pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verifi
     if !partial.wait_until_written() {
         return Err(Unverified::Incomplete);
     }
-    check_kind(partial.file(), &partial.path(), &wanted.path).map_err(Unverified::Failed)?;
+    let strange = strange.or_else(|| look.end().err());
+    if let Some(strange) = strange.as_ref().filter(|_| !partial.is_vouched_for()) {
+        return Err(Unverified::Failed(Error::strange(&wanted.path, strange.clone())));
+    }
     // Flushed first: some network file systems set the time of the last change when they do that.
     partial.flush().map_err(Unverified::Failed)?;
     let identity = identity(partial.file(), &partial.path()).map_err(Unverified::Failed)?;
     let proof = Proof { content: wanted.content, identity };
-    Ok(Verified { partial, proof })
+    Ok(Verified { partial, proof, strange })
+}
+
+/// A look at a file by its name.
+fn look_at(wanted: &WantedFile) -> Look {
+    let shards = Shard::parse(wanted.path.as_str()).map(|shard| shard.total.into());
+    Look::new(wanted.path.file_name(), wanted.size(), shards)
+}
+
+/// Lets `look` go on, up to the first thing that is strange.
+fn look_on(look: &mut Look, strange: &mut Option<Strange>, bytes: &[u8]) {
+    if strange.is_none() && !look.is_over() {
+        *strange = look.feed(bytes).err();
+    }
 }
 
 /// Hashes files that are there already, as many at a time as there are cores.
@@ -293,12 +338,12 @@ fn hash(
         return Ok(Err(Unlike::Digest(mismatch)));
     }
     // Of a model that somebody else put here only what is certain: it may be newer than this program.
-    check_start(&file, path, &wanted.path)?;
+    let strange = strange_start(&file, path, &wanted.path)?;
     // What was read first may be something else by now.
     if identity(&file, path)? != before {
         return Err(meddled(path));
     }
-    Ok(Ok(Proven { file, proof: Proof { content: *content, identity: before } }))
+    Ok(Ok(Proven { file, proof: Proof { content: *content, identity: before }, strange }))
 }
 
 /// Reads a file while another thread hashes what was read before. Ends when nobody listens any more.
@@ -323,53 +368,27 @@ fn read_ahead(file: &File, ahead: &SyncSender<std::io::Result<Vec<u8>>>) {
     }
 }
 
-/// The digest was right; now the name must not promise another kind of file.
-fn check_kind(file: &File, at: &Path, path: &RepoPath) -> Result<(), Error> {
-    if !gguf::is_named(path.file_name()) {
-        return check_start(file, at, path);
-    }
-    let shards = Shard::parse(path.as_str()).map(|shard| shard.total.into());
-    let checked = read_start(file, at, |input| gguf::check(shards, std::io::BufReader::new(input)))?;
-    checked.map_err(|why| Error::NotGguf { path: path.clone(), why })
-}
-
-/// Fails if a file is a pointer or a page under the name of something else.
-fn check_start(file: &File, at: &Path, path: &RepoPath) -> Result<(), Error> {
+/// What a file is, if that is a pointer or a page under the name of something else.
+fn strange_start(file: &File, at: &Path, path: &RepoPath) -> Result<Option<Strange>, Error> {
     let mut start = Vec::new();
-    let read = read_start(file, at, |input| input.take(kind::START as u64).read_to_end(&mut start))?;
-    read.map_err(Error::io("read", at))?;
-    kind::check(path.file_name(), &start).map_err(|why| Error::WrongKind { path: path.clone(), why })
-}
-
-/// Lets somebody read a file from its start. A disk that cannot be read says nothing about the file.
-fn read_start<T>(file: &File, at: &Path, read: impl FnOnce(&mut Start<'_>) -> T) -> Result<T, Error> {
-    let mut start = Start { file, position: 0, failure: None };
-    let result = read(&mut start);
-    start.failure.map_or(Ok(result), |cause| Err(Error::io("read", at)(cause)))
+    Start { file, position: 0 }
+        .take(kind::START as u64)
+        .read_to_end(&mut start)
+        .map_err(Error::io("read", at))?;
+    let checked = kind::check(path.file_name(), &start);
+    Ok(checked.err().map(|why| Strange { is_gguf: false, why }))
 }
 
 /// Reads a file from its start without moving the position it shares with others.
 struct Start<'a> {
     file: &'a File,
     position: u64,
-    /// Why it could not be read: whoever parses takes that for its end.
-    failure: Option<std::io::Error>,
 }
 
 impl std::io::Read for Start<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.file.read_at(buffer, self.position) {
-            Ok(length) => {
-                self.position += length as u64;
-                Ok(length)
-            }
-            Err(cause) => {
-                let kind = cause.kind();
-                if kind != std::io::ErrorKind::Interrupted {
-                    self.failure = Some(cause);
-                }
-                Err(kind.into())
-            }
-        }
+        let length = self.file.read_at(buffer, self.position)?;
+        self.position += length as u64;
+        Ok(length)
     }
 }

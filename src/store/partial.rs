@@ -44,6 +44,8 @@ pub struct Partial {
     direct_refused: AtomicBool,
     partials: Partials,
     wanted: WantedFile,
+    /// The user has named the digest: its bytes are wanted, whatever they are.
+    is_vouched_for: bool,
     state: Mutex<State>,
     /// Held while the record of what was written is replaced, and taken before `state`: an older
     /// record must not come after a newer one.
@@ -192,6 +194,7 @@ impl Partial {
             direct_refused: AtomicBool::new(false),
             partials: partials.clone(),
             wanted: wanted.clone(),
+            is_vouched_for: false,
             state: Mutex::new(state),
             recording: Mutex::new(()),
             flush_turn: Mutex::new(()),
@@ -228,6 +231,17 @@ impl Partial {
     /// What is to be fetched.
     pub fn missing(&self) -> RangeSet {
         self.lock().journal.written.missing(self.wanted.size())
+    }
+
+    /// The same file, of which the user has named the digest: its bytes are wanted, whatever they are.
+    #[must_use]
+    pub fn vouched_for(self) -> Self {
+        Self { is_vouched_for: true, ..self }
+    }
+
+    /// Whether the user has named the digest.
+    pub fn is_vouched_for(&self) -> bool {
+        self.is_vouched_for
     }
 
     /// The ranges that are there.

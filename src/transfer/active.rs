@@ -10,7 +10,11 @@ use super::blame::Origins;
 use super::engine::{Scope, Unfinished};
 use super::schedule::{Segment, Segments};
 use super::tuner::Estimate;
+use super::tuning::LOOK_PATIENCE;
+use crate::content::look::Look;
+use crate::content::{gguf, kind};
 use crate::error::Error;
+use crate::plan::WantedFile;
 use crate::report::Reporter;
 use crate::request::RepoPath;
 use crate::retry::Budget;
@@ -34,9 +38,33 @@ pub(super) struct Active {
     pub(super) pool: Option<Arc<Pool>>,
     payloads: Mutex<Option<mpsc::Sender<Payload>>>,
     ending: watch::Sender<Option<End>>,
+    /// The first bytes, until they were looked at.
+    start: Mutex<Option<Start>>,
     /// There are no ranges to be had: one connection, from the start.
     whole: AtomicBool,
     origins: Mutex<Origins>,
+}
+
+/// A look at the first bytes of a file, as they arrive.
+#[derive(Debug)]
+struct Start {
+    look: Look,
+    seen: u64,
+    /// Until when the other connections wait for it.
+    awaited_until: Option<Instant>,
+}
+
+impl Start {
+    /// `None` where there is nothing to look at, or nothing to be told.
+    fn of(partial: &Partial) -> Option<Self> {
+        let WantedFile { path, content } = partial.wanted();
+        let is_to_come = partial.missing().first().is_some_and(|first| first.start == 0);
+        (is_to_come && !partial.is_vouched_for()).then(|| Self {
+            look: Look::new(path.file_name(), content.size(), None),
+            seen: 0,
+            awaited_until: gguf::is_named(path.file_name()).then(|| Instant::now() + LOOK_PATIENCE),
+        })
+    }
 }
 
 /// How the work on a file's ranges ended.
@@ -72,6 +100,7 @@ impl Active {
             pool,
             payloads: Mutex::new(end.is_none().then_some(payloads)),
             ending: watch::channel(end).0,
+            start: Mutex::new(Start::of(partial)),
             whole: AtomicBool::new(false),
             origins: Mutex::default(),
         }
@@ -84,6 +113,9 @@ impl Active {
         let now = Instant::now();
         let beginning = if segments.is_awaited() { self.source.beginning() } else { Beginning::Soon };
         if !self.is_taking() || beginning == Beginning::Late {
+            return None;
+        }
+        if segments.is_under_way() && self.is_to_be_looked_at(now) {
             return None;
         }
         if self.whole.load(Ordering::Relaxed) {
@@ -111,6 +143,33 @@ impl Active {
     /// Claims received bytes; see [`Segments::advance`].
     pub(super) fn advance(&self, segment: &Segment, length: usize) -> std::ops::Range<u64> {
         self.segments().advance(segment, length)
+    }
+
+    /// Whether a file is not asked for more until its first bytes show that it is what its name says.
+    fn is_to_be_looked_at(&self, now: Instant) -> bool {
+        let start = self.start.lock().expect("nothing panics while it looks");
+        start.as_ref().and_then(|start| start.awaited_until).is_some_and(|until| now < until)
+    }
+
+    /// Looks at bytes if they are the first ones, and ends the work if they are not those of what the name says. Says
+    /// whether others may begin now.
+    pub(super) fn look(&self, at: u64, bytes: &[u8]) -> bool {
+        let mut start = self.start.lock().expect("nothing panics while it looks");
+        let Some(Start { look, seen, .. }) = start.as_mut().filter(|start| start.seen == at) else {
+            return false;
+        };
+        let rest = kind::START.saturating_sub(usize::try_from(at).unwrap_or(kind::START));
+        let bytes = &bytes[..bytes.len().min(rest)];
+        *seen += bytes.len() as u64;
+        let looked = look.feed(bytes);
+        if !look.has_begun() {
+            return false;
+        }
+        if let Err(strange) = looked {
+            self.stop(Unfinished::Strange { strange, seen: *seen });
+        }
+        *start = None;
+        true
     }
 
     /// Notes that a segment is held up, or no longer, by what comes behind the connection.

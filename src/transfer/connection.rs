@@ -203,6 +203,9 @@ async fn receive(
         if bytes.is_empty() {
             break;
         }
+        if file.look(claimed.start, &bytes) {
+            engine.offer();
+        }
         news += bytes.len() as u64;
         if news >= PROGRESS || file.is_done(segment) {
             news = 0;

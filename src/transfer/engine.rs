@@ -13,6 +13,7 @@ use super::connection;
 use super::schedule::Segment;
 use super::tuner::{Estimate, Throttle, Tuner};
 use super::tuning::{FILES_MAX, HELP_EVERY, SEGMENT_MIN};
+use crate::content::look::Strange;
 use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::report::{Event, PROGRESS_EVERY, Progress, Reporter};
@@ -23,7 +24,7 @@ use crate::stop::{Stop, blocking};
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
 use crate::store::crew::Crew;
-use crate::store::filling::{Filled, Filling};
+use crate::store::filling::{Filled, Filling, Halted};
 use crate::store::hashing::{Unverified, Verified};
 use crate::store::partial::Partial;
 use crate::words::chain;
@@ -40,6 +41,13 @@ pub enum Unfinished {
         /// What is different.
         why: String,
     },
+    /// Its first bytes, so many of them, are not those of what its name says, whatever follows.
+    Strange {
+        /// What it is.
+        strange: Strange,
+        /// How many bytes were looked at.
+        seen: u64,
+    },
     /// An error that ends the run. What has arrived is recorded, as far as the disk lets it be.
     Failed(Error),
 }
@@ -55,6 +63,7 @@ impl From<Unverified> for Unfinished {
         match why {
             Unverified::Mismatch(mismatch) => Self::Mismatch(mismatch),
             Unverified::Failed(error) => Self::Failed(error),
+            Unverified::Strange { strange, seen } => Self::Strange { strange, seen },
             Unverified::Incomplete => Self::Failed(Error::Internal("the file was closed too early".into())),
         }
     }
@@ -287,7 +296,10 @@ async fn watch(
     let ended_early = loop {
         tokio::select! {
             () = active.over() => break None,
-            written = filling.written() => break Some(written),
+            halted = filling.halted() => match halted? {
+                Halted::Written(written) => break Some(written),
+                Halted::Strange { strange, seen } => active.stop(Unfinished::Strange { strange, seen }),
+            },
             cause = stop.raised() => {
                 active.fail(cause.error("downloading"));
                 // A writer that waits for a slow disk need not do so any more.

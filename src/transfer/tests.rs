@@ -583,6 +583,7 @@ proptest! {
             match filled.expect("it ends").0 {
                 Ok(verified) => assert_holds(Ok(verified), &content),
                 Err(Unfinished::Mismatch(_)) => assert!(has(&|then| then == Then::Lie), "nobody lied"),
+                Err(Unfinished::Strange { .. }) => panic!("the name promises nothing"),
                 Err(Unfinished::Changed { .. }) => assert!(has(&|then| then == Then::Changed)),
                 Err(Unfinished::Failed(error)) => {
                     assert!(!matches!(error, Error::Internal(_)), "{error}");

@@ -25,6 +25,12 @@ pub(super) const REST_MAX: Duration = Duration::from_mins(10);
 /// flush, each with two threads and a buffer.
 pub(super) const FILES_MAX: usize = 64;
 
+// The first bytes of a file: active.
+
+/// How long the other connections wait until those of one show that a file is what its name says: they are there
+/// after one latency, but for one that is held up.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+
 // The length of ranges: tuner, schedule.
 
 /// Shorter ranges lose too much to the latency of their requests.

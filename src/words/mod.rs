@@ -11,7 +11,7 @@ use url::Url;
 
 pub(crate) use from_text::FromText;
 pub use invalid::Invalid;
-pub use units::{Bytes, Span, count};
+pub use units::{Binary, Bytes, Span, count};
 
 /// An error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -64,6 +64,17 @@ pub fn one_line(text: &str) -> String {
     let text = escape_bidi(text);
     let parts = text.split(|c: char| !is_printable(c)).map(str::trim).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(" ")
+}
+
+/// A text of a stranger as a part of a line: printable, short, and without what CI services take for an order
+/// wherever in a line it stands (`##[…]`, `##vso[…]`). A line that begins with it may still be one to GitHub (`::`).
+pub fn tame(text: &str) -> String {
+    const LENGTH_MAX: usize = 120;
+    let text = one_line(text).replace("##", "# #");
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Neither a control character, a line break, nor an order to show what follows in another direction.

@@ -27,6 +27,19 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Bytes in binary units, as memory is sold: `24.0 GiB`.
+#[derive(Debug, Clone, Copy)]
+pub struct Binary(pub u64);
+
+impl fmt::Display for Binary {
+    #[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GIB: u64 = 1 << 30;
+        let (unit, name) = if self.0 >= GIB { (GIB, "GiB") } else { (1 << 20, "MiB") };
+        write!(f, "{:.1} {name}", self.0 as f64 / unit as f64)
+    }
+}
+
 /// A duration: `840 ms`, `4.5 s`, `3 min 20 s`, `2 h 5 min`.
 #[derive(Debug, Clone, Copy)]
 pub struct Span(pub Duration);

@@ -2,7 +2,9 @@
 //! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
 
 use modelfetch::catalog::{Head, listing, next_page, tree};
-use modelfetch::content::{Digest, gguf, kind};
+use modelfetch::content::look::Look;
+use modelfetch::content::{Digest, gguf, kind, safetensors};
+use modelfetch::memory::{Model, Setup};
 use modelfetch::net;
 use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, Shard, quants};
 use modelfetch::source::http::parse_content_range;
@@ -15,7 +17,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const PARSERS: [Parser; 9] = [
+pub(crate) const PARSERS: [Parser; 10] = [
     ("content_range", content_range),
     ("error_body", error_body),
     ("gguf_header", gguf_header),
@@ -23,6 +25,7 @@ pub(crate) const PARSERS: [Parser; 9] = [
     ("journal", journal),
     ("names", names),
     ("receipt", receipt),
+    ("safetensors", safetensors_header),
     ("tree", tree_page),
     ("urls", urls),
 ];
@@ -49,12 +52,22 @@ pub(crate) fn error_body(data: &[u8]) {
 /// The start of a GGUF file.
 pub(crate) fn gguf_header(data: &[u8]) {
     let header = gguf::parse(data);
-    if let Ok(header) = &header {
-        let texts = [&header.architecture, &header.name];
-        assert!(texts.into_iter().flatten().all(|text| text.len() <= 3 * data.len()));
+    let mut look = Look::new("m.gguf", data.len() as u64, Some(3));
+    let looked = data.chunks(7).try_for_each(|part| look.feed(part)).and_then(|()| look.end());
+    let Ok(header) = header else { return assert!(looked.is_err(), "what is no header is strange") };
+    assert!(kind::check("m.gguf", data).is_ok(), "a model is neither pointer nor page");
+    let is_right = header.check(Some(3), data.len() as u64).is_ok();
+    let is_known = (2..=3).contains(&header.version);
+    assert_eq!(looked.is_ok(), is_right && (header.is_complete() || !is_known), "in pieces it is the same");
+    assert!(header.length <= data.len() as u64 && header.tensors.len() <= data.len());
+    assert!(header.text("general.name").is_none_or(|text| text.len() <= 3 * data.len()));
+    let Some(model) = Model::new(&[&header]) else { return };
+    let setup = Setup { cards: vec![1 << 30, 1 << 34], ..Setup::default() };
+    let memory = model.memory(&setup);
+    assert_eq!(memory.cards.len(), 2);
+    if let Some(longest) = model.longest_context(&setup) {
+        assert!(model.memory(&Setup { context: Some(longest), ..setup.clone() }).fits(&setup.cards));
     }
-    assert!(header.is_ok() || gguf::check(Some(3), data).is_err());
-    assert!(header.is_err() || kind::check("m.gguf", data).is_ok(), "a model is neither pointer nor page");
 }
 
 /// The headers of an answer, one per line: those of metadata, of rate limits, of redirects and pages.
@@ -117,6 +130,18 @@ pub(crate) fn receipt(data: &[u8]) {
     let Some(receipt) = Receipt::parse(data) else { return };
     let again = serde_json::to_vec(&receipt).expect("a receipt is JSON");
     assert_eq!(Receipt::parse(&again), Some(receipt));
+}
+
+/// The JSON of a safetensors file, of which all that follows it is data.
+pub(crate) fn safetensors_header(data: &[u8]) {
+    let size = data.len() as u64 + 8 + 16;
+    let Ok(header) = safetensors::parse(data, size) else { return };
+    let sum = |at: usize| header.types.values().map(|sums| sums[at]).sum::<u64>();
+    assert_eq!(
+        (sum(0), sum(2)),
+        (header.names.len() as u64, 16),
+        "no byte is in two tensors, and none in none"
+    );
 }
 
 /// A page of the list of files, and the answer about a revision.

@@ -40,7 +40,7 @@ fn every_flag_has_a_variable_named_after_it() {
         }
     }
     let root = command();
-    for name in ["fetch", "plan", "verify", "smoke"] {
+    for name in ["fetch", "plan", "verify", "smoke", "inspect"] {
         check(root.find_subcommand(name).expect("the command exists"));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use fake_hub::{FakeHub, Fault, Gguf, Payload, Repo, Rule, Server};
 
 use crate::support::command::Run;
+use crate::support::gguf::{F32, Header};
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
 
 #[test]
@@ -20,10 +21,10 @@ fn a_byte_that_flips_on_the_wire_is_caught_and_fetched_again() {
         let hits = hub.fault(Rule::cdn().covering(offset).then(Fault::FlipByte(offset)));
         let dir = TestDir::new();
         // One connection: of several, one may take over the byte before it has arrived.
-        dir.fetch(&hub, [REPO, FILE, "--connections", "1"])
-            .run()
-            .succeeds()
-            .says("starting again from zero, 8.39 MB dropped: its digest is");
+        let run = dir.fetch(&hub, [REPO, FILE, "--connections", "1"]).run().succeeds();
+        // The first byte is a part of what shows that it is a model.
+        let says = if offset == 0 { "it is of no known format" } else { "8.39 MB dropped: its digest is" };
+        run.says("starting again from zero").says(says);
         dir.assert_done(FILE, &model);
         assert_eq!(hits.count(), 1);
         assert_eq!(hub.requests_to(Server::Hub).len(), 2, "the Hub is asked again what the file should be");
@@ -239,11 +240,57 @@ fn what_is_no_gguf_gets_no_such_name() {
     dir.fetch(&hub, [REPO, FILE])
         .run()
         .exits(20)
-        .says("`model.gguf` is not a valid GGUF file")
-        .says("not GGUF");
+        .says("`model.gguf` is not a valid GGUF file: it is a Git LFS pointer");
     dir.assert_absent(FILE);
     dir.assert_no_leftovers();
     dir.fetch(&hub, [REPO, "notes.txt"]).run().succeeds();
+}
+
+/// Its first bytes say so, and no more is paid for. They are asked for twice: it may be the answer of one edge alone.
+#[test]
+fn what_does_not_begin_as_its_name_says_ends_within_the_first_megabyte() {
+    let page = [&b"<!DOCTYPE html>"[..], &Payload::random(5, 64 * MIB).to_vec()].concat();
+    for (payload, says) in [
+        (Payload::random(4, 64 * MIB), "it is of no known format, its first bytes are "),
+        (Payload::bytes(page), "it is a page of HTML or XML"),
+    ] {
+        let hub = hub(&payload);
+        let dir = TestDir::new();
+        let run = dir.fetch(&hub, [REPO, FILE, "--json"]).run().exits(20).says(says);
+        let fetched = run.json()["bytes_fetched"].as_u64().expect("bytes");
+        assert!(fetched <= MIB, "{fetched} bytes");
+        dir.assert_absent(FILE);
+    }
+}
+
+#[test]
+fn a_strange_header_that_was_pinned_is_a_warning() {
+    let payload = Payload::random(6, 3 * MIB);
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().exits(20);
+    let run = dir.fetch(&hub, [REPO, FILE, "--sha256", payload.sha256()]).run().succeeds();
+    run.says("`model.gguf` is not what its name says: it is of no known format")
+        .says("it has the digest that was pinned");
+    dir.assert_done(FILE, &payload);
+    dir.fetch(&hub, [REPO, FILE, "--sha256", payload.sha256()]).run().succeeds().says("nothing to do");
+}
+
+/// The metadata are read on, while the file arrives.
+#[test]
+fn what_is_wrong_deeper_in_a_header_is_told_and_what_was_fetched_is_kept() {
+    let header = Header::new("llama").number("twice", 1).number("twice", 2).tensor("t", &[4], F32).header();
+    let payload = Payload::bytes([header, Payload::random(7, 8 * MIB).to_vec()].concat());
+    let hub = hub(&payload);
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE]).run().exits(20).says("it has the metadata key `twice` twice");
+    let kept = dir.journaled();
+    assert!(kept > 0, "nothing was kept");
+    hub.clear();
+    let run = dir.fetch(&hub, [REPO, FILE, "--sha256", payload.sha256(), "--json"]).run().succeeds();
+    let fetched = run.json()["bytes_fetched"].as_u64().expect("bytes");
+    assert!(fetched <= payload.size() - kept, "{fetched} of {} although {kept} were there", payload.size());
+    dir.assert_done(FILE, &payload);
 }
 
 /// What a repository holds whose LFS content was never uploaded, and what a mirror sends with the digest of that.

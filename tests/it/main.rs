@@ -16,6 +16,7 @@ mod hopeless;
 mod hostile;
 mod idempotent;
 mod input;
+mod inspect;
 mod integrity;
 mod late;
 mod lists;

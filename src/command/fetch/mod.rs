@@ -143,6 +143,7 @@ impl<'a> Run<'a> {
             access,
             resolution,
             limits: &self.request.limits,
+            pins: &self.request.pins,
             network: self.request.network,
             is_locked: self.request.locked.as_ref().is_some_and(|locked| locked.is_enough),
         };

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::command::Context;
+use crate::content::look::Strange;
 use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
-use crate::request::{Commit, NetworkUse};
+use crate::request::{Commit, NetworkUse, Pins};
 use crate::source::{LocalFile, Source};
 use crate::stop::{Stop, blocking};
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
@@ -20,6 +21,8 @@ use crate::transfer::{Counts, Demand, Engine, Scope, Unfinished};
 
 /// How long a file that changed while it was hashed is left alone before it is hashed once more.
 const SETTLING: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
+/// Bytes that are asked for again, at least, where a file does not begin as its name says.
+const HEADER_DOUBTED: u64 = 1 << 20;
 
 /// A file that needs nothing.
 pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
@@ -37,6 +40,9 @@ pub(super) async fn check(
 ) -> Result<Option<FileOutcome>, Error> {
     let started = Instant::now();
     let proven = hash(&item.file, store, hashes, &*context.reporter, &context.stop).await?;
+    if let Some(strange) = proven.as_ref().and_then(Proven::strange) {
+        return Err(Error::strange(&item.file.path, strange.clone()));
+    }
     Ok(proven.map(|_| {
         let checked = outcome(&item.file, store, commit, Done::Adopted, 0, started.elapsed());
         context.reporter.report(&Event::Published(&checked));
@@ -93,6 +99,9 @@ fn outcome(
 pub(super) struct FileWork {
     pub(super) access: Arc<WriteAccess>,
     pub(super) origin: Origin,
+    /// What the user says of the digests, where so many files are selected.
+    pub(super) pins: Pins,
+    pub(super) files: usize,
     pub(super) network: NetworkUse,
     pub(super) stall_timeout: Duration,
     pub(super) engine: Arc<Engine>,
@@ -165,6 +174,10 @@ impl FileWork {
         let store = self.access.store();
         let proven = hash(wanted, store, &self.hashes, &*self.scope.reporter, &self.scope.stop).await?;
         let Some(proven) = proven else { return Ok(false) };
+        if let Some(strange) = proven.strange().filter(|_| !self.is_vouched_for(wanted)) {
+            return Err(Error::strange(&wanted.path, strange.clone()));
+        }
+        self.tell_strange(wanted, proven.strange());
         let wanted = wanted.clone();
         self.change_in_turn(move |access, origin| {
             access.record(&wanted, &proven, origin)?;
@@ -188,6 +201,7 @@ impl FileWork {
         let mut resumed = None;
         let mut suspects = None;
         let mut has_changed = false;
+        let mut was_strange = false;
         loop {
             let partial = self.open(wanted).await?;
             let on_disk = partial.written();
@@ -200,6 +214,7 @@ impl FileWork {
                 .await;
             let unfinished = match filled {
                 Ok(verified) => {
+                    self.tell_strange(wanted, verified.strange());
                     self.publish(verified).await?;
                     let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
                     let fetched = self.outcome(wanted, done, counts.received, started.elapsed());
@@ -210,10 +225,20 @@ impl FileWork {
             };
             let (why, doubtful) = match unfinished {
                 Unfinished::Failed(error @ (Error::NotGguf { .. } | Error::WrongKind { .. })) => {
-                    self.drop_partial(wanted).await?;
-                    return Err(error);
+                    return Err(self.refuse(wanted, error).await);
                 }
                 Unfinished::Failed(error) => return Err(error),
+                Unfinished::Strange { strange, .. } if was_strange => {
+                    let error = Error::strange(&wanted.path, strange);
+                    return Err(self.refuse(wanted, error).await);
+                }
+                Unfinished::Strange { strange, seen } => {
+                    was_strange = true;
+                    source.fail_over().await?;
+                    let mut doubtful = RangeSet::default();
+                    doubtful.insert(0..seen.max(HEADER_DOUBTED).min(wanted.size()));
+                    (strange.why, doubtful)
+                }
                 Unfinished::Changed { host, why } if has_changed => {
                     self.drop_partial(wanted).await?;
                     return Err(Error::KeepsChanging { path: wanted.path.clone(), host, why });
@@ -240,6 +265,30 @@ impl FileWork {
         }
     }
 
+    /// A file is not what its name says. What was fetched stays, for who wants it all the same, unless it costs nothing.
+    async fn refuse(&self, wanted: &WantedFile, error: Error) -> Error {
+        if wanted.size() > HEADER_DOUBTED {
+            return error;
+        }
+        self.drop_partial(wanted).await.err().unwrap_or(error)
+    }
+
+    /// Whether the user has named its digest.
+    fn is_vouched_for(&self, wanted: &WantedFile) -> bool {
+        self.pins.for_file(&wanted.path, self.files).is_some()
+    }
+
+    /// Says that a file is published that is not what its name says, because the user has named its digest.
+    fn tell_strange(&self, wanted: &WantedFile, strange: Option<&Strange>) {
+        if let Some(Strange { why, .. }) = strange {
+            let text = format!(
+                "`{}` is not what its name says: {why}; it has the digest that was pinned, and is published",
+                wanted.path
+            );
+            self.scope.reporter.report(&Event::Warning(&text));
+        }
+    }
+
     fn begin(&self, wanted: &WantedFile, resumed: u64) {
         let size = wanted.size();
         self.scope.reporter.report(&Event::Started { path: &wanted.path, size, resumed, hash_only: false });
@@ -262,8 +311,10 @@ impl FileWork {
     }
 
     async fn open(&self, wanted: &WantedFile) -> Result<Arc<Partial>, Error> {
+        let is_vouched_for = self.is_vouched_for(wanted);
         let wanted = wanted.clone();
-        self.change(move |access, origin| access.open_partial(&wanted, &origin.repo)).await.map(Arc::new)
+        let partial = self.change(move |access, origin| access.open_partial(&wanted, &origin.repo)).await?;
+        Ok(Arc::new(if is_vouched_for { partial.vouched_for() } else { partial }))
     }
 
     async fn publish(&self, verified: Verified) -> Result<(), Error> {
@@ -312,8 +363,12 @@ impl FileWork {
         let filled =
             self.engine.fill(partial, Arc::new(source), &demand, &self.scope, &mut Counts::default()).await;
         let error = match filled {
-            Ok(verified) => return Ok(verified),
+            Ok(verified) => {
+                self.tell_strange(wanted, verified.strange());
+                return Ok(verified);
+            }
             Err(Unfinished::Failed(error)) => return Err(error),
+            Err(Unfinished::Strange { strange, .. }) => Error::strange(&wanted.path, strange),
             // The original was right when it was verified.
             Err(Unfinished::Changed { .. } | Unfinished::Mismatch(_)) => Error::Meddled { path },
         };

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod dir;
+pub(crate) mod gguf;
 pub(crate) mod names;
 pub(crate) mod proxy;
 pub(crate) mod secret;
