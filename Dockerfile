@@ -15,16 +15,21 @@ USER 10001:10001
 WORKDIR /models
 ENTRYPOINT ["/modelfetch"]
 
+# 0711: nobody but root may read the program, so that the kernel lets no other process look into its memory, where the token
+# is, from its first instruction on.
 FROM image AS prebuilt
 COPY ca-certificates.crt /etc/ssl/certs/
-COPY modelfetch /
+COPY --chmod=0711 modelfetch /
 
-FROM rust:1.95-bookworm AS build
+# The index of both architectures of rust:1.95.0-bookworm. The release workflow builds in the same image.
+FROM docker.io/library/rust:1.95.0-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS build
 WORKDIR /source
+# Scanners then see the crates that are in the program.
+RUN cargo install --locked --version 0.7.7 cargo-auditable
 COPY . .
-RUN cargo build --release --locked --bin modelfetch \
+RUN cargo auditable build --release --locked --bin modelfetch \
     && cp "target/$(rustc -vV | sed -n 's/^host: //p')/release/modelfetch" /modelfetch
 
 FROM image
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /modelfetch /
+COPY --from=build --chmod=0711 /modelfetch /
