@@ -55,6 +55,14 @@ pub enum Failure {
         /// Bytes that did not come.
         missing: u64,
     },
+    /// All requests that the server grants in some time are spent: it was not asked.
+    #[error("{host} grants no more requests for {}", Span(*.wait))]
+    Spent {
+        /// The server.
+        host: String,
+        /// Until it grants some again.
+        wait: Duration,
+    },
     /// An answer that is not what was asked for; the next one may be.
     #[error("wrong answer from {host}: {why}")]
     Wrong {
@@ -86,7 +94,7 @@ impl Failure {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 520..=529),
             Self::Transport { is_permanent, .. } => !is_permanent,
-            Self::Stalled { .. } | Self::Truncated { .. } | Self::Wrong { .. } => true,
+            Self::Stalled { .. } | Self::Truncated { .. } | Self::Spent { .. } | Self::Wrong { .. } => true,
             Self::Misconfigured { .. } => false,
         }
     }
@@ -127,6 +135,7 @@ impl Failure {
     pub fn ordered_wait(&self) -> Option<Duration> {
         match self {
             Self::Status { wait, .. } => *wait,
+            Self::Spent { wait, .. } => Some(*wait),
             _ => None,
         }
     }
@@ -138,6 +147,7 @@ impl Failure {
             | Self::Transport { host, .. }
             | Self::Stalled { host, .. }
             | Self::Truncated { host, .. }
+            | Self::Spent { host, .. }
             | Self::Wrong { host, .. }
             | Self::Misconfigured { host, .. } => host,
         }
@@ -180,6 +190,7 @@ mod tests {
             (transport(true), false),
             (Failure::Stalled { host: host(), waited: Duration::from_secs(10) }, true),
             (Failure::Truncated { host: host(), missing: 1 }, true),
+            (Failure::Spent { host: host(), wait: Duration::from_secs(10) }, true),
             (Failure::Wrong { host: host(), why: "half".into() }, true),
             (Failure::Misconfigured { host: host(), why: "a circle".into() }, false),
         ] {

@@ -11,6 +11,7 @@ mod roots;
 mod tunnel;
 mod waiting;
 mod watchdog;
+mod windows;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
 pub use waiting::ordered_wait;
 pub use watchdog::Watchdog;
+pub use windows::Windows;
 
 /// As much of an error body as is read, and as is worth showing.
 const ERROR_BODY_MAX: usize = 4096;

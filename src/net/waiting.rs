@@ -7,16 +7,26 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 /// How long the server asks to wait: the `RateLimit` header when nothing is left (`t`, seconds to
 /// the reset, plus one; `huggingface_hub` `utils/_http.py`), else `Retry-After` as seconds or date.
 pub fn ordered_wait(headers: &HeaderMap) -> Option<Duration> {
-    rate_limit_reset(headers).or_else(|| retry_after(headers))
+    granted(headers).filter(|granted| granted.left == 0).map(|granted| granted.reset).or_else(|| retry_after(headers))
 }
 
-fn rate_limit_reset(headers: &HeaderMap) -> Option<Duration> {
+/// What is left of a window of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Granted {
+    /// Requests that will still be answered.
+    pub(super) left: u64,
+    /// Until the next window has begun for certain.
+    pub(super) reset: Duration,
+}
+
+/// The `RateLimit` header, as the Hub writes it: `"resolvers";r=<left>;t=<seconds to the reset>`.
+pub(super) fn granted(headers: &HeaderMap) -> Option<Granted> {
     let text = headers.get("ratelimit")?.to_str().ok()?;
     let field = |name: &str| {
         text.split([';', ','])
             .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse::<u64>().ok())
     };
-    (field("r")? == 0).then(|| field("t").map(|seconds| Duration::from_secs(seconds.saturating_add(1))))?
+    Some(Granted { left: field("r")?, reset: Duration::from_secs(field("t")?.saturating_add(1)) })
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

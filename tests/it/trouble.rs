@@ -246,11 +246,24 @@ fn retry_after_of_the_cdn_is_obeyed() {
 }
 
 #[test]
-fn the_rate_limit_header_is_obeyed() {
+fn the_rate_limit_header_is_obeyed_before_a_request_is_refused() {
+    let limit = RateLimit::new(Bucket::Resolvers, 1, Duration::from_secs(5));
+    let repo = Repo::model(REPO).lfs("a.gguf", model(1, 1)).lfs("b.gguf", model(2, 1));
+    let hub = built(FakeHub::builder().repo(repo).rate_limit(limit));
+    let dir = TestDir::new();
+    let run = dir.fetch(&hub, [REPO, "a.gguf", "b.gguf"]).run().succeeds().says("grants no more requests for");
+    run.not_before(Duration::from_millis(1900));
+    let statuses: Vec<_> = hub.requests_to(Server::Hub).iter().map(|record| record.status).collect();
+    assert_eq!(statuses, [302, 302]);
+}
+
+#[test]
+fn a_refusal_for_the_rate_is_waited_for_as_long_as_it_says() {
     thread::scope(|scope| {
-        for form in [RetryAfter::Absent, RetryAfter::Seconds, RetryAfter::Date] {
+        for form in [RetryAfter::Seconds, RetryAfter::Date] {
             scope.spawn(move || {
-                let limit = RateLimit::new(Bucket::Resolvers, 1, Duration::from_secs(5)).retry_after(form);
+                let limit = RateLimit::new(Bucket::Resolvers, 1, Duration::from_secs(5));
+                let limit = limit.retry_after(form).without_headers();
                 let repo = Repo::model(REPO).lfs("a.gguf", model(1, 1)).lfs("b.gguf", model(2, 1));
                 let hub = built(FakeHub::builder().repo(repo).rate_limit(limit));
                 let dir = TestDir::new();

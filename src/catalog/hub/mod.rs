@@ -21,7 +21,7 @@ pub use pages::next_page;
 
 use super::tree::{self, Listed};
 use crate::error::{Error, Failure};
-use crate::net::{self, Client, Patience, Redirects, Watchdog, check_encoding};
+use crate::net::{self, Client, Patience, Redirects, Watchdog, Windows, check_encoding};
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -49,6 +49,7 @@ pub struct Hub {
     stall_timeout: Duration,
     /// For answers to questions, and for bytes.
     patience: [Arc<Patience>; 2],
+    windows: Windows,
     give_up_after: Duration,
     deadline: Option<Instant>,
     reporter: Arc<dyn Reporter>,
@@ -78,6 +79,7 @@ impl Hub {
             endpoints,
             stall_timeout,
             patience,
+            windows: Windows::default(),
             give_up_after,
             deadline,
             reporter,
@@ -411,6 +413,7 @@ impl Hub {
         url: &Url,
         patience: &Patience,
     ) -> Result<Response, Failure> {
+        self.windows.admit(url)?;
         let request = self.http.request(question.method(), url);
         let mut request = question.complete(request).header(ACCEPT_ENCODING, "identity");
         if let Some(login) = self.endpoints.login_for(url) {
@@ -421,6 +424,9 @@ impl Hub {
         }
         let asked = Instant::now();
         let answer = patience.wait(url, || self.http.peer(url), self.http.send(request, url)).await;
+        if let Ok(answer) = &answer {
+            self.windows.note(url, answer.headers());
+        }
         // The host alone: the rest of a signed URL is a secret.
         let (host, milliseconds) = (host(url), asked.elapsed().as_millis());
         match &answer {
