@@ -4,6 +4,7 @@ pub(crate) mod command;
 pub(crate) mod dir;
 pub(crate) mod names;
 pub(crate) mod proxy;
+pub(crate) mod registry;
 pub(crate) mod secret;
 pub(crate) mod volume;
 
