@@ -110,10 +110,10 @@ def hub(options):
                    "--listen", f"{HUB_ADDRESS}:0", "--cdn-listen", f"{HUB_ADDRESS}:0")  # fmt: skip
 
 
-def fetched(hub, endpoint, targets, work):
+def fetched(hub, endpoint, targets, work, source=REPO):
     """All of them at once, each from `endpoint` into its target."""
     before, begin = hub.counts(), time.perf_counter()
-    clients = [start(endpoint, target, work / f"peak-{n}") for n, target in enumerate(targets)]
+    clients = [start(endpoint, target, work / f"peak-{n}", source) for n, target in enumerate(targets)]
     ends = {}
     while len(ends) < len(clients):
         pid, status = os.wait()
@@ -131,10 +131,10 @@ def fetched(hub, endpoint, targets, work):
     return Outcome(upstream, size, requests, list(ends.values()), peaks)
 
 
-def start(endpoint, target, peak):
+def start(endpoint, target, peak, source):
     target.mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ["PATH"], "HOME": str(target.parent), "HF_ENDPOINT": endpoint}
-    fetch = [os.environ["MODELFETCH"], "fetch", REPO, "--dir", ".", "--progress", "none"]
+    fetch = [os.environ["MODELFETCH"], "fetch", source, "--dir", ".", "--progress", "none"]
     # GNU time in between: a child of this process would inherit the peak of an interpreter.
     command = ["time", "-f", "%M", "-o", peak, *fetch]
     return subprocess.Popen(command, cwd=target, env=environment, stdout=subprocess.DEVNULL)
@@ -174,6 +174,39 @@ def through_nginx(work, options):
         outcome = fetched(origin, endpoint, own_disks(work, options), work)
         outcome.between = running()
         return outcome
+
+
+def from_registry(work, options):
+    """One client takes it from the Hub, oras pushes what it has, and all others ask the registry alone."""
+    with hub(options) as origin, registry(work) as (address, running):
+        model = work / "pushed"
+        fetched(origin, origin.endpoint, [model], work)
+        files = sorted(path.name for path in model.iterdir() if path.is_file())
+        push = [os.environ["ORAS"], "push", "--plain-http", f"{address}:v1", *files]
+        subprocess.run(list(map(str, push)), cwd=model, stdout=subprocess.DEVNULL, check=True)
+        outcome = fetched(origin, "http://127.0.0.1:9", own_disks(work, options), work, f"oci://{address}:v1")
+        outcome.between = running()
+        return outcome
+
+
+@contextlib.contextmanager
+def registry(work):
+    """One of the distribution project, with its blobs in files. Gives the address of a repository, and what tells its costs."""
+    port, data = free_port(), work / "registry"
+    (work / "registry.yml").write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {data}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with open(work / "registry.log", "w") as log:
+        process = subprocess.Popen([os.environ["REGISTRY"], "serve", work / "registry.yml"], stdout=log, stderr=log)
+    try:
+        wait_for(port)
+        version = subprocess.check_output([os.environ["REGISTRY"], "--version"], text=True).split()[-1]
+        name = f"one registry {version.lstrip('v').partition('+')[0]}"
+        yield f"127.0.0.1:{port}/models/bench", lambda: Between(name, peak(process.pid), cpu(process.pid), used(data))
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -261,12 +294,14 @@ def used(folder):
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) / MIB
 
 
-WAYS = {"direct": direct, "olah": cold_olah, "warm-olah": warm_olah, "nginx": through_nginx, "shared": shared}
+WAYS = {"direct": direct, "olah": cold_olah, "warm-olah": warm_olah, "nginx": through_nginx, "registry": from_registry,
+        "shared": shared}  # fmt: skip
 LABELS = {
     "direct": "each for itself",
     "olah": "through Olah, which has nothing yet",
     "warm-olah": "through Olah, which has it",
     "nginx": "through nginx, which has nothing yet",
+    "registry": "from a registry, after one push",
     "shared": "into one folder",
 }
 

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
-use super::{Head, Hub, Resolution};
+use super::{Head, Hub, Resolution, oci};
 use crate::content::{Digest, GitSha1};
 use crate::error::{Error, Failure};
 use crate::net;
 use crate::plan::WantedFile;
-use crate::request::{RepoId, RepoPath};
+use crate::request::RepoId;
 use crate::source::Source;
 use crate::source::http::{HttpSource, Locate, Located};
 
@@ -35,23 +35,25 @@ impl Snapshot {
     /// The address at which a file that is known, as from a lock file, is asked for without a question before. Small files
     /// have a place of their own, which [`Self::source`] finds.
     pub fn place(&self, file: &WantedFile) -> Option<Url> {
-        let is_small = file.content.git_sha1().is_some();
+        let is_small = file.content.git_sha1().is_some() || self.repo.is_oci();
         self.hub.place(&self.repo, &self.revision, &file.path).filter(|_| !is_small)
     }
 
     /// The bytes of one of its files. `url` saves the first question to the Hub.
     pub fn source(&self, file: &WantedFile, url: Option<Url>) -> Arc<dyn Source> {
+        if self.repo.is_oci() {
+            return oci::source(Arc::clone(&self.hub), self.repo.clone(), file);
+        }
         let is_guessable = url.is_none();
         let blob = file.content.git_sha1().filter(|_| is_guessable);
-        let locate =
-            HubFile { snapshot: self.clone(), path: file.path.clone(), blob, guess: OnceLock::new() };
+        let locate = HubFile { snapshot: self.clone(), file: file.clone(), blob, guess: OnceLock::new() };
         Arc::new(HttpSource::new(locate, file.clone(), url, Arc::clone(self.hub.patience())))
     }
 }
 
 struct HubFile {
     snapshot: Snapshot,
-    path: RepoPath,
+    file: WantedFile,
     /// Its git blob id, if it is a small file that is known from a list alone.
     blob: Option<GitSha1>,
     /// Where it was looked for without a question.
@@ -66,7 +68,7 @@ impl HubFile {
             hub.forgo_cache(guess);
             return None;
         }
-        let url = self.blob.and_then(|_| hub.cached(first, repo, revision.parse().ok()?, &self.path))?;
+        let url = self.blob.and_then(|_| hub.cached(first, repo, revision.parse().ok()?, &self.file.path))?;
         Some(self.guess.get_or_init(|| url).clone())
     }
 
@@ -90,7 +92,7 @@ impl Locate for HubFile {
             if let Some(url) = self.guess(first) {
                 return Ok(Located { url, size: None, digest: None, is_guess: true });
             }
-            let head = hub.locate(first, repo, revision, &self.path).await?;
+            let head = hub.locate(first, repo, revision, &self.file).await?;
             Ok(Located { url: head.url, size: head.size, digest: head.digest, is_guess: false })
         })
     }

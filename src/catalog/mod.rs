@@ -3,6 +3,7 @@
 mod hub;
 pub mod listing;
 mod locate;
+pub mod oci;
 pub mod recall;
 pub mod tree;
 
@@ -52,10 +53,45 @@ pub struct Resolution {
 /// question is enough.
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
+        Selection::Named(names) if request.repo.is_oci() => {
+            from_registry(hub, request, &names.in_list(), known).await?
+        }
+        Selection::Matching(patterns) if request.repo.is_oci() => {
+            from_registry(hub, request, patterns, known).await?
+        }
         Selection::Named(names) => named_or_listed(hub, request, names, known).await?,
         Selection::Matching(patterns) => matching(hub, request, patterns, known).await?,
     };
     trust::share_pins(&mut resolution.files)?;
+    Ok(resolution)
+}
+
+/// The commit that a revision is right now: of a Hub, or a manifest of a registry.
+pub async fn commit(hub: &Hub, repo: &RepoId, revision: &Revision) -> Result<Commit, Error> {
+    match revision.commit() {
+        Some(commit) => Ok(commit),
+        None if repo.is_oci() => hub.registries().commit(repo, revision).await,
+        None => hub.commit(repo, revision.as_str()).await,
+    }
+}
+
+/// Asks a registry: its manifest is the list of files.
+async fn from_registry(
+    hub: &Hub,
+    request: &Request,
+    patterns: &Patterns,
+    known: Option<&Resolution>,
+) -> Result<Resolution, Error> {
+    let commit = commit(hub, &request.repo, &request.revision).await?;
+    if let Some(known) = known
+        && known.commit == Some(commit)
+    {
+        return Ok(known.clone());
+    }
+    let listed = hub.registries().files(&request.repo, commit).await?;
+    let mut resolution = Resolution::from_listing(request, patterns, commit, listed)?;
+    // On disk it would not say why a layer cannot be had.
+    resolution.listing.take_if(|listed| !listed.refused.is_empty());
     Ok(resolution)
 }
 
@@ -95,7 +131,7 @@ async fn named(
     let (first, rest) = paths.split_first().ok_or_else(|| Error::Internal("no file is selected".into()))?;
     let pin = |path| request.pins.for_file(path, paths.len());
     let is_cache = matches!(request.destination, Destination::Cache(_));
-    let needs = |path| Needs { digest: pin(path).is_none(), commit: is_cache };
+    let needs = |path| Needs { pin: pin(path), commit: is_cache };
     let head = hub.head(&request.repo, request.revision.as_str(), first, needs(first)).await?;
     let commit = head.commit;
     if commit.is_none() {
@@ -134,10 +170,7 @@ async fn matching(
     patterns: &Patterns,
     known: Option<&Resolution>,
 ) -> Result<Resolution, Error> {
-    let commit = match request.revision.commit() {
-        Some(commit) => commit,
-        None => hub.commit(&request.repo, request.revision.as_str()).await?,
-    };
+    let commit = commit(hub, &request.repo, &request.revision).await?;
     if let Some(known) = known
         && known.commit == Some(commit)
     {
@@ -203,8 +236,12 @@ impl Resolution {
         check_whole(request, &gaps)?;
         let count = listed.entries.len();
         if let Some(refused) = picked.iter().find_map(|at| listed.refused.get(at.checked_sub(count)?)) {
-            let (name, why) = (refused.name.to_string(), refused.why.to_string());
-            return Err(Error::NameRefused { repo: request.repo.clone(), name, why });
+            let (repo, name, why) = (request.repo.clone(), refused.name.to_string(), refused.why.to_string());
+            return Err(if repo.is_oci() {
+                Error::LayerRefused { repo, name, why }
+            } else {
+                Error::NameRefused { repo, name, why }
+            });
         }
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
         let files = trust::pinned(&request.pins, picked.iter().map(|file| (&file.path, file.content)))?;
@@ -225,7 +262,9 @@ impl Resolution {
             announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
         self.files.push(WantedFile { path: path.clone(), content });
-        self.urls.insert(path.clone(), head.url);
+        if !hub.has_mirror_first() {
+            self.urls.insert(path.clone(), head.url);
+        }
         Ok(())
     }
 }

@@ -396,7 +396,7 @@ pub(super) struct SelectionArgs {
     ///
     /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
     /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
-    /// is written %2F where a path follows.
+    /// is written %2F where a path follows. oci://REGISTRY/NAME[:TAG|@DIGEST] is a model in an OCI registry.
     #[arg(env = "MODELFETCH_REPO", help_heading = None, required_unless_present = "manifest")]
     pub(super) repo: Option<String>,
 
@@ -424,7 +424,8 @@ pub(super) struct SelectionArgs {
 
     /// Branch, tag, refs/pr/N, ~parquet or commit [default: main]
     ///
-    /// A full commit hash never moves: once its files are there, no request is made any more.
+    /// A full commit hash never moves: once its files are there, no request is made any more. In a registry it is a tag
+    /// (latest, if none is named) or the digest of a manifest.
     #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]
     pub(super) revision: Option<Revision>,
 
@@ -503,6 +504,8 @@ pub(super) struct FreshnessArgs {
 pub(super) struct HubArgs {
     /// Base URL of the Hub or a mirror; the next is tried when one fails or lacks what is wanted (repeatable)
     ///
+    /// oci://REGISTRY/NAME is a mirror, too, of files whose SHA256 is known: from the Hub, --sha256 or a lock file.
+    ///
     /// [default: HF_ENDPOINT, else a pasted URL's own host, else https://huggingface.co]
     #[arg(long, value_name = "URL", env = "MODELFETCH_ENDPOINT", value_delimiter = '\n', value_hint = ValueHint::Url)]
     pub(super) endpoint: Vec<String>,
@@ -519,7 +522,9 @@ pub(super) struct HubArgs {
           value_hint = ValueHint::Url)]
     pub(super) token_endpoint: Vec<String>,
 
-    /// Allow the token to travel over plain http to another machine
+    /// Allow plain http to another machine for the token, and for registries
+    ///
+    /// A registry is asked for TLS first all the same; on this machine it may always do without.
     #[arg(long, env = "MODELFETCH_INSECURE_TOKEN", value_parser = BoolishValueParser::new())]
     pub(super) insecure_token: bool,
 }

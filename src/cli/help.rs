@@ -87,6 +87,9 @@ Examples:
   Everything but the PyTorch weights, into the cache that transformers and vLLM read:
     modelfetch fetch Qwen/Qwen3-0.6B --exclude '*.bin' --cache
 
+  A model that was pushed into a registry, with the login that docker or podman keeps:
+    modelfetch fetch oci://registry.example/models/chat:v1 --dir /models
+
   Exactly this file, or nothing:
     modelfetch fetch owner/name model.gguf --revision COMMIT --sha256 DIGEST --dir /models
 
@@ -107,7 +110,7 @@ const fn variable(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// The standard variables that are honoured, with `huggingface_hub`'s meaning.
-pub const VARIABLES: [Variable; 19] = [
+pub const VARIABLES: [Variable; 21] = [
     variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
     variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
     variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
@@ -124,6 +127,8 @@ pub const VARIABLES: [Variable; 19] = [
     variable("ALL_PROXY", "proxy for both"),
     variable("NO_PROXY", "hosts that are reached without a proxy, as curl reads it"),
     variable("NETRC", "file with user names and passwords of mirrors; default ~/.netrc"),
+    variable("DOCKER_CONFIG", "folder whose config.json has logins for registries; default ~/.docker"),
+    variable("REGISTRY_AUTH_FILE", "file with such logins, as podman's auth.json"),
     variable("SSL_CERT_FILE", "PEM file with certificate authorities beside the built-in ones"),
     variable("SSL_CERT_DIR", "directories of such files, with `:` in between"),
     variable("NO_COLOR", "anything: no colour"),

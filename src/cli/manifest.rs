@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::{JobArgs, LockArgs, PruneArgs};
 use super::given::{Given, Side};
-use super::request::{Noted, destination, limits, network};
+use super::request::{Noted, check_place, destination, limits, network};
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::lock::{Goal, LockRequest};
@@ -192,6 +192,7 @@ fn check_answer(
 }
 
 fn place_of(model: &Model, destination: &Destination) -> Result<Destination, Error> {
+    check_place(&model.wish.repo, destination)?;
     match (destination, &model.wish.dir) {
         (Destination::Cache(_), Some(dir)) => {
             let why = format!("model `{}` has a `dir`, and a cache has folders of its own", model.name);

@@ -15,6 +15,7 @@ mod netrc;
 mod output;
 mod pages;
 pub mod reference;
+mod registry;
 mod request;
 mod storage;
 mod suspects;
@@ -364,6 +365,7 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
     if let Some(endpoints) = endpoints {
         secrets.extend(endpoints.token().map(|token| token.expose().to_owned()));
         logins.extend(endpoints.iter().filter_map(Endpoint::login).cloned());
+        secrets.extend(endpoints.registry_logins().secrets());
     }
     for login in logins {
         secrets.push(BASE64_STANDARD.encode(format!("{}:{}", login.user(), login.expose())));

@@ -7,7 +7,7 @@ use super::given::{Given, Side, contradiction};
 use super::{Environment, token};
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoRef, Request, Selection};
+use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoId, RepoRef, Request, Selection};
 
 /// A request, and what the user should know about it.
 pub(super) type Noted<T> = (T, Vec<String>);
@@ -27,6 +27,8 @@ pub(super) fn request(
     let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
     let recheck = freshness.verify;
     let network = network(&freshness, given, environment)?;
+    let destination = self::destination(destination, given, environment)?;
+    check_place(&reference.repo, &destination)?;
     let revision = given.at_most_one(
         &Side { id: "repo", label: "a revision in REPO", set: reference.revision.is_some() },
         &Side { id: "revision", label: "--revision", set: selection.revision.is_some() },
@@ -37,10 +39,10 @@ pub(super) fn request(
             (true, _) => reference.revision.clone(),
             (_, _) => selection.revision.clone(),
         }
-        .unwrap_or_default(),
+        .unwrap_or_else(|| reference.repo.usual_revision()),
         selection: files(selection, reference, given)?,
         pins,
-        destination: self::destination(destination, given, environment)?,
+        destination,
         endpoints,
         network,
         recheck,
@@ -110,6 +112,18 @@ pub(super) fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) 
 
 fn pins(values: &[String]) -> Result<Pins, Error> {
     Ok(Pins::parse(values.iter().map(String::as_str))?)
+}
+
+/// What other programs look for with the Hub in mind has no place for what no Hub knows.
+pub(super) fn check_place(repo: &RepoId, destination: &Destination) -> Result<(), Error> {
+    let place = match destination {
+        Destination::Cache(_) => "--cache",
+        Destination::LocalDir(_) => "--local-dir",
+        Destination::Dir(_) => return Ok(()),
+    };
+    let why =
+        format!("{place} is for readers that ask the Hub, which knows nothing of a registry: use --dir");
+    if repo.is_oci() { Err(Error::invalid("combination", &repo.to_string(), why)) } else { Ok(()) }
 }
 
 pub(super) fn destination(

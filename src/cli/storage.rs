@@ -30,7 +30,7 @@ pub(super) fn models(
         let reference = reference(source)?;
         let request = Request {
             repo: reference.repo.clone(),
-            revision: reference.revision.clone().unwrap_or_default(),
+            revision: reference.revision.clone().unwrap_or_else(|| reference.repo.usual_revision()),
             selection: Selection::new(&Vec::from_iter(reference.files()), &[], &[], None)?,
             pins: Pins::default(),
             destination: Destination::Dir(folder.into()),

@@ -61,7 +61,9 @@ fn password(value: &str) -> Option<&str> {
     let address = value.split_once("//").map_or(value, |(_, rest)| rest);
     let (login, _) = address.rsplit_once('@')?;
     let (user, password) = login.split_once(':')?;
-    Some(password).filter(|_| !user.contains('/'))
+    // oci://HOST:PORT/NAME@sha256:… has a colon and an `@`, too.
+    let is_name = value.starts_with("oci://") && login.contains('/');
+    Some(password).filter(|_| !user.contains('/') && !is_name)
 }
 
 #[cfg(test)]
@@ -88,9 +90,15 @@ mod tests {
         }
         assert_eq!(all("hf_short").0, ["hf_short"]);
         assert_eq!(all("https://host/o/n?token=SECRET").0, ["token=SECRET"]);
-        for other in
-            ["owner/name@v1:Q8_0", "hf_quant_config.json", "hf_cache/x", "--dir=/hf_x/y", "o/n:Q4@x", "a?b"]
-        {
+        for other in [
+            "owner/name@v1:Q8_0",
+            "oci://h:5000/n@sha256:ab",
+            "hf_quant_config.json",
+            "hf_cache/x",
+            "--dir=/hf_x/y",
+            "o/n:Q4@x",
+            "a?b",
+        ] {
             assert_eq!(all(other), (vec![], vec![]), "{other}");
         }
     }

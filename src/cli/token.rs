@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::args::HubArgs;
 use super::given::Given;
 use super::request::Noted;
-use super::{Environment, netrc};
+use super::{Environment, netrc, registry};
 use crate::error::Error;
 use crate::request::{Endpoint, Endpoints, Proxies, RepoRef, Token, TokenSource};
 
@@ -32,6 +32,10 @@ fn choose(
 ) -> Result<Noted<Endpoints>, Error> {
     let parse = |urls: &[String]| urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<Vec<_>, _>>();
     let token_for = parse(&hub.token_endpoint)?;
+    if let Some(registry) = token_for.iter().find(|endpoint| endpoint.registry().is_some()) {
+        let why = "a registry gets its own login, from docker's config.json or auth.json, and never the Hub's token";
+        return Err(Error::invalid("token endpoint", &registry.to_string(), why));
+    }
     let mut token = find(hub, environment)?;
     let mut notes = Vec::new();
     let place = pasted.and_then(|pasted| pasted.endpoint.as_deref());
@@ -66,7 +70,8 @@ fn choose(
     if only_pasted && token_for.is_empty() {
         notes.extend(token.take().map(|token| token.stays_from(&list[0].to_string())));
     }
-    Ok((Endpoints::new(list, token, token_for, hub.insecure_token, proxies)?, notes))
+    let endpoints = Endpoints::new(list, token, token_for, hub.insecure_token, proxies)?;
+    Ok((endpoints.with_registry_logins(registry::logins(environment)), notes))
 }
 
 /// The endpoints with what `.netrc` has for them: mirrors alone, and those alone that get no token.
@@ -88,11 +93,12 @@ fn with_logins(
         }
         Err(_) => return Ok(list),
     };
+    let first = list.iter().position(|endpoint| endpoint.registry().is_none());
     let gets_token = |index: usize, endpoint: &Endpoint| {
-        has_token && if token_for.is_empty() { index == 0 } else { token_for.contains(endpoint) }
+        has_token && if token_for.is_empty() { Some(index) == first } else { token_for.contains(endpoint) }
     };
     let logged_in = list.into_iter().enumerate().map(|(index, endpoint)| {
-        if endpoint.is_hub() || gets_token(index, &endpoint) {
+        if endpoint.is_hub() || endpoint.registry().is_some() || gets_token(index, &endpoint) {
             return endpoint;
         }
         endpoint.or_login(|host| netrc::login(&text, host))

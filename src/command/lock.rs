@@ -146,10 +146,7 @@ async fn look_up(
         Some(known) if known.is_intact && !is_renewed => return Ok(known.clone()),
         // Moved by hand: that is the one to look up.
         Some(known) if !known.is_intact && request.goal != Goal::Check => known.commit,
-        _ => match model.wish.revision.commit() {
-            Some(commit) => commit,
-            None => hub.commit(&model.wish.repo, model.wish.revision.as_str()).await?,
-        },
+        _ => catalog::commit(hub, &model.wish.repo, &model.wish.revision).await?,
     };
     let at_commit = Request {
         repo: model.wish.repo.clone(),

@@ -15,7 +15,7 @@ use crate::content::{gguf, kind};
 use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
-use crate::request::{Limits, NetworkUse, Request};
+use crate::request::{Endpoint, Limits, NetworkUse, Request};
 use crate::store::Store;
 use crate::words::{Bytes, count, free_space, tame};
 
@@ -85,7 +85,7 @@ async fn smoke_unstopped(
     let hub = Arc::new(context.hub(&request.endpoints, &limits));
     let mut checks = Checks { passed, list: Vec::new() };
 
-    for endpoint in request.endpoints.iter() {
+    for endpoint in endpoints(request) {
         // What leads nowhere is told by the questions below, unless another endpoint answers them.
         match context.http.way(endpoint.url()).await {
             Ok(way) => checks.pass(format!("way to {}", endpoint.host()), way),
@@ -94,8 +94,8 @@ async fn smoke_unstopped(
     }
     let resolution = catalog::resolve(&hub, request, None).await?;
     tell_gaps(&resolution, context);
-    let mut endpoints = request.endpoints.iter();
-    if let (Some(only), None) = (endpoints.next(), endpoints.next()) {
+    let mut asked = endpoints(request);
+    if let (Some(only), None) = (asked.next(), asked.next()) {
         let given = match (only.login(), request.endpoints.token_for(only.url())) {
             (Some(_), _) => "answers like a Hub, to a user name and password".into(),
             (None, Some(token)) => format!("answers like a Hub, to the token from {}", token.source()),
@@ -119,7 +119,7 @@ async fn smoke_unstopped(
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
     if let Some(file) = sampled.first() {
-        for endpoint in request.endpoints.iter() {
+        for endpoint in endpoints(request) {
             let name = format!("answers of {}", endpoint.host());
             match hub.manners(endpoint, &resolution.repo, &commit, &file.path).await {
                 Ok(manners) => checks.pass(name, manners),
@@ -164,6 +164,12 @@ async fn smoke_unstopped(
     let plan = context.stop.or_blocking("looking at the disk", rehearse).await?;
     checks.pass(format!("names in {}", store.root().display()), "every file can get its own".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
+}
+
+/// The Hubs that are asked; none for what is in a registry.
+fn endpoints(request: &Request) -> impl Iterator<Item = &Endpoint> {
+    let is_hub = |endpoint: &&Endpoint| endpoint.registry().is_none() && !request.repo.is_oci();
+    request.endpoints.iter().filter(is_hub)
 }
 
 struct Checks<'a> {

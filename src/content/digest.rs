@@ -102,8 +102,6 @@ macro_rules! hex_digest {
     };
 }
 
-pub(crate) use hex_digest;
-
 hex_digest!(
     /// A SHA-256 digest.
     Sha256,

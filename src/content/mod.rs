@@ -14,7 +14,6 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-pub(crate) use digest::hex_digest;
 pub use digest::{Digest, GitSha1, Sha256, XetHash};
 pub use hasher::{Computed, Hasher, Mismatch};
 pub use ranges::RangeSet;

@@ -163,6 +163,79 @@ pub enum Error {
         why: String,
     },
 
+    /// A layer is wanted that is no file, or has no name that a file can have.
+    #[error("layer `{name}` of `{repo}` cannot be fetched: {why}")]
+    LayerRefused {
+        /// The repository.
+        repo: RepoId,
+        /// What it is called; else its digest.
+        name: String,
+        /// Why it cannot be had.
+        why: String,
+    },
+
+    /// A reference to a registry stands for something that has no files.
+    #[error("`{repo}` at `{revision}` is no model: {why}")]
+    NotAModel {
+        /// The repository.
+        repo: RepoId,
+        /// The tag or digest.
+        revision: Revision,
+        /// What it is.
+        why: String,
+        /// What to do about it.
+        instead: &'static str,
+    },
+
+    /// A registry lets nobody in, or not this user.
+    #[error("{host} refused access to `{repo}`")]
+    RegistryRefused {
+        /// Host of the registry.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// Which login was used, or why none.
+        login: String,
+        /// The registry's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
+    /// A registry does not have a content, although a manifest or a digest says what it is.
+    #[error("{host} has no sha256:{digest} in `{repo}`")]
+    LayerGone {
+        /// Host of the registry.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// The content.
+        digest: Sha256,
+    },
+
+    /// Something answers, but not a registry.
+    #[error("{host} does not answer like a registry: {why}")]
+    NotARegistry {
+        /// Its host.
+        host: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+
+    /// A registry sends another manifest than it says, or than was asked for.
+    #[error(
+        "digest mismatch for a manifest of `{repo}` from {host}\n  expected: sha256:{expected}\n  computed: sha256:{computed}"
+    )]
+    ManifestMismatch {
+        /// Host of the registry.
+        host: String,
+        /// The repository.
+        repo: RepoId,
+        /// The digest that was asked for or announced.
+        expected: Sha256,
+        /// What the manifest hashes to.
+        computed: Sha256,
+    },
+
     /// Patterns or a quantization that match nothing.
     #[error("no file of `{repo}` at revision `{revision}` matches {wanted}")]
     NothingMatches {
@@ -556,22 +629,27 @@ impl Error {
             | Self::BadToken(_)
             | Self::TokenInTheClear(_)
             | Self::NameRefused { .. }
+            | Self::LayerRefused { .. }
+            | Self::NotAModel { .. }
             | Self::IncompleteSet { .. }
             | Self::ClusterRejected { .. } => exits::USAGE,
-            Self::Gated { .. } | Self::Unauthorised { .. } | Self::ClusterForbidden { .. } => {
-                exits::UNAUTHORISED
-            }
+            Self::Gated { .. }
+            | Self::Unauthorised { .. }
+            | Self::RegistryRefused { .. }
+            | Self::ClusterForbidden { .. } => exits::UNAUTHORISED,
             Self::RepoNotFound { .. }
             | Self::RevisionNotFound { .. }
             | Self::FileNotFound { .. }
             | Self::ShardNotFound { .. }
             | Self::NothingMatches { .. }
+            | Self::LayerGone { .. }
             | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
             Self::PinMismatch { .. } | Self::LockContradicted { .. } | Self::LockOutdated { .. } => {
                 exits::PIN_MISMATCH
             }
             Self::ModelsFailed { failed, .. } => worst(failed).map_or(exits::INTERNAL, Self::exit),
             Self::DigestMismatch { .. }
+            | Self::ManifestMismatch { .. }
             | Self::NotGguf { .. }
             | Self::WrongKind { .. }
             | Self::BrokenHeader { .. }
@@ -584,6 +662,7 @@ impl Error {
             Self::GaveUp { .. }
             | Self::Refused { .. }
             | Self::NotAHub { .. }
+            | Self::NotARegistry { .. }
             | Self::KeepsChanging { .. }
             | Self::Deadline { .. } => exits::NETWORK,
             Self::RateLimited { .. } => exits::RATE_LIMITED,
@@ -605,7 +684,13 @@ impl Error {
 
     /// Whether the Hub has no such repository for this user: gated, private, disabled, gone.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Gated { .. } | Self::Unauthorised { .. } | Self::RepoNotFound { .. })
+        matches!(
+            self,
+            Self::Gated { .. }
+                | Self::Unauthorised { .. }
+                | Self::RegistryRefused { .. }
+                | Self::RepoNotFound { .. }
+        )
     }
 
     /// Whether something cannot be written because it is mounted read-only, or is somebody else's.
@@ -648,10 +733,19 @@ impl Error {
                 });
                 format!("accept the conditions at {page}; {token}")
             }
+            Self::RepoNotFound { repo, .. } if repo.is_oci() => "check the spelling; some registries say so of what a login is needed for".into(),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
+            Self::RevisionNotFound { repo, .. } if repo.is_oci() => {
+                format!("give a tag or digest that exists: `oras repo tags {}/{}` lists them", repo.owner, repo.name)
+            }
             Self::RevisionNotFound { .. } => "give a branch, tag or full commit hash that exists; in an address, a `/` in its name is written %2F".into(),
             Self::FileNotFound { .. } => "file names are case-sensitive and include their folder; `--include '*'` with `plan` lists all files".into(),
-            Self::NameRefused { name, .. } => format!("nothing was fetched; leave it out with --exclude '{}'", glob_of(name)),
+            Self::NotAModel { instead, .. } => format!("nothing was fetched; {instead}"),
+            Self::RegistryRefused { login, .. } => login.clone(),
+            Self::LayerGone { .. } => "it was removed (garbage collection), or never pushed whole: push the model again, or take another tag or endpoint".into(),
+            Self::NotARegistry { .. } => "check host and port of the address, and whether a proxy or login page answers instead".into(),
+            Self::ManifestMismatch { .. } => "nothing was fetched; look for a proxy that changes content, or a broken registry".into(),
+            Self::NameRefused { name, .. } | Self::LayerRefused { name, .. } => format!("nothing was fetched; leave it out with --exclude '{}'", glob_of(name)),
             Self::IncompleteSet { can_be_had: true, .. } => "nothing was fetched: servers load a part of a model without an error; take all of its shards, or leave the index out with --exclude".into(),
             Self::IncompleteSet { .. } => "nothing was fetched: the repository has not all of them, or was not asked; tell its owner, or leave the index out with --exclude".into(),
             Self::ShardNotFound { .. } => "nothing was fetched; `--include NAME` takes one shard alone, and a glob those that are there".into(),

@@ -127,6 +127,11 @@ impl Client {
         self.trusted.list()
     }
 
+    /// Whether a proxy is on the way to a place.
+    pub(crate) fn is_by_proxy(&self, url: &Url) -> bool {
+        self.proxies.of(url).is_some()
+    }
+
     /// Host and port of `url`, and those of the proxy before it: either may be what is wrong.
     pub(crate) fn peer(&self, url: &Url) -> String {
         named(url, self.proxies.of(url).map(Proxy::host).as_deref())

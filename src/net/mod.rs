@@ -27,8 +27,8 @@ pub use certificate::Certificate;
 pub use client::{Client, client, private_client};
 pub(crate) use client::{address, peer};
 pub use patience::Patience;
-pub(crate) use redirect::Redirects;
 pub use redirect::redirect_target;
+pub(crate) use redirect::{Redirects, lead};
 pub use waiting::ordered_wait;
 pub use watchdog::Watchdog;
 pub use windows::Windows;
@@ -153,6 +153,11 @@ pub fn error_words(body: &[u8]) -> String {
 /// What a JSON error says in words: `error` from the Hub, `message` from Kubernetes.
 fn json_words(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    // A registry's (OCI distribution specification, "Error codes").
+    if let Some(first) = value.pointer("/errors/0") {
+        let words = ["code", "message"].into_iter().filter_map(|key| first[key].as_str());
+        return Some(words.collect::<Vec<_>>().join(": ")).filter(|words| !words.is_empty());
+    }
     ["message", "error"].into_iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned))
 }
 

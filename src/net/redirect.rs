@@ -66,18 +66,26 @@ pub fn redirect_target(from: &Url, headers: &HeaderMap) -> Result<Url, Failure> 
     target(from, None, headers)
 }
 
+/// Where an answer says in another way that something is to be asked. Fails as for a redirect.
+pub(crate) fn lead(from: &Url, location: &str) -> Result<Url, Failure> {
+    judged(from, None, location, "an address that leads")
+}
+
 fn target(from: &Url, at: Option<IpAddr>, headers: &HeaderMap) -> Result<Url, Failure> {
     let location = headers.get(LOCATION).ok_or_else(|| wrong(from, "a redirect without a Location"))?;
-    let location = ascii(location.as_bytes());
-    let refused = |why: String| misconfigured(from, why);
-    let target = from.join(&location).map_err(|why| refused(format!("a redirect to no URL ({why})")))?;
+    judged(from, at, &ascii(location.as_bytes()), "a redirect")
+}
+
+fn judged(from: &Url, at: Option<IpAddr>, location: &str, what: &str) -> Result<Url, Failure> {
+    let refused = |why: String| misconfigured(from, format!("{what} {why}"));
+    let target = from.join(location).map_err(|why| refused(format!("to no URL ({why})")))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") | ("http", "http") if is_suspicious(from, at, &target) => {
-            Err(refused(format!("a redirect to {}", host(&target))))
+            Err(refused(format!("to {}", host(&target))))
         }
         (_, "https") | ("http", "http") if target.host().is_some() => Ok(target),
-        ("https", "http") => Err(refused(format!("a redirect to unencrypted {}", host(&target)))),
-        (_, scheme) => Err(refused(format!("a redirect to a {scheme}: URL"))),
+        ("https", "http") => Err(refused(format!("to unencrypted {}", host(&target)))),
+        (_, scheme) => Err(refused(format!("to a {scheme}: URL"))),
     }
 }
 
@@ -158,7 +166,7 @@ mod tests {
         assert!(!target("http://127.0.0.1:8080/a", "http://169.254.169.254/b"));
         assert!(!target("http://169.254.1.2:8080/a", "http://127.0.0.1/b"));
         let answered = |at: &str, location: &str| {
-            let at = Some(at.parse().expect("an address"));
+            let at = Some(at.parse().expect("an address that leads"));
             super::target(&url("http://host.containers.internal:8080/a"), at, &to(location)).is_ok()
         };
         assert!(answered("169.254.1.2", "http://169.254.1.2:8080/b"));

@@ -22,7 +22,7 @@ const PURPOSE: &str =
     "the server's certificate is not made for servers: it needs one with the purpose serverAuth";
 const BROKEN: &str =
     "the server needs another certificate; look whether a proxy that looks into TLS made this one";
-const PLAIN: &str = "what answers there may speak no TLS: write http:// instead of https:// in the endpoint or the proxy variable, if that is meant, or use another port";
+const PLAIN: &str = "what answers there may speak no TLS: write http:// instead of https:// in the endpoint or the proxy variable, or pass --insecure-token for a registry, if that is meant, or use another port";
 const OLD: &str = "the server offers nothing that is safe: it needs TLS 1.2 or 1.3 with a cipher of today";
 const CLIENT: &str = "the server wants a certificate of its clients, which modelfetch has none of: use another endpoint, or a proxy that has one";
 const UNKNOWN: &str = "the server does not know the name it was called by: check --endpoint, HF_ENDPOINT and what its name stands for";

@@ -1,11 +1,12 @@
 //! Hubs to ask: the Hub itself, or mirrors of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{Place, Proxies, Token};
+use super::{Place, Proxies, RegistryLogins, RepoId, Token, oci};
 use crate::words::{Invalid, host};
 
 /// Hosts of the public Hub, which people write with and without a scheme. All lead to the first one.
@@ -17,6 +18,8 @@ pub struct Endpoint {
     url: Url,
     base: String,
     login: Option<Login>,
+    /// It is none of a Hub: a repository of a registry, which has contents by their digest alone.
+    registry: Option<Arc<RepoId>>,
 }
 
 /// A user name and a password for one endpoint, which cannot be printed.
@@ -61,9 +64,18 @@ impl Endpoint {
     /// The public Hub.
     pub const DEFAULT: &str = "https://huggingface.co";
 
-    /// Reads an `http://` or `https://` URL, which may carry a path, a user name and a password, but no query.
+    /// Reads an `http://` or `https://` URL, which may carry a path, a user name and a password, but no query; or
+    /// `oci://REGISTRY/NAME`, a mirror by digest.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let invalid = |why: &str| Invalid::new("endpoint", text, why);
+        if text.starts_with(oci::SCHEME) {
+            return match oci::parse(text.trim_end_matches('/'))? {
+                (repo, None) => {
+                    Self::of_registry(repo).ok_or_else(|| invalid("expected oci://REGISTRY/NAME"))
+                }
+                _ => Err(invalid("a mirror by digest has no tag: expected oci://REGISTRY/NAME")),
+            };
+        }
         let mut url = Url::parse(text).map_err(|why| invalid(&why.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(invalid("expected https://HOST or http://HOST"));
@@ -80,7 +92,18 @@ impl Endpoint {
         // Such a URL has a host, and so may have them or not.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         let base = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { url, base, login })
+        Ok(Self { url, base, login, registry: None })
+    }
+
+    /// A repository of a registry. Whether it speaks TLS is found out when it is asked.
+    fn of_registry(repo: RepoId) -> Option<Self> {
+        let url = Url::parse(&format!("https://{}/v2/{}/", repo.registry_host(), repo.name)).ok()?;
+        Some(Self { url, base: repo.to_string(), login: None, registry: Some(Arc::new(repo)) })
+    }
+
+    /// The repository of a registry that it is, if it is none of a Hub.
+    pub fn registry(&self) -> Option<&RepoId> {
+        self.registry.as_deref()
     }
 
     /// The same with a login from elsewhere, if it has none of its own.
@@ -105,9 +128,13 @@ impl Endpoint {
         format!("{}/{path}", self.base)
     }
 
-    /// Whether `url` has this endpoint's scheme, host and port; or, where this is plain http, is of the same host by
+    /// Whether `url` is in the repository of a registry, or has this endpoint's scheme, host and port; or, where this is plain http, is of the same host by
     /// https, each at its usual port: who leads there leads to itself, and not the other way round.
     pub fn has_origin_of(&self, url: &Url) -> bool {
+        if self.registry.is_some() {
+            let is_there = self.url.host() == url.host() && self.url.port() == url.port();
+            return is_there && url.path().starts_with(self.url.path());
+        }
         let is_at_usual_port = |url: &Url, scheme: &str| url.scheme() == scheme && url.port().is_none();
         let is_its_https = is_at_usual_port(&self.url, "http") && is_at_usual_port(url, "https");
         self.url.origin() == url.origin() || is_its_https && self.url.host() == url.host()
@@ -181,16 +208,19 @@ pub struct TokenInTheClear {
     pub way: String,
 }
 
-/// The Hubs of a request, tried in order, and the token with the endpoints it is meant for.
+/// The Hubs of a request, tried in order, and the token with the endpoints it is meant for; and how registries are
+/// spoken to, whether they are among them or not.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     list: Vec<Endpoint>,
     token: Option<Token>,
     token_for: Vec<Endpoint>,
+    logins: Arc<RegistryLogins>,
+    is_plain_allowed: bool,
 }
 
 impl Endpoints {
-    /// Without an endpoint the public Hub is asked. The first endpoint gets the token, like `HF_ENDPOINT` in
+    /// Without an endpoint the public Hub is asked. The first endpoint that is no registry gets the token, like `HF_ENDPOINT` in
     /// `huggingface_hub`, unless `token_for` names others: then only they do. A token over plain http to another
     /// machine, or through any proxy, is refused unless `insecure_token` says that this is wanted.
     pub fn new(
@@ -202,7 +232,8 @@ impl Endpoints {
     ) -> Result<Self, TokenInTheClear> {
         let hub = || Endpoint::parse(Endpoint::DEFAULT).expect("the Hub's URL is one");
         let list = if list.is_empty() { vec![hub()] } else { list };
-        let token_for = if token_for.is_empty() { list.iter().take(1).cloned().collect() } else { token_for };
+        let hubs = list.iter().filter(|endpoint| endpoint.registry.is_none());
+        let token_for = if token_for.is_empty() { hubs.take(1).cloned().collect() } else { token_for };
         if !insecure_token {
             let exposed = |endpoint: &Endpoint, what| {
                 let way = endpoint.exposure(proxies)?;
@@ -213,7 +244,24 @@ impl Endpoints {
             let mut all = tokens.chain(logins.map(|endpoint| (endpoint, "password")));
             all.find_map(|(endpoint, what)| exposed(endpoint, what)).map_or(Ok(()), Err)?;
         }
-        Ok(Self { list, token, token_for })
+        let logins = Arc::default();
+        Ok(Self { list, token, token_for, logins, is_plain_allowed: insecure_token })
+    }
+
+    /// The same with logins for registries.
+    #[must_use]
+    pub fn with_registry_logins(self, logins: RegistryLogins) -> Self {
+        Self { logins: Arc::new(logins), ..self }
+    }
+
+    /// Who may read from registries.
+    pub fn registry_logins(&self) -> &RegistryLogins {
+        &self.logins
+    }
+
+    /// Whether registries on other machines may speak plain http.
+    pub fn is_plain_allowed(&self) -> bool {
+        self.is_plain_allowed
     }
 
     /// The endpoints in order; never empty.

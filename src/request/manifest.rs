@@ -121,8 +121,8 @@ impl Wish {
         }
         let dir = table.parsed::<RepoPath>("dir")?.map(|dir| dir.value);
         let wish = Self {
+            revision: revision.or(reference.revision).unwrap_or_else(|| reference.repo.usual_revision()),
             repo: reference.repo,
-            revision: revision.or(reference.revision).unwrap_or_default(),
             files,
             include: table.list("include")?,
             exclude: table.list("exclude")?,

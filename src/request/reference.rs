@@ -6,7 +6,7 @@ use url::Url;
 
 use super::endpoint::HOSTS;
 use super::glob::escape;
-use super::{Login, RepoId, RepoKind, RepoPath, Revision};
+use super::{Login, RepoId, RepoKind, RepoPath, Revision, oci};
 use crate::words::Invalid;
 
 /// A repository as people write it, with what else the text carried.
@@ -52,10 +52,14 @@ impl RepoRef {
         self.file.as_ref().map(ToString::to_string).or_else(folder)
     }
 
-    /// Reads `[KIND/]owner/name[@revision]`, `owner/name:QUANT`, `hf://[KIND/]owner/name[@revision][/path]` and
-    /// `[https://]host/[KIND/]owner/name[:QUANT]` with what the Hub's pages and downloads append; KIND is `models`,
+    /// Reads `[KIND/]owner/name[@revision]`, `owner/name:QUANT`, `hf://[KIND/]owner/name[@revision][/path]`,
+    /// `oci://registry/name[:tag|@digest]` and `[https://]host/[KIND/]owner/name[:QUANT]` with what the Hub's pages and downloads append; KIND is `models`,
     /// `datasets` or `spaces`. What is none of these is refused with the spelling that was probably meant.
     pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
+        if text.starts_with(oci::SCHEME) {
+            let (repo, revision) = oci::parse(text)?;
+            return Ok(Self { revision, ..Self::bare(repo) });
+        }
         if let Some(rest) = text.strip_prefix("hf://") {
             return Self::parse_hf(rest, kind);
         }
@@ -80,8 +84,11 @@ impl RepoRef {
     fn of(kind: RepoKind, name: &str) -> Result<Self, Invalid> {
         // No repository is called so (`huggingface_hub` `utils/_validators.py`): it is git's own address.
         let name = name.strip_suffix(".git").unwrap_or(name);
-        let repo = RepoId::new(kind, name).map_err(|refused| respell(name, refused))?;
-        Ok(Self { repo, revision: None, quant: None, file: None, folder: None, endpoint: None, login: None })
+        RepoId::new(kind, name).map(Self::bare).map_err(|refused| respell(name, refused))
+    }
+
+    fn bare(repo: RepoId) -> Self {
+        Self { repo, revision: None, quant: None, file: None, folder: None, endpoint: None, login: None }
     }
 
     /// Where the revision of `owner/name@revision/path` ends, `huggingface_hub` decides like this (`hf_file_system.py`):

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::hex_digest;
+use super::oci;
+use crate::content::{GitSha1, Sha256};
 use crate::words::{FromText, Invalid};
 
 /// The folder with this tool's own state.
@@ -23,6 +24,9 @@ pub enum RepoKind {
     Dataset,
     /// `spaces/…`
     Space,
+    /// A repository of an OCI registry, which no Hub knows.
+    #[value(skip)]
+    Oci,
 }
 
 impl RepoKind {
@@ -32,11 +36,13 @@ impl RepoKind {
             Self::Model => "models",
             Self::Dataset => "datasets",
             Self::Space => "spaces",
+            Self::Oci => "oci",
         }
     }
 }
 
-/// `owner/name`, with its kind.
+/// `owner/name`, with its kind. In a registry the owner is the registry, as `HOST` or `HOST:PORT`, and the name may have
+/// several parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawRepoId")]
 pub struct RepoId {
@@ -68,6 +74,10 @@ impl RepoId {
     /// Reads `owner/name`. The Hub allows letters, digits, `-`, `_` and `.`
     /// (`huggingface_hub` `utils/_validators.py`).
     pub fn new(kind: RepoKind, text: &str) -> Result<Self, Invalid> {
+        if kind == RepoKind::Oci {
+            let (owner, name) = oci::split(text)?;
+            return Ok(Self { kind, owner, name });
+        }
         let invalid = |why: &str| Invalid::new("repository", text, why);
         let Some((owner, name)) = text.split_once('/') else {
             return Err(invalid("expected `owner/name`"));
@@ -98,12 +108,32 @@ impl RepoId {
     pub fn url_path(&self) -> String {
         match self.kind {
             RepoKind::Model => format!("{}/{}", self.owner, self.name),
+            RepoKind::Oci => format!("{}{}/{}", oci::SCHEME, self.owner, self.name),
             kind => format!("{}/{}/{}", kind.plural(), self.owner, self.name),
         }
     }
 
-    /// The folder of `huggingface_hub`'s cache: `models--owner--name`.
+    /// Whether it is in a registry, and unknown to any Hub.
+    pub fn is_oci(&self) -> bool {
+        self.kind == RepoKind::Oci
+    }
+
+    /// Host and port at which the registry of such a repository answers.
+    pub fn registry_host(&self) -> &str {
+        oci::api_host(&self.owner)
+    }
+
+    /// What is meant when no revision is named.
+    pub fn usual_revision(&self) -> Revision {
+        if self.is_oci() { Revision("latest".into()) } else { Revision::default() }
+    }
+
+    /// The folder of `huggingface_hub`'s cache: `models--owner--name`. That of a repository in a registry has signs that
+    /// are in no name, and none that a disk may refuse.
     pub fn cache_folder(&self) -> String {
+        if self.is_oci() {
+            return format!("oci+{}+{}", self.owner.replace(':', "_"), self.name.replace('/', "+"));
+        }
         format!("{}--{}--{}", self.kind.plural(), self.owner, self.name)
     }
 }
@@ -149,6 +179,9 @@ impl FromStr for Revision {
         let decoded = decoded.map_err(|_| invalid("it is not UTF-8"))?;
         let converted = decoded.strip_prefix('~').map(|format| format!("refs/convert/{format}"));
         let text = converted.as_deref().unwrap_or(&decoded);
+        if let Ok(commit @ Commit::Manifest(_)) = text.parse() {
+            return Ok(Self(commit.to_string()));
+        }
         if text.is_empty() || text.len() > 255 {
             return Err(invalid("expected 1 to 255 characters"));
         }
@@ -182,12 +215,70 @@ impl fmt::Display for Revision {
     }
 }
 
-hex_digest!(
-    /// A git commit: 40 hex digits.
-    Commit,
-    20,
-    "commit"
-);
+/// What a revision is at one moment: it never moves.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Commit {
+    /// A git commit, of the Hub: 40 hex digits.
+    Git(GitSha1),
+    /// The digest of a manifest, of a registry: `sha256:` and 64 hex digits.
+    Manifest(Sha256),
+}
+
+/// What stands before the digest of a manifest.
+const ALGORITHM: &str = "sha256";
+
+impl Commit {
+    /// Its text, without what some disks refuse in a name.
+    pub fn file_name(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+
+    /// As much of it as people compare.
+    pub fn abbreviated(&self) -> String {
+        match self {
+            Self::Git(id) => id.to_string()[..8].to_owned(),
+            Self::Manifest(digest) => format!("{ALGORITHM}:{}", &digest.to_string()[..8]),
+        }
+    }
+}
+
+impl FromStr for Commit {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix(':')) {
+            Some(digest) => digest.parse().map(Self::Manifest),
+            None => text.parse().map(Self::Git).map_err(|why: Invalid| Invalid { what: "commit", ..why }),
+        }
+    }
+}
+
+impl Serialize for Commit {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Commit {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(FromText::new("commit"))
+    }
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Git(id) => id.fmt(f),
+            Self::Manifest(digest) => write!(f, "{ALGORITHM}:{digest}"),
+        }
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A file's path inside its repository: relative, with `/`, and unable to leave a directory.
 /// Cheap to clone: a list of files, a plan and what is told of it share the text.

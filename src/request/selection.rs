@@ -136,6 +136,18 @@ impl Names {
         self.by_list.as_ref()
     }
 
+    /// The same as a question to a list that is there anyway.
+    pub fn in_list(&self) -> Patterns {
+        self.by_list.clone().unwrap_or_else(|| {
+            let wishes = |of_set| {
+                let paths = self.given.iter().filter(move |path| self.has_set_of(path) == of_set);
+                paths.map(|path| Wish::new(path.as_str())).collect()
+            };
+            // One shard alone is what an `--include` takes.
+            Patterns { files: wishes(false), include: wishes(true), exclude: Vec::new(), quant: None }
+        })
+    }
+
     /// Whether a name is one of a set: it was guessed, or others of its set were.
     pub fn has_set_of(&self, path: &RepoPath) -> bool {
         Shard::parse(path.as_str()).is_some_and(|shard| shard.total > 1)

@@ -51,7 +51,7 @@ pub fn listed(held: &Held, now: SystemTime) -> String {
             Condition::Changed => "CHANGED",
             Condition::Missing => "MISSING",
         };
-        let commit = file.commit.map(|commit| format!(" {:.8}", commit.to_string())).unwrap_or_default();
+        let commit = file.commit.map(|commit| format!(" {}", commit.abbreviated())).unwrap_or_default();
         let digest = match (file.sha256, file.git_sha1) {
             (Some(digest), _) => format!("sha256:{digest}"),
             (None, Some(digest)) => format!("git:{digest}"),

@@ -147,7 +147,7 @@ impl Layout {
 
     /// Where a reader of a cache looks for the file.
     pub(super) fn pointer(path: &RepoPath, commit: &Commit) -> Place {
-        Place::of_path(&format!("snapshots/{commit}/{path}"))
+        Place::of_path(&format!("snapshots/{}/{path}", commit.file_name()))
     }
 
     /// The path where a reader looks for the file: differs from [`Layout::target_path`] in a cache.
@@ -197,12 +197,13 @@ impl Layout {
 
     /// Which commit a revision was when the Hub was last asked: 40 hex digits, no newline.
     pub(super) fn reference(&self, revision: &Revision) -> Place {
-        Place::of_path(&format!("{}refs/{revision}", self.metadata()))
+        let name = revision.commit().map_or_else(|| revision.to_string(), |commit| commit.file_name());
+        Place::of_path(&format!("{}refs/{name}", self.metadata()))
     }
 
     /// The listing of a commit.
     pub(super) fn listing(&self, commit: &Commit) -> Place {
-        Place::new(format!("{}trees", self.metadata()), format!("{commit}{RECORD}"))
+        Place::new(format!("{}trees", self.metadata()), commit.file_name() + RECORD)
     }
 
     /// What `huggingface_hub` knows about a file of a directory (its `_local_folder.py`).
@@ -212,7 +213,7 @@ impl Layout {
 
     /// The listing of a commit for those who look with `huggingface_hub` into a directory (its `_tree_cache.py`).
     pub(super) fn noted_listing(commit: &Commit) -> Place {
-        Place::new(format!("{NOTES}/trees"), format!("{commit}{RECORD}"))
+        Place::new(format!("{NOTES}/trees"), commit.file_name() + RECORD)
     }
 
     fn metadata(&self) -> String {

@@ -1,12 +1,15 @@
 //! Every parser of foreign input, and what must hold whatever it is given. Used by the fuzz targets
 //! beside this file, and by `tests/it/fuzz.rs`, which replays their seeds.
 
+use modelfetch::catalog::oci::{Challenge, Manifest};
 use modelfetch::catalog::{Head, listing, next_page, tree};
 use modelfetch::content::look::Look;
 use modelfetch::content::{Digest, gguf, kind, safetensors};
 use modelfetch::memory::{Model, Setup};
 use modelfetch::net;
-use modelfetch::request::{Endpoint, RepoKind, RepoPath, RepoRef, Revision, Shard, quants};
+use modelfetch::request::{
+    Endpoint, LoginFile, RegistryLogins, RepoKind, RepoPath, RepoRef, Revision, Shard, quants,
+};
 use modelfetch::source::http::parse_content_range;
 use modelfetch::store::journal::Journal;
 use modelfetch::store::receipt::Receipt;
@@ -17,18 +20,30 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const PARSERS: [Parser; 10] = [
+pub(crate) const PARSERS: [Parser; 12] = [
+    ("challenge", challenge),
     ("content_range", content_range),
     ("error_body", error_body),
     ("gguf_header", gguf_header),
     ("headers", headers),
     ("journal", journal),
+    ("manifest", manifest),
     ("names", names),
     ("receipt", receipt),
     ("safetensors", safetensors_header),
     ("tree", tree_page),
     ("urls", urls),
 ];
+
+/// `WWW-Authenticate`
+pub(crate) fn challenge(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for challenge in Challenge::parse(text) {
+        assert!(!challenge.scheme().is_empty() && text.contains(challenge.scheme()), "{text:?}");
+        let scope = challenge.scope("o/n");
+        assert!(scope.split(' ').all(|scope| scope.ends_with(":pull")), "{text:?}: {scope:?}");
+    }
+}
 
 /// `Content-Range`
 pub(crate) fn content_range(data: &[u8]) {
@@ -104,6 +119,29 @@ pub(crate) fn journal(data: &[u8]) {
     assert_eq!(Journal::parse(&again), Some(journal));
 }
 
+/// A manifest of a registry, and the file of logins that is of the same form.
+pub(crate) fn manifest(data: &[u8]) {
+    if let Ok(Manifest::Files(listed)) = Manifest::parse(data) {
+        for entry in &listed.entries {
+            assert!(!entry.file.path.as_str().split('/').any(|part| part == ".."));
+            assert!(entry.file.content.sha256().is_some());
+        }
+        let json = listing::to_json(&listed).expect("a listing is JSON");
+        // What is refused stays so when it is read again.
+        let taken =
+            |listed: &tree::Listed| listed.entries.iter().map(|entry| entry.file.clone()).collect::<Vec<_>>();
+        assert!(
+            listing::parse(&json)
+                .is_none_or(|again| taken(&again).iter().all(|file| taken(&listed).contains(file)))
+        );
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let logins = RegistryLogins::new(vec![LoginFile::parse("/f".into(), text)]);
+    let repo = RepoRef::parse("oci://r.example/m", RepoKind::Model).expect("a repository").repo;
+    let _ = logins.of(&repo);
+    assert!(!logins.absence(&repo).is_empty());
+}
+
 /// Repositories, revisions, paths, shards and quantizations as people and repositories name them.
 pub(crate) fn names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -159,9 +197,15 @@ pub(crate) fn tree_page(data: &[u8]) {
 /// Repositories as pasted URLs, and endpoints.
 pub(crate) fn urls(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for text in [text.to_owned(), format!("hf://{text}"), format!("https://{text}")] {
+    let forms = ["", "hf://", "https://", "oci://"].map(|scheme| format!("{scheme}{text}"));
+    for text in forms {
         if let Ok(reference) = RepoRef::parse(&text, RepoKind::Model) {
-            let again = RepoRef::parse(&format!("hf://{}", reference.repo), RepoKind::Model);
+            let shown = if reference.repo.is_oci() {
+                reference.repo.to_string()
+            } else {
+                format!("hf://{}", reference.repo)
+            };
+            let again = RepoRef::parse(&shown, RepoKind::Model);
             assert_eq!(again.map(|again| again.repo), Ok(reference.repo), "{text:?}");
         }
         if let Ok(endpoint) = Endpoint::parse(&text) {

@@ -26,24 +26,29 @@ promise! {
     Internal => 1,
     Invalid => 2,
     NameRefused => 2,
+    LayerRefused => 2,
+    NotAModel => 2,
     IncompleteSet => 2,
     BadToken => 2,
     TokenInTheClear => 2,
     ClusterRejected => 2,
     Gated => 10,
     Unauthorised => 10,
+    RegistryRefused => 10,
     ClusterForbidden => 10,
     RepoNotFound => 11,
     RevisionNotFound => 11,
     FileNotFound => 11,
     ShardNotFound => 11,
     NothingMatches => 11,
+    LayerGone => 11,
     ObjectNotFound => 11,
     PinMismatch => 12,
     LockContradicted => 12,
     LockOutdated => 12,
     ModelsFailed => 11,
     DigestMismatch => 20,
+    ManifestMismatch => 20,
     NotGguf => 20,
     WrongKind => 20,
     BrokenHeader => 20,
@@ -60,6 +65,7 @@ promise! {
     GaveUp => 30,
     Refused => 30,
     NotAHub => 30,
+    NotARegistry => 30,
     KeepsChanging => 30,
     Deadline => 30,
     RateLimited => 31,
@@ -70,6 +76,7 @@ promise! {
 /// One error of every variant.
 fn examples() -> Vec<Error> {
     let repo = || RepoId::new(RepoKind::Model, "o/n").expect("repository");
+    let oci = || RepoId::new(RepoKind::Oci, "r.example/m").expect("repository");
     let path = || "a.gguf".parse().expect("path");
     let sha256 = |byte| Sha256::from_bytes([byte; 32]);
     let answer =
@@ -89,6 +96,22 @@ fn examples() -> Vec<Error> {
         Error::RevisionNotFound { repo: repo(), revision: "v9".parse().expect("revision") },
         Error::FileNotFound { repo: repo(), revision: "v9".parse().expect("revision"), path: path() },
         Error::NameRefused { repo: repo(), name: "a\\b".into(), why: "no `\\`".into() },
+        Error::LayerRefused { repo: oci(), name: "d".into(), why: "it is an archive".into() },
+        Error::NotAModel {
+            repo: oci(),
+            revision: "v9".parse().expect("revision"),
+            why: "an image".into(),
+            instead: "name a model",
+        },
+        Error::RegistryRefused {
+            host: host(),
+            repo: oci(),
+            login: "no login was sent".into(),
+            answer: answer(),
+        },
+        Error::LayerGone { host: host(), repo: oci(), digest: sha256(1) },
+        Error::NotARegistry { host: host(), why: "a page".into() },
+        Error::ManifestMismatch { host: host(), repo: oci(), expected: sha256(1), computed: sha256(2) },
         Error::IncompleteSet { index: path(), missing: vec![path()], can_be_had: true },
         Error::ShardNotFound {
             repo: repo(),

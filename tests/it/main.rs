@@ -33,6 +33,7 @@ mod ranges;
 mod readme;
 mod records;
 mod redirects;
+mod registries;
 mod requests;
 mod resolve;
 mod resolver;

@@ -11,7 +11,7 @@ use url::Url;
 use super::head::Head;
 use super::{COMPONENT, Excess, FIRST_BYTE, Hub, PATH, Question, api_path, parse_url, refusal};
 use crate::catalog::tree::{self, Entry};
-use crate::content::Digest;
+use crate::content::{Digest, Sha256};
 use crate::error::Error;
 use crate::net::text_header;
 use crate::request::{Commit, Endpoint};
@@ -21,8 +21,8 @@ use crate::words::chain;
 /// What must be told of a file, in whatever way.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs {
-    /// Its digest: there is no pin.
-    pub digest: bool,
+    /// The pin, if there is one; else its digest must be told.
+    pub pin: Option<Sha256>,
     /// The commit: a place is named by it.
     pub commit: bool,
 }
@@ -61,7 +61,7 @@ impl Hub {
         if head.digest.is_none() || head.size.is_none() {
             let listed = match self.entry(endpoint, head.commit, subject).await {
                 // A pin is enough: nobody has to wait for a list that is out of order.
-                Err(_) if !needs.digest => None,
+                Err(_) if needs.pin.is_some() => None,
                 listed => listed?,
             };
             if let Some(Entry { file, .. }) = listed {
@@ -136,11 +136,12 @@ impl Hub {
 
 impl Head {
     /// The error says which header is missing, although other ways were tried.
-    fn described(self, needs: Needs) -> Result<Described, String> {
+    pub(super) fn described(self, needs: Needs) -> Result<Described, String> {
         let Self { commit, digest, guess, size, url } = self;
-        let is_guess = digest.is_none() && needs.digest;
+        let is_needed = needs.pin.is_none();
+        let is_guess = digest.is_none() && is_needed;
         let digest = digest.or(guess.filter(|_| is_guess));
-        if digest.is_none() && needs.digest {
+        if digest.is_none() && is_needed {
             let why =
                 "no X-Linked-ETag header tells the digest, nor does a list of files; pin it with --sha256";
             return Err(why.into());

@@ -19,9 +19,12 @@ pub use head::Head;
 use head::{Facts, is_page};
 pub use pages::next_page;
 
+use super::oci::Registries;
 use super::tree::{self, Listed};
+use crate::content::{Digest, Sha256};
 use crate::error::{Error, Failure};
 use crate::net::{self, Client, Patience, Redirects, Watchdog, Windows, check_encoding};
+use crate::plan::WantedFile;
 use crate::report::{Event, Reporter};
 use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
 use crate::retry::{Budget, Retry, Setback};
@@ -45,6 +48,7 @@ const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 /// A client of the endpoints of one request.
 pub struct Hub {
     http: Client,
+    registries: Registries,
     endpoints: Endpoints,
     stall_timeout: Duration,
     /// For answers to questions, and for bytes.
@@ -74,8 +78,11 @@ impl Hub {
         let cacheless = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
         let patience =
             [answer_timeout, stall_timeout].map(|usual| Arc::new(Patience::new(usual, give_up_after)));
+        let registries =
+            Registries::new(http.clone(), &endpoints, limits, &patience, deadline, Arc::clone(&reporter));
         Self {
             http,
+            registries,
             endpoints,
             stall_timeout,
             patience,
@@ -98,11 +105,15 @@ impl Hub {
         needs: Needs,
     ) -> Result<Described, Error> {
         let subject = &refusal::Subject { repo, revision, path: Some(path) };
-        let ask = |endpoint| async move {
+        self.ask(path.as_str(), |endpoint| async move {
+            if let Some(registry) = endpoint.registry() {
+                let head = self.head_in(registry, needs.pin).await?;
+                return head.described(needs).map_err(|why| not_a_hub(endpoint, why));
+            }
             let head = self.head_at(endpoint, subject).await?;
             self.complete(endpoint, head, subject, needs).await
-        };
-        self.ask(0, path.as_str(), ask).await
+        })
+        .await
     }
 
     /// Tells the user of something that is done in another way than a Hub would have it.
@@ -121,10 +132,39 @@ impl Hub {
         first: usize,
         repo: &RepoId,
         revision: &str,
-        path: &RepoPath,
+        file: &WantedFile,
     ) -> Result<Head, Error> {
-        let subject = refusal::Subject { repo, revision, path: Some(path) };
-        self.ask(first, path.as_str(), |endpoint| self.head_at(endpoint, &subject)).await
+        let subject = &refusal::Subject { repo, revision, path: Some(&file.path) };
+        let endpoints = self.endpoints.iter().cycle().skip(first).take(self.endpoints());
+        self.ask_each(endpoints, file.path.as_str(), |endpoint| async move {
+            match endpoint.registry() {
+                Some(registry) => self.head_in(registry, file.content.sha256()).await,
+                None => self.head_at(endpoint, subject).await,
+            }
+        })
+        .await
+    }
+
+    /// A content in a registry that is a mirror by digest.
+    async fn head_in(&self, registry: &RepoId, sha256: Option<Sha256>) -> Result<Head, Setback> {
+        let Some(sha256) = sha256 else { return Err(only_by_digest(registry)) };
+        let (url, size) = self.registries.blob(registry, sha256).await?;
+        Ok(Head { commit: None, digest: Some(Digest::Sha256(sha256)), guess: None, size, url })
+    }
+
+    /// The registries, whether they are endpoints or not.
+    pub(super) fn registries(&self) -> &Registries {
+        &self.registries
+    }
+
+    /// Whether bytes are to come from a registry, although a Hub has told where it has them.
+    pub(super) fn has_mirror_first(&self) -> bool {
+        self.endpoints.iter().next().is_some_and(|endpoint| endpoint.registry().is_some())
+    }
+
+    /// The endpoints that are registries.
+    pub(super) fn mirrors(&self) -> impl Iterator<Item = &RepoId> {
+        self.endpoints.iter().filter_map(Endpoint::registry)
     }
 
     /// Where an endpoint has a small file of a commit, beginning with another endpoint than the first: the place to which
@@ -134,13 +174,14 @@ impl Hub {
         let at = first % self.endpoints();
         let endpoint =
             self.endpoints.iter().nth(at).filter(|_| !self.cacheless[at].load(Ordering::Relaxed))?;
+        let endpoint = Some(endpoint).filter(|endpoint| endpoint.registry().is_none())?;
         let path = utf8_percent_encode(path.as_str(), PATH);
         Url::parse(&endpoint.join(&format!("{CACHE}{}/{commit}/{path}", kind_path(repo)))).ok()
     }
 
     /// Where the first endpoint leads to the bytes of a file.
     pub(super) fn place(&self, repo: &RepoId, revision: &str, path: &RepoPath) -> Option<Url> {
-        let endpoint = self.endpoints.iter().next()?;
+        let endpoint = self.endpoints.iter().next().filter(|endpoint| endpoint.registry().is_none())?;
         Url::parse(&endpoint.join(&resolve_path(repo, revision, path.as_str()))).ok()
     }
 
@@ -173,14 +214,17 @@ impl Hub {
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
         let subject = &refusal::Subject { repo, revision, path: None };
         let what = format!("the commit of {revision}");
-        let ask = |endpoint| async move {
+        self.ask(&what, |endpoint| async move {
+            if let Some(registry) = endpoint.registry() {
+                return Err(only_by_digest(registry));
+            }
             let refused = match self.commit_at(endpoint, subject).await {
                 Err(refused) if complete::may_be_told_otherwise(&refused) => refused,
                 answered => return answered,
             };
             self.commit_by_header(endpoint, subject).await?.ok_or(refused)
-        };
-        self.ask(0, &what, ask).await
+        })
+        .await
     }
 
     /// The files of a commit, and whether all of them: of a very long list only those are kept that the patterns
@@ -194,7 +238,14 @@ impl Hub {
         let revision = commit.to_string();
         let subject = refusal::Subject { repo, revision: &revision, path: None };
         let (what, patterns) = ("the list of files", &Arc::new(patterns.clone()));
-        self.ask(0, what, |endpoint| self.files_at(endpoint, &subject, patterns)).await
+        let subject = &subject;
+        self.ask(what, |endpoint| async move {
+            match endpoint.registry() {
+                Some(registry) => Err(only_by_digest(registry)),
+                None => self.files_at(endpoint, subject, patterns).await,
+            }
+        })
+        .await
     }
 
     /// How long a host may take to its first byte.
@@ -205,6 +256,9 @@ impl Hub {
 
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
     pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Failure> {
+        if self.registries.has(url) {
+            return self.registries.get(url, range).await;
+        }
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();
         loop {
@@ -216,11 +270,20 @@ impl Hub {
         }
     }
 
-    /// Asks one endpoint after the other, beginning with the `first`, until one answers or the time for it is
-    /// over.
-    async fn ask<'a, T, F>(
+    /// Asks one endpoint after the other about names: registries, which know none, come last.
+    async fn ask<'a, T, F>(&'a self, what: &str, attempt: impl Fn(&'a Endpoint) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Setback>>,
+    {
+        let is_registry = |endpoint: &&Endpoint| endpoint.registry().is_some();
+        let (registries, hubs): (Vec<_>, Vec<_>) = self.endpoints.iter().partition(is_registry);
+        self.ask_each(hubs.into_iter().chain(registries), what, attempt).await
+    }
+
+    /// Asks one endpoint after the other until one answers or the time for it is over.
+    async fn ask_each<'a, T, F>(
         &'a self,
-        first: usize,
+        endpoints: impl Iterator<Item = &'a Endpoint>,
         what: &str,
         attempt: impl Fn(&'a Endpoint) -> F,
     ) -> Result<T, Error>
@@ -230,14 +293,13 @@ impl Hub {
         let budget = Budget::new(self.give_up_after, self.deadline);
         let doing = |what: &str, host: &str| format!("asking {host} for {what}");
         let retry = Retry { what, doing, budget: &budget, reporter: &*self.reporter };
-        let endpoints = self.endpoints.iter().cycle().skip(first).take(self.endpoints());
         let ask = |endpoint: &'a Endpoint| {
             self.reporter.report(&Event::Asking { what, host: &endpoint.host() });
             let answer = attempt(endpoint);
             async move {
                 answer.await.map_err(|setback| match setback {
                     // It may be the proxy's page that is none of a Hub.
-                    Setback::Useless(Error::NotAHub { why, .. }) => {
+                    Setback::Useless(Error::NotAHub { why, .. }) if endpoint.registry().is_none() => {
                         Setback::Useless(Error::NotAHub { host: self.http.peer(endpoint.url()), why })
                     }
                     setback => setback,
@@ -534,6 +596,12 @@ fn parse_url(text: &str) -> Result<Url, Setback> {
     Url::parse(text).map_err(|why| Setback::Final(Error::invalid("endpoint", text, why.to_string())))
 }
 
+/// What a registry cannot answer.
+fn only_by_digest(registry: &RepoId) -> Setback {
+    let why = "it is a registry, which knows files by their SHA256 alone: add an --endpoint that is a Hub, a lock file, or --sha256";
+    Setback::Useless(Error::NotAHub { host: registry.to_string(), why: why.into() })
+}
+
 fn not_a_hub(endpoint: &Endpoint, why: impl Into<String>) -> Setback {
     Setback::Useless(Error::NotAHub { host: endpoint.host(), why: why.into() })
 }
@@ -544,14 +612,15 @@ fn stalled(url: &Url, waited: Duration) -> Failure {
 
 /// What becomes of a body that is too long.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Excess {
+pub(super) enum Excess {
     /// It is no answer.
     Refuse,
     /// Its beginning will do.
     Cut,
 }
 
-async fn bounded_body(
+/// The body of a small answer.
+pub(super) async fn bounded_body(
     url: &Url,
     mut response: Response,
     mut watchdog: Watchdog,

@@ -5,6 +5,7 @@ pub(crate) mod dir;
 pub(crate) mod gguf;
 pub(crate) mod names;
 pub(crate) mod proxy;
+pub(crate) mod registry;
 pub(crate) mod secret;
 pub(crate) mod volume;
 
