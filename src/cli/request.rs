@@ -46,6 +46,7 @@ pub(super) fn request(
         recheck,
         limits: limits(&transfer, given, environment)?,
         locked: None,
+        delta: !freshness.no_delta,
     };
     Ok((request, notes))
 }
