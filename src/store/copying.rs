@@ -1,7 +1,8 @@
 //! Parts of older files on this disk, copied to where a new one has the same bytes.
 //!
-//! The file system does it: it shares the blocks where it can (btrfs, xfs, NFS 4.2 on its server), and copies in the
-//! kernel where it cannot. Without that call bytes are read and written.
+//! Where the file system may share blocks, or has its server copy (btrfs, xfs, NFS 4.2), it is asked to: that costs no
+//! byte, and the hash reads them later. Elsewhere bytes are read into the blocks that all bytes in file order pass through,
+//! to the hash and past the page cache to the disk at the same time.
 
 use std::fs::File;
 use std::ops::Range;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
-use super::block::length;
+use super::block::{ALIGNMENT, Block, length};
 use super::partial::Partial;
 use crate::content::RangeSet;
 use crate::content::xet::Copy;
-use crate::disk::{Identity, Stat};
+use crate::disk::{self, Identity, Stat};
 use crate::error::Error;
 use crate::words::chain;
 
@@ -45,8 +46,31 @@ impl Original {
         &self.path
     }
 
-    fn is_unchanged(&self) -> bool {
-        Stat::of(&*self.file).is_ok_and(|stat| stat.identity.is_as_old(&self.identity))
+    /// Fails, in words, if it is not what it was when it was opened.
+    pub fn check_unchanged(&self) -> Result<(), String> {
+        let is_same = Stat::of(&*self.file).is_ok_and(|stat| stat.identity.is_as_old(&self.identity));
+        if is_same { Ok(()) } else { Err(format!("`{}` changed while it was copied", self.path.display())) }
+    }
+
+    /// Reads on into a block, up to its end, or `most` bytes. The error says in words why it cannot be read.
+    pub(crate) fn read_into(&self, block: &mut Block, from: u64, most: u64) -> Result<(), String> {
+        let mut left = most;
+        while left > 0 && !block.is_full() {
+            let at = from + (most - left);
+            match block.append_read(left, |memory| self.file.read_at(memory, at)) {
+                Ok(0) => return Err(format!("`{}` ends at byte {at}", self.path.display())),
+                Ok(read) => left -= read as u64,
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(chain(&Error::io("read", &self.path)(cause))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what lies at these places of two files may come to share blocks: both lie alike between the boundaries of
+    /// blocks.
+    fn may_share(&self, copy: &Copy) -> bool {
+        copy.to.start % ALIGNMENT == copy.from % ALIGNMENT && disk::may_share_blocks(&self.file)
     }
 }
 
@@ -65,6 +89,13 @@ impl Originals {
         let mut ranges = RangeSet::default();
         self.copies.iter().for_each(|copy| ranges.insert(copy.to.clone()));
         ranges
+    }
+
+    /// What the file system may copy by sharing blocks, and the rest.
+    pub fn split(self) -> (Self, Self) {
+        let (shared, rest) =
+            self.copies.into_iter().partition(|copy| self.files[copy.original].may_share(copy));
+        (Self { files: self.files.clone(), copies: shared }, Self { files: self.files, copies: rest })
     }
 
     /// Only what is in `ranges`.
@@ -102,9 +133,9 @@ impl From<Error> for Broken {
     }
 }
 
-/// Copies what nobody else has brought, to its end or until the file is closed. `heard` is told of each piece that is
-/// there. Blocks the thread.
-pub fn copy(
+/// Has the file system copy what nobody else has brought, to its end or until the file is closed. `heard` is told of each
+/// piece that is there. Blocks the thread.
+pub fn share(
     partial: &Partial,
     originals: &Originals,
     heard: &dyn Fn(&Original, Range<u64>),
@@ -129,12 +160,7 @@ pub fn copy(
             start = end;
         }
     }
-    match originals.files.iter().find(|original| !original.is_unchanged()) {
-        Some(original) => {
-            Err(Broken::Original(format!("`{}` changed while it was copied", original.path.display())))
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn copy_range(partial: &Partial, original: &Original, from: u64, to: &Range<u64>) -> Result<(), Broken> {

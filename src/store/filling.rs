@@ -105,6 +105,11 @@ impl Filling {
         Ok(())
     }
 
+    /// What is being filled.
+    pub(crate) fn partial(&self) -> Arc<Partial> {
+        Arc::clone(&self.partial)
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Filled {
         Filled { written: self.partial.written(), hashed: self.hashed.load(Ordering::Relaxed) }

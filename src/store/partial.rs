@@ -288,9 +288,14 @@ impl Partial {
         self.lock().closed
     }
 
+    /// Notes that bytes come from another file, before they are written.
+    pub(crate) fn note_copy(&self, range: Range<u64>) {
+        self.lock().journal.copied.insert(range);
+    }
+
     /// Notes that bytes were copied from another file.
     pub(super) fn note_copied(&self, range: Range<u64>) -> Result<(), Error> {
-        self.lock().journal.copied.insert(range.clone());
+        self.note_copy(range.clone());
         self.note(range, true)?;
         if self.is_flushed_meanwhile() { self.wait_while_much_is_dirty() } else { Ok(()) }
     }

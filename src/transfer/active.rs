@@ -1,7 +1,7 @@
 //! One file that is being filled: what the connections at work on it share.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, watch};
@@ -35,6 +35,8 @@ pub(super) struct Active {
     pub(super) received: AtomicU64,
     /// Bytes copied from older files on the disk.
     pub(super) copied: AtomicU64,
+    /// Copiers at work.
+    pub(super) copiers: AtomicU32,
     pub(super) connections: AtomicUsize,
     segments: Mutex<Segments>,
     /// For what arrives at the frontier, in a file that is worth it.
@@ -99,6 +101,7 @@ impl Active {
             budget,
             received: AtomicU64::new(0),
             copied: AtomicU64::new(0),
+            copiers: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
             pool,

@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::active::Active;
 use super::blame::{Origins, Suspects};
 use super::connection;
+use super::copy::{self, provenance};
 use super::schedule::Segment;
 use super::tuner::{Estimate, Throttle, Tuner};
 use super::tuning::{FILES_MAX, HELP_EVERY, SEGMENT_MIN};
@@ -310,25 +311,43 @@ impl Engine {
         originals: &Originals,
     ) -> Result<(), Error> {
         let originals = originals.within(&active.reserve(&originals.ranges()));
-        if originals.copies.is_empty() {
-            return Ok(());
+        let (shared, read) = originals.split();
+        for originals in [&shared, &read] {
+            active.copiers.fetch_add(u32::from(!originals.copies.is_empty()), Ordering::Relaxed);
         }
-        let (engine, active) = (Arc::clone(self), Arc::clone(active));
-        filling.beside(move |partial| {
-            let heard = |original: &Original, range| {
-                active.note_copied(&Provenance::new(&original.path().display().to_string()), range);
-            };
-            match copying::copy(&partial, &originals, &heard) {
-                Ok(()) => {}
-                Err(Broken::Failed(error)) => active.fail(error),
-                Err(Broken::Original(why)) => {
-                    let text = format!("{}: what was not copied yet is fetched: {why}", active.path);
-                    active.reporter.report(&Event::Warning(&text));
-                }
+        if !shared.copies.is_empty() {
+            let (engine, active) = (Arc::clone(self), Arc::clone(active));
+            filling.beside(move |partial| {
+                let heard = |original: &Original, range| active.note_copied(&provenance(original), range);
+                let copied = copying::share(&partial, &shared, &heard);
+                engine.end_copy(&active, &shared, copied);
+            })?;
+        }
+        if !read.copies.is_empty() {
+            let (engine, active, partial) = (Arc::clone(self), Arc::clone(active), filling.partial());
+            tokio::spawn(async move {
+                let copied = copy::blocks(&active, &partial, &read).await;
+                engine.end_copy(&active, &read, copied);
+            });
+        }
+        Ok(())
+    }
+
+    /// Tells why not all was copied. What was not is for the connections.
+    fn end_copy(&self, active: &Active, originals: &Originals, copied: Result<(), Broken>) {
+        let unchanged = || originals.files.iter().try_for_each(Original::check_unchanged);
+        match copied.and_then(|()| unchanged().map_err(Broken::Original)) {
+            Ok(()) => {}
+            Err(Broken::Failed(error)) => active.fail(error),
+            Err(Broken::Original(why)) => {
+                let text = format!("{}: what was not copied yet is fetched: {why}", active.path);
+                active.reporter.report(&Event::Warning(&text));
             }
+        }
+        if active.copiers.fetch_sub(1, Ordering::Relaxed) == 1 {
             active.give_up_copying();
-            engine.offer();
-        })
+        }
+        self.offer();
     }
 
     fn verified(&self) -> MutexGuard<'_, HashMap<Provenance, u64>> {
