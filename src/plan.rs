@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::content::Content;
+use crate::content::{Content, XetHash};
 use crate::error::Error;
 use crate::request::{Commit, RepoId, RepoPath, Revision};
 
@@ -17,9 +17,17 @@ pub struct WantedFile {
     /// What its bytes must be.
     #[serde(flatten)]
     pub content: Content,
+    /// What Xet storage calls them, where somebody told. It vouches for nothing.
+    #[serde(skip)]
+    pub xet_hash: Option<XetHash>,
 }
 
 impl WantedFile {
+    /// Of which Xet storage is not known to have anything.
+    pub fn new(path: RepoPath, content: Content) -> Self {
+        Self { path, content, xet_hash: None }
+    }
+
     /// Length in bytes.
     pub fn size(&self) -> u64 {
         self.content.size()
@@ -92,6 +100,37 @@ pub struct Item {
     pub file: WantedFile,
     /// What will be done.
     pub action: Action,
+    /// What of it older files have, where that is known.
+    pub delta: Option<Delta>,
+}
+
+/// What of a file can be copied from older files on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Delta {
+    /// Bytes that are copied.
+    pub bytes_to_copy: u64,
+    /// Bytes that are not there yet, with those.
+    #[serde(skip)]
+    pub missing: u64,
+    /// The older files.
+    #[serde(rename = "copy_from")]
+    pub from: Vec<OlderFile>,
+}
+
+impl Delta {
+    /// Bytes that the network has to bring.
+    pub fn bytes_to_fetch(&self) -> u64 {
+        self.missing.saturating_sub(self.bytes_to_copy)
+    }
+}
+
+/// A verified file on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OlderFile {
+    /// Path in its repository.
+    pub path: RepoPath,
+    /// When it was verified, in seconds since the epoch.
+    pub verified_at: u64,
 }
 
 /// What to do about one file.
@@ -130,18 +169,21 @@ impl Serialize for Plan {
             target: PathBuf,
             #[serde(flatten)]
             action: &'a Action,
+            #[serde(flatten)]
+            delta: Option<&'a Delta>,
         }
         struct Items<'a>(&'a Plan);
         impl Serialize for Items<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(self.0.items.iter().map(|Item { file, action }| Placed {
+                serializer.collect_seq(self.0.items.iter().map(|Item { file, action, delta }| Placed {
                     file,
                     target: self.0.targets.of(file),
                     action,
+                    delta: delta.as_ref(),
                 }))
             }
         }
-        let mut fields = serializer.serialize_struct("Plan", 9)?;
+        let mut fields = serializer.serialize_struct("Plan", 10)?;
         fields.serialize_field("repo", &self.repo.to_string())?;
         fields.serialize_field("revision", &self.revision)?;
         fields.serialize_field("commit", &self.commit)?;
@@ -149,6 +191,7 @@ impl Serialize for Plan {
         fields.serialize_field("items", &Items(self))?;
         fields.serialize_field("bytes_total", &self.bytes_total)?;
         fields.serialize_field("bytes_to_fetch", &self.bytes_to_fetch)?;
+        fields.serialize_field("bytes_to_copy", &self.bytes_to_copy())?;
         fields.serialize_field("bytes_needed", &self.bytes_needed)?;
         fields.serialize_field("bytes_free", &self.bytes_free)?;
         fields.end()
@@ -156,6 +199,16 @@ impl Serialize for Plan {
 }
 
 impl Plan {
+    /// Where its files come from.
+    pub fn origin(&self) -> Origin {
+        Origin { repo: self.repo.clone(), revision: self.revision.clone(), commit: self.commit }
+    }
+
+    /// Bytes that are copied from older files on the disk.
+    pub fn bytes_to_copy(&self) -> u64 {
+        self.items.iter().filter_map(|item| item.delta.as_ref()).map(|delta| delta.bytes_to_copy).sum()
+    }
+
     /// Fails with the exact shortfall if there is not enough room.
     pub fn check_space(&self) -> Result<(), Error> {
         Self::check_space_of(&[self])
@@ -178,6 +231,9 @@ impl Plan {
 impl Item {
     /// Bytes that the network has to bring.
     pub fn bytes_to_fetch(&self) -> u64 {
+        if let Some(delta) = &self.delta {
+            return delta.bytes_to_fetch();
+        }
         match self.action {
             Action::Resume { have } => self.file.size().saturating_sub(have),
             Action::Fetch => self.file.size(),

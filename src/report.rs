@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::plan::Plan;
+use crate::plan::{Delta, Plan};
 use crate::request::{Commit, RepoId, RepoPath, Revision};
 
 /// Receives events. Called from several threads.
@@ -19,7 +19,7 @@ pub trait Reporter: Send + Sync {
 }
 
 /// A step of a run. Order for one file, unless the run fails: `Skipped`, or `Started`, then any of
-/// `Progress`, `Retrying`, `Recovered`, `Renewed`, then `Published`. After `Restarted`, and after a file that
+/// `Copying`, `Progress`, `Retrying`, `Recovered`, `Renewed`, then `Published`. After `Restarted`, and after a file that
 /// was there turned out to be wrong, it is `Started` again. A second name that needs no copy is `Published`
 /// alone.
 #[derive(Debug)]
@@ -75,6 +75,15 @@ pub enum Event<'a> {
         resumed: u64,
         /// Nothing is fetched: the file is there and only hashed.
         hash_only: bool,
+    },
+    /// A part of a file is copied from older files on the disk.
+    Copying {
+        /// The file.
+        path: &'a RepoPath,
+        /// Its size in bytes.
+        size: u64,
+        /// What is copied, and from where.
+        delta: &'a Delta,
     },
     /// How far a file is; sent a few times per second, never per buffer.
     Progress(&'a Progress<'a>),
@@ -136,6 +145,8 @@ pub struct Progress<'a> {
     pub hashed: u64,
     /// Received by this run.
     pub received: u64,
+    /// Copied by this run from older files on the disk.
+    pub copied: u64,
     /// Connections at work on it.
     pub connections: usize,
 }
@@ -171,6 +182,8 @@ pub struct FileOutcome {
     pub done: Done,
     /// Bytes received for it, wasted ones included.
     pub bytes_fetched: u64,
+    /// Bytes copied from older files on the disk.
+    pub bytes_copied: u64,
     /// Time spent on it.
     pub seconds: f64,
 }
@@ -219,6 +232,9 @@ impl Reporter for Below {
             Event::Started { path, size, resumed, hash_only } => {
                 let (size, resumed, hash_only) = (*size, *resumed, *hash_only);
                 self.next.report(&Event::Started { path: &self.place(path), size, resumed, hash_only });
+            }
+            Event::Copying { path, size, delta } => {
+                self.next.report(&Event::Copying { path: &self.place(path), size: *size, delta });
             }
             Event::Progress(progress) => {
                 self.next

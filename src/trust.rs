@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::content::{Content, Sha256};
+use crate::content::{Content, Sha256, XetHash};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::{LockedFile, Pins, RepoPath};
@@ -21,15 +21,15 @@ pub fn vouch(path: &RepoPath, announced: Content, pin: Option<Sha256>) -> Result
 /// All files of a request, each with its pin. A pin that none of them has is a mistake.
 pub fn pinned<'a>(
     pins: &Pins,
-    announced: impl ExactSizeIterator<Item = (&'a RepoPath, Content)> + Clone,
+    announced: impl ExactSizeIterator<Item = (&'a RepoPath, Content, Option<XetHash>)> + Clone,
 ) -> Result<Vec<WantedFile>, Error> {
     let number = announced.len();
-    pins.check_used(announced.clone().map(|(path, _)| path))?;
+    pins.check_used(announced.clone().map(|(path, ..)| path))?;
     // There may be 100,000: room that grows would be twice as much for a moment.
     let mut files = Vec::with_capacity(number);
-    for (path, content) in announced {
+    for (path, content, xet_hash) in announced {
         let content = vouch(path, content, pins.for_file(path, number))?;
-        files.push(WantedFile { path: path.clone(), content });
+        files.push(WantedFile { path: path.clone(), content, xet_hash });
     }
     Ok(files)
 }
@@ -60,7 +60,7 @@ pub fn check_lock(announced: &[WantedFile], locked: &[LockedFile]) -> Result<(),
 /// share a partial file, which only one may fill: with a pin and without one they must not be two contents.
 pub fn share_pins(files: &mut [WantedFile]) -> Result<(), Error> {
     let mut pinned = HashMap::new();
-    for WantedFile { path, content } in &*files {
+    for WantedFile { path, content, .. } in &*files {
         if let Some((_, pin)) = content.git_sha1().zip(content.sha256()) {
             let first = pinned.entry((content.size(), content.key())).or_insert(*content);
             vouch(path, *first, Some(pin))?;
@@ -82,8 +82,8 @@ mod tests {
     fn file(path: &str, etag: &str, pin: Option<&str>) -> WantedFile {
         let content = Content::new(5, Digest::from_etag(&etag.repeat(40)).expect("a digest"));
         let pin = pin.map(|digit| digit.repeat(64).parse().expect("a digest"));
-        let path = path.parse().expect("a path");
-        WantedFile { content: vouch(&path, content, pin).expect("agreed"), path }
+        let path: RepoPath = path.parse().expect("a path");
+        WantedFile::new(path.clone(), vouch(&path, content, pin).expect("agreed"))
     }
 
     #[test]

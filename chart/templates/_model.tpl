@@ -65,6 +65,9 @@
 {{- with $fetch.connections -}}
 {{- $env = append $env (dict "name" "MODELFETCH_CONNECTIONS" "value" (toString (int .))) -}}
 {{- end -}}
+{{- if not $fetch.delta -}}
+{{- $env = append $env (dict "name" "MODELFETCH_NO_DELTA" "value" "true") -}}
+{{- end -}}
 {{- with $fetch.endpoints -}}
 {{- $env = append $env (dict "name" "MODELFETCH_ENDPOINT" "value" (join "\n" .)) -}}
 {{- end -}}

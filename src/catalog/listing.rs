@@ -75,8 +75,8 @@ impl Serialize for Files<'_> {
 
 impl Facts {
     pub(super) fn of(entry: &Entry) -> Self {
-        let Entry { file, blob, xet_hash } = entry;
-        Self { size: Some(file.size()), blob: *blob, sha256: file.content.sha256(), xet_hash: *xet_hash }
+        let Entry { file, blob } = entry;
+        Self { size: Some(file.size()), blob: *blob, sha256: file.content.sha256(), xet_hash: file.xet_hash }
     }
 }
 

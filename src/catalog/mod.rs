@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use url::Url;
 
-pub use hub::{Described, Head, Hub, Needs, next_page};
+pub use hub::{Cas, Described, Head, Hub, Needs, next_page};
 pub use locate::Snapshot;
 pub use tree::{Entry, Listed};
 
@@ -141,6 +141,7 @@ async fn named(
             request.revision
         ));
     }
+    let xet_hash = head.xet_hash;
     let mut resolution = Resolution::empty(request, commit);
     resolution.add(hub, first, pin(first), head)?;
     if let Some(known) = known
@@ -149,7 +150,11 @@ async fn named(
         && let Some((first, head)) = known.files.first().zip(resolution.files.first())
         && first.content.proves(&head.content)
     {
-        return Ok(Resolution { urls: resolution.urls, ..known.clone() });
+        let mut known = Resolution { urls: resolution.urls, ..known.clone() };
+        if let Some(first) = known.files.first_mut() {
+            first.xet_hash = first.xet_hash.or(xet_hash);
+        }
+        return Ok(known);
     }
     // The commit, not the branch: all files are of one snapshot even if the branch moves now.
     let revision = resolution.commit_or_revision();
@@ -244,7 +249,10 @@ impl Resolution {
             });
         }
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
-        let files = trust::pinned(&request.pins, picked.iter().map(|file| (&file.path, file.content)))?;
+        let files = trust::pinned(
+            &request.pins,
+            picked.iter().map(|file| (&file.path, file.content, file.xet_hash)),
+        )?;
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 
@@ -261,7 +269,7 @@ impl Resolution {
         let announced =
             announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
-        self.files.push(WantedFile { path: path.clone(), content });
+        self.files.push(WantedFile { path: path.clone(), content, xet_hash: head.xet_hash });
         if !hub.has_mirror_first() {
             self.urls.insert(path.clone(), head.url);
         }

@@ -35,7 +35,7 @@ pub fn is_certain(request: &Request, known: &Resolution) -> bool {
 
 /// What a lock file says of the request's files.
 pub fn of_lock(request: &Request, locked: &Locked) -> Result<Resolution, Error> {
-    let announced = locked.files.iter().map(|file| (&file.path, file.content));
+    let announced = locked.files.iter().map(|file| (&file.path, file.content, file.xet_hash));
     let mut files = trust::pinned(&request.pins, announced)?;
     trust::share_pins(&mut files)?;
     Ok(Resolution::from_files(request, request.revision.commit(), files))
@@ -62,7 +62,7 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         if !is_known {
             return Ok(None);
         }
-        files.push(WantedFile { path: path.clone(), content });
+        files.push(WantedFile { path: path.clone(), content, xet_hash: receipt.xet_hash });
         commits.push(origin.commit.filter(|_| is_of_repo));
     }
     let first = commits.first().copied().flatten();
@@ -79,7 +79,7 @@ fn from_snapshot(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         let Some(digest) = Digest::from_etag(&blob) else { return Ok(None) };
         let pin = request.pins.for_file(path, paths.len());
         let Ok(content) = trust::vouch(path, Content::new(size, digest), pin) else { return Ok(None) };
-        files.push(WantedFile { path: path.clone(), content });
+        files.push(WantedFile::new(path.clone(), content));
     }
     Ok(Some(Resolution::from_files(request, Some(commit), files)))
 }

@@ -29,8 +29,6 @@ pub struct Entry {
     pub file: WantedFile,
     /// Git blob id: of the file itself, or of its LFS pointer.
     pub blob: Option<GitSha1>,
-    /// Hash of a file in Xet storage, where it has the form that is known today.
-    pub xet_hash: Option<XetHash>,
 }
 
 /// A file of a listing that cannot be had under its name, or not be verified. As long as nobody wants it, nothing
@@ -121,7 +119,7 @@ impl Entry {
         let size = facts.size.filter(|size| i64::try_from(*size).is_ok());
         let size = size.ok_or_else(|| format!("the size of {name:?} is impossible"))?;
         let Facts { blob, xet_hash, .. } = facts;
-        Ok(Self { file: WantedFile { path, content: Content::new(size, digest) }, blob, xet_hash })
+        Ok(Self { file: WantedFile { path, content: Content::new(size, digest), xet_hash }, blob })
     }
 }
 
@@ -451,6 +449,7 @@ mod tests {
                 .expect("a list")
                 .entries
                 .remove(0)
+                .file
                 .xet_hash
                 .map(|hash| hash.to_string())
         };

@@ -483,6 +483,10 @@ pub(super) struct FreshnessArgs {
     #[arg(long, env = "MODELFETCH_REQUIRE_FRESH", value_parser = BoolishValueParser::new())]
     pub(super) require_fresh: bool,
 
+    /// Copy nothing from older files on the disk: fetch all of a file that has changed
+    #[arg(long, help_heading = "Transfer", env = "MODELFETCH_NO_DELTA", value_parser = BoolishValueParser::new())]
+    pub(super) no_delta: bool,
+
     /// How a file that is already there is checked
     ///
     /// `receipt` trusts the proof of an earlier run while size, times and inode agree with it; `mtime` while size and time

@@ -80,6 +80,7 @@ pub(super) fn models(
             limits: limits.clone(),
             locked: answer
                 .map(|locked| Locked { files: Arc::from(locked.files.as_slice()), is_enough: files.locked }),
+            delta: !freshness.no_delta,
         };
         Ok(ModelRequest { name: model.name.clone(), folder: folder(model, &destination), request })
     };

@@ -48,6 +48,7 @@ pub(super) fn request(
         recheck,
         limits: limits(&transfer, given, environment)?,
         locked: None,
+        delta: !freshness.no_delta,
     };
     Ok((request, notes))
 }

@@ -39,6 +39,7 @@ pub(super) fn models(
             recheck: freshness.verify,
             limits: limits.clone(),
             locked: None,
+            delta: !freshness.no_delta,
         };
         let folder = reference.repo.to_string().parse().ok().filter(|_| pairs.len() > 2);
         models.push(ModelRequest { name: source.clone(), folder, request });

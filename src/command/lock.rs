@@ -159,6 +159,7 @@ async fn look_up(
         recheck: Recheck::Receipt,
         limits: request.limits.clone(),
         locked: None,
+        delta: false,
     };
     let resolution = catalog::resolve(hub, &at_commit, None).await?;
     let nothing = Store::new(&at_commit.destination, &at_commit.repo);
@@ -167,13 +168,10 @@ async fn look_up(
 }
 
 fn files(resolution: &Resolution) -> Vec<LockedFile> {
-    let entries = resolution.listing.iter().flat_map(|listing| &listing.entries);
-    let hashes: BTreeMap<&str, _> =
-        entries.filter_map(|entry| Some((entry.file.path.as_str(), entry.xet_hash?))).collect();
     let locked = |file: &crate::plan::WantedFile| LockedFile {
         path: file.path.clone(),
         content: file.content,
-        xet_hash: hashes.get(file.path.as_str()).copied(),
+        xet_hash: file.xet_hash,
     };
     resolution.files.iter().map(locked).collect()
 }

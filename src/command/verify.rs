@@ -100,7 +100,7 @@ fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
     for store in Store::all(&request.destination)? {
         for receipt in store.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let wanted = WantedFile { path: receipt.path.clone(), content };
+            let wanted = WantedFile { path: receipt.path.clone(), content, xet_hash: receipt.xet_hash };
             subjects.push(Subject { place: Place::Stored(store.clone()), wanted, receipt: Some(receipt) });
         }
     }
@@ -148,7 +148,7 @@ fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> 
     let at = if path.exists() { path.to_owned() } else { in_dir };
     let size = open_at(&at)?.map(|file| file.metadata().map_err(Error::io("look at", &at))).transpose()?;
     let content = Content::of_sha256(size.map_or(0, |metadata| metadata.len()), pin);
-    let wanted = WantedFile { path: named.unwrap_or(name), content };
+    let wanted = WantedFile::new(named.unwrap_or(name), content);
     Ok(Subject { place: Place::At(at), wanted, receipt: None })
 }
 
@@ -225,6 +225,7 @@ impl Subject {
             recheck: Recheck::Full,
             limits: request.limits.clone(),
             locked: None,
+            delta: false,
         };
         fetch::fetch(&fetch, context).await.map(|_| ())
     }

@@ -115,7 +115,7 @@ hex_digest!(
     "git object id"
 );
 hex_digest!(
-    /// What Xet storage calls a file's content. Written into listings, never computed.
+    /// What Xet storage calls a file's content. Written down and asked for, never computed.
     XetHash,
     32,
     "Xet hash"

@@ -8,6 +8,7 @@ pub mod kind;
 pub mod look;
 mod ranges;
 pub mod safetensors;
+pub mod xet;
 
 use std::fmt;
 

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 pub use dir::{Access, Dir, Durability, Kind, Stat};
-pub use space::{Space, does_direct_io_well, free_bytes, free_bytes_in, is_local, may_make};
+pub use space::{
+    Space, does_direct_io_well, free_bytes, free_bytes_in, is_local, may_make, may_share_blocks,
+};
 
 /// What tells a file apart from a changed one without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

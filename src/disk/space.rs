@@ -50,6 +50,14 @@ pub fn does_direct_io_well(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| WELL.contains(&(stat.f_type & 0xffff_ffff)))
 }
 
+/// Whether copying within this file's file system may cost no byte: it can share blocks between files, or has a server
+/// that copies.
+pub fn may_share_blocks(file: &File) -> bool {
+    /// Magic numbers of statfs(2): xfs, btrfs, bcachefs, NFS, SMB.
+    const SHARING: [i64; 5] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e, 0x6969, 0xff53_4d42];
+    rustix::fs::fstatfs(file).is_ok_and(|stat| SHARING.contains(&(stat.f_type & 0xffff_ffff)))
+}
+
 /// Whether all processes that can see this directory run under this kernel.
 pub fn is_local(dir: &Dir) -> bool {
     /// Magic numbers of statfs(2): ext, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.

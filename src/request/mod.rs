@@ -60,6 +60,8 @@ pub struct Request {
     pub limits: Limits,
     /// What a lock file says of the files; their commit is the revision.
     pub locked: Option<Locked>,
+    /// Whether what older files on the disk have of a new one may be copied.
+    pub delta: bool,
 }
 
 /// What a lock file says of a request's files.

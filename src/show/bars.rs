@@ -211,6 +211,7 @@ mod tests {
             size: 1_000_000_000,
             on_disk: 450_000_000,
             hashed: 400_000_000,
+            copied: 0,
             received: 450_000_000,
             connections: 4,
         };

@@ -22,6 +22,7 @@ pub(super) fn outcome(files: usize) -> Outcome {
         digest: "00".repeat(32),
         done: Done::Fetched,
         bytes_fetched: 1_000_000_000,
+        bytes_copied: 0,
         seconds: 10.0,
     };
     Outcome {
@@ -40,7 +41,11 @@ pub(super) fn plan(files: u64) -> Plan {
     let item = |number: u64| {
         let path = path(&format!("{number}.gguf"));
         let digest = "00".repeat(32).parse().expect("digest");
-        Item { file: WantedFile { path, content: Content::of_sha256(SIZE, digest) }, action: Action::Fetch }
+        Item {
+            file: WantedFile::new(path, Content::of_sha256(SIZE, digest)),
+            action: Action::Fetch,
+            delta: None,
+        }
     };
     Plan {
         repo: repo(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::track::Track;
 use super::{Show, Summary, Writer};
-use crate::plan::Plan;
+use crate::plan::{Delta, Plan};
 use crate::report::{Event, FileOutcome, Progress, Reporter};
 use crate::request::{Commit, RepoPath, Revision};
 use crate::words::chain;
@@ -98,6 +98,12 @@ enum Body<'a> {
         resumed: u64,
         hash_only: bool,
     },
+    Copying {
+        path: &'a RepoPath,
+        bytes_to_fetch: u64,
+        #[serde(flatten)]
+        delta: &'a Delta,
+    },
     Progress(Far<'a>),
     Retrying {
         what: &'a str,
@@ -137,6 +143,7 @@ struct Far<'a> {
     on_disk: u64,
     hashed: u64,
     received: u64,
+    copied: u64,
     connections: usize,
     bytes_per_second: Option<u64>,
     seconds_left: Option<u64>,
@@ -171,6 +178,9 @@ impl JsonState {
                 self.0.insert(path.clone(), (Track::new(now, size, resumed, hash_only), None));
                 Body::Started { path, size, resumed, hash_only }
             }
+            Event::Copying { path, delta, .. } => {
+                Body::Copying { path, bytes_to_fetch: delta.bytes_to_fetch(), delta }
+            }
             Event::Progress(progress) => Body::Progress(self.far(progress, now)?),
             Event::Retrying { what, cause, delay, attempt } => {
                 Body::Retrying { what, cause: chain(cause), delay_seconds: delay.as_secs_f64(), attempt }
@@ -193,13 +203,14 @@ impl JsonState {
             return None;
         }
         *told_at = Some(now);
-        let &Progress { path, size, on_disk, hashed, received, connections } = progress;
+        let &Progress { path, size, on_disk, hashed, received, copied, connections } = progress;
         Some(Far {
             path,
             size,
             on_disk,
             hashed,
             received,
+            copied,
             connections,
             bytes_per_second: track.rate(now),
             seconds_left: track.time_left(now).map(|left| left.as_secs()),
@@ -214,6 +225,7 @@ mod tests {
     use super::super::fixture::{self, path};
     use super::super::{Findings, Totals};
     use super::*;
+    use crate::plan::OlderFile;
 
     fn parsed(state: &mut JsonState, event: &Event<'_>, now: Instant) -> Option<Value> {
         let time = UNIX_EPOCH + Duration::from_millis(1_500);
@@ -235,10 +247,19 @@ mod tests {
         let outcome = fixture::outcome(1);
         let plan = fixture::plan(1);
         let file = &outcome.files[0];
+        let older = OlderFile { path: file.path.clone(), verified_at: 7 };
+        let delta = Delta { bytes_to_copy: 3, missing: 5, from: vec![older] };
         let cause = std::io::Error::other("broken\nwire");
         let size = 1_000_000_000;
-        let progress =
-            Progress { path: &file.path, size, on_disk: 5, hashed: 4, received: 5, connections: 2 };
+        let progress = Progress {
+            path: &file.path,
+            size,
+            on_disk: 5,
+            hashed: 4,
+            received: 5,
+            copied: 0,
+            connections: 2,
+        };
         let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), Totals::default(), 1.0);
         let commit = outcome.commit.expect("commit");
         let events = [
@@ -255,6 +276,7 @@ mod tests {
             Event::Planned(&[&plan]),
             Event::Skipped { path: &file.path },
             Event::Started { path: &file.path, size, resumed: 0, hash_only: false },
+            Event::Copying { path: &file.path, size, delta: &delta },
             Event::Progress(&progress),
             Event::Retrying { what: "0.gguf", cause: &cause, delay: Duration::from_millis(1200), attempt: 1 },
             Event::Recovered { what: "0.gguf", attempts: 1 },
@@ -304,6 +326,7 @@ mod tests {
                     on_disk,
                     hashed: on_disk,
                     received: on_disk - 1_000,
+                    copied: 0,
                     connections: 3,
                 };
                 parsed(&mut state, &Event::Progress(&progress), start + Duration::from_millis(250) * quarter)

@@ -182,8 +182,15 @@ mod tests {
         let mut lines = vec![(0, state.line(&begin, start).expect("a line at the start"))];
         for second in 1..=size / rate {
             let on_disk = second * rate;
-            let progress =
-                Progress { path: &model, size, on_disk, hashed: on_disk, received: on_disk, connections: 4 };
+            let progress = Progress {
+                path: &model,
+                size,
+                on_disk,
+                hashed: on_disk,
+                received: on_disk,
+                copied: 0,
+                connections: 4,
+            };
             let now = start + Duration::from_secs(second);
             lines.extend(state.line(&Event::Progress(&progress), now).map(|line| (second, line)));
         }
@@ -247,7 +254,7 @@ mod tests {
             "fetch",
             None,
             None,
-            Totals { bytes_total: 2 * GB, bytes_fetched: GB, retries: 2 },
+            Totals { bytes_total: 2 * GB, bytes_fetched: GB, bytes_copied: 0, retries: 2 },
             12.0,
         );
         assert_eq!(

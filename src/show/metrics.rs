@@ -26,6 +26,8 @@ pub fn metrics(summary: &Summary<'_>, now: SystemTime) -> String {
     gauge("exit_number", "Exit status of the last run.", summary.exit.to_string());
     gauge("wanted_bytes", "Total size of the files asked for.", summary.bytes_total.to_string());
     gauge("fetched_bytes", "Bytes received by the last run.", summary.bytes_fetched.to_string());
+    let copied = summary.bytes_copied.to_string();
+    gauge("copied_bytes", "Bytes that the last run copied from older files.", copied);
     gauge("retries", "Failures that the last run tried again.", summary.retries.to_string());
     gauge("duration_seconds", "Time the last run took.", format!("{:.3}", summary.seconds));
     gauge("end_timestamp_seconds", "When the last run ended.", end.to_string());
@@ -48,7 +50,7 @@ mod tests {
     #[test]
     fn the_metrics_of_a_good_run_carry_its_labels_and_sums() {
         let outcome = fixture::outcome(1);
-        let totals = Totals { bytes_total: 7, bytes_fetched: 5, retries: 2 };
+        let totals = Totals { bytes_total: 7, bytes_fetched: 5, bytes_copied: 3, retries: 2 };
         let summary = Summary::new("fetch", None, Some(Findings::Fetched(&outcome)), totals, 1.25);
         let text = metrics(&summary, UNIX_EPOCH + Duration::from_secs(99));
         let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -58,6 +60,7 @@ mod tests {
             ("exit_number", "0"),
             ("wanted_bytes", "7"),
             ("fetched_bytes", "5"),
+            ("copied_bytes", "3"),
             ("retries", "2"),
             ("duration_seconds", "1.250"),
             ("end_timestamp_seconds", "99"),

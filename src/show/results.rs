@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::secrets;
+use super::sentence::copied;
 use crate::command::list::Held;
 use crate::command::lock::LockOutcome;
 use crate::command::prune::Pruned;
@@ -118,18 +119,24 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     writeln!(f, "{} at {}{commit} into `{}`", plan.repo, plan.revision, plan.dir.display())?;
     for item in &plan.items {
         let size = Bytes(item.file.size()).to_string();
-        match item.action {
-            Action::Resume { have } => {
-                writeln!(f, "  resume {size:>9}  {}, {} are there", item.file.path, Bytes(have))?;
-            }
-            ref action => writeln!(f, "  {:6} {size:>9}  {}", verb(action), item.file.path)?,
+        write!(f, "  {:6} {size:>9}  {}", verb(&item.action), item.file.path)?;
+        if let Action::Resume { have } = item.action {
+            write!(f, ", {} are there", Bytes(have))?;
+        }
+        match &item.delta {
+            Some(delta) => writeln!(f, ", {}", copied(&item.file.path, item.file.size(), delta))?,
+            None => writeln!(f)?,
         }
     }
     writeln!(
         f,
-        "{} in all, {} to fetch; {} of disk space needed, {}",
+        "{} in all, {} to fetch{}; {} of disk space needed, {}",
         Bytes(plan.bytes_total),
         Bytes(plan.bytes_to_fetch),
+        match plan.bytes_to_copy() {
+            0 => String::new(),
+            bytes => format!(" and {} to copy from older files", Bytes(bytes)),
+        },
         Bytes(plan.bytes_needed),
         free_space(plan.bytes_free)
     )

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::rate::per_second;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Delta, Plan};
 use crate::report::{Done, Event, FileOutcome};
-use crate::words::{Bytes, Span, chain, count, free_space, one_line};
+use crate::request::RepoPath;
+use crate::words::{Bytes, Day, Span, chain, count, free_space, one_line};
 
 /// What happened, in one line. `None` for what only a reporter with a memory can word.
 /// A sentence about a file begins with its path.
@@ -23,6 +24,7 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         ),
         Event::Planned(plans) => planned(plans),
         Event::Skipped { path } => format!("{path}: already there and verified"),
+        Event::Copying { path, size, delta } => format!("{path}: {}", copied(path, *size, delta)),
         Event::Retrying { what, cause, delay, attempt } => {
             format!("{what}: {}; retry {attempt} in {}", chain(*cause), Span(*delay))
         }
@@ -56,12 +58,27 @@ fn planned(plans: &[&Plan]) -> String {
     if waiting == 0 {
         return format!("nothing to do: {} in {place}", count(files, "verified file"));
     }
+    let copied = match plans.iter().map(|plan| plan.bytes_to_copy()).sum() {
+        0 => String::new(),
+        bytes => format!(" and {} to copy from older files", Bytes(bytes)),
+    };
     format!(
-        "{waiting} of {} to do, {} to fetch; {} in {place}",
+        "{waiting} of {} to do, {} to fetch{copied}; {} in {place}",
         count(files, "file"),
         Bytes(plans.iter().map(|plan| plan.bytes_to_fetch).sum()),
         free_space(plans.iter().filter_map(|plan| plan.bytes_free).min())
     )
+}
+
+/// `12.1 GB: 12.0 GB from the version of 2026-11-02, 3.1 MB to fetch`
+pub(super) fn copied(path: &RepoPath, size: u64, delta: &Delta) -> String {
+    let from = match delta.from.as_slice() {
+        [older] if older.path == *path => format!("the version of {}", Day(older.verified_at)),
+        [older] => format!("`{}` of {}", older.path, Day(older.verified_at)),
+        several => count(several.len() as u64, "older file"),
+    };
+    let (size, copied, fetched) = (Bytes(size), Bytes(delta.bytes_to_copy), Bytes(delta.bytes_to_fetch()));
+    format!("{size}: {copied} from {from}, {fetched} to fetch")
 }
 
 fn published(file: &FileOutcome) -> String {
@@ -70,8 +87,13 @@ fn published(file: &FileOutcome) -> String {
         Done::Skipped | Done::Adopted => format!("was there, and its {} are right", Bytes(file.size)),
         Done::Copied => "the same content as another file, copied".into(),
         Done::Resumed | Done::Fetched => format!(
-            "verified, {} fetched in {} ({}/s)",
+            "verified, {} fetched{} in {} ({}/s)",
             Bytes(file.bytes_fetched),
+            if file.bytes_copied > 0 {
+                format!(", {} copied", Bytes(file.bytes_copied))
+            } else {
+                String::new()
+            },
             Span(time),
             Bytes(per_second(file.bytes_fetched, time))
         ),

@@ -39,6 +39,8 @@ pub struct Summary<'a> {
     pub bytes_total: u64,
     /// Bytes received.
     pub bytes_fetched: u64,
+    /// Bytes copied from older files on the disk.
+    pub bytes_copied: u64,
     /// Failures that were tried again.
     pub retries: u64,
     /// Time of the whole run.
@@ -156,6 +158,7 @@ impl<'a> Summary<'a> {
             hint: error.and_then(Error::hint).map(|hint| secrets::fit(&hint).into_owned()),
             bytes_total: totals.bytes_total,
             bytes_fetched: totals.bytes_fetched,
+            bytes_copied: totals.bytes_copied,
             retries: totals.retries,
             seconds,
             findings,

@@ -20,6 +20,8 @@ pub struct Totals {
     pub bytes_total: u64,
     /// Bytes received.
     pub bytes_fetched: u64,
+    /// Bytes copied from older files.
+    pub bytes_copied: u64,
     /// Failures that were tried again.
     pub retries: u64,
 }
@@ -28,6 +30,7 @@ pub struct Totals {
 struct Sums {
     bytes_total: u64,
     received: HashMap<RepoPath, u64>,
+    copied: HashMap<RepoPath, u64>,
     retries: u64,
 }
 
@@ -43,6 +46,7 @@ impl Tally {
         Totals {
             bytes_total: sums.bytes_total,
             bytes_fetched: sums.received.values().sum(),
+            bytes_copied: sums.copied.values().sum(),
             retries: sums.retries,
         }
     }
@@ -66,18 +70,24 @@ impl Sums {
         match event {
             Event::Resolved { bytes, .. } => self.bytes_total = *bytes,
             Event::Planned(plans) => self.bytes_total = plans.iter().map(|plan| plan.bytes_total).sum(),
-            Event::Progress(progress) => self.received(progress.path, progress.received),
-            Event::Published(outcome) => self.received(&outcome.path, outcome.bytes_fetched),
+            Event::Progress(progress) => {
+                grow(&mut self.received, progress.path, progress.received);
+                grow(&mut self.copied, progress.path, progress.copied);
+            }
+            Event::Published(outcome) => {
+                grow(&mut self.received, &outcome.path, outcome.bytes_fetched);
+                grow(&mut self.copied, &outcome.path, outcome.bytes_copied);
+            }
             Event::Retrying { .. } => self.retries += 1,
             _ => {}
         }
     }
+}
 
-    /// Counts only grow, whatever order events arrive in.
-    fn received(&mut self, path: &RepoPath, bytes: u64) {
-        let known = self.received.entry(path.clone()).or_default();
-        *known = bytes.max(*known);
-    }
+/// Counts only grow, whatever order events arrive in.
+fn grow(counts: &mut HashMap<RepoPath, u64>, path: &RepoPath, bytes: u64) {
+    let known = counts.entry(path.clone()).or_default();
+    *known = bytes.max(*known);
 }
 
 #[cfg(test)]
@@ -98,6 +108,7 @@ mod tests {
             on_disk: received,
             hashed: 0,
             received,
+            copied: 0,
             connections: 1,
         };
         let (first, second) = (path("a"), path("b"));
@@ -107,7 +118,7 @@ mod tests {
         }
         let delay = std::time::Duration::ZERO;
         tally.report(&Event::Retrying { what: "a", cause: &cause, delay, attempt: 1 });
-        let expected = Totals { bytes_total: 2_000_000_000, bytes_fetched: 350, retries: 1 };
+        let expected = Totals { bytes_total: 2_000_000_000, bytes_fetched: 350, bytes_copied: 0, retries: 1 };
         assert_eq!(tally.totals(), expected);
     }
 }

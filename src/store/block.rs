@@ -46,6 +46,18 @@ impl Block {
         taken
     }
 
+    /// Takes up to `most` bytes as `read` gives them; says how many.
+    pub(crate) fn append_read(
+        &mut self,
+        most: u64,
+        read: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
+    ) -> std::io::Result<usize> {
+        let (start, room) = (self.start() + self.length, length(self.room().min(most)));
+        let taken = read(&mut self.memory[start..start + room])?.min(room);
+        self.length += taken;
+        Ok(taken)
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.room() == 0
     }

@@ -37,6 +37,8 @@ pub struct Filling {
     /// What the hash had to say, if that was before all was written.
     early: Option<Result<Verified, Unverified>>,
     flusher: Option<Worker<()>>,
+    /// Who writes beside the writer.
+    beside: Option<Worker<()>>,
     last_flush: Option<Worker<Result<(), Error>>>,
 }
 
@@ -72,6 +74,7 @@ impl Filling {
             hash: None,
             early: None,
             flusher: None,
+            beside: None,
             last_flush: None,
         };
         // Should one thread not start, dropping the filling ends those before it.
@@ -94,6 +97,17 @@ impl Filling {
     /// Once the writer was waited for.
     pub(crate) fn sink(&self) -> mpsc::Sender<Payload> {
         self.payloads.clone().expect("nobody asks for a sink when all is written")
+    }
+
+    /// Has a thread write bytes that no sink brings. It has to end soon after the file is closed. Once.
+    pub(crate) fn beside(&mut self, work: impl FnOnce(Arc<Partial>) + Send + 'static) -> Result<(), Error> {
+        self.beside = Some(Worker::start(&self.crew, &self.partial, work)?);
+        Ok(())
+    }
+
+    /// What is being filled.
+    pub(crate) fn partial(&self) -> Arc<Partial> {
+        Arc::clone(&self.partial)
     }
 
     /// How far it is.
@@ -165,7 +179,11 @@ impl Filling {
         };
         outcome(&mut self.last_flush).await?.transpose()?;
         show(self);
-        verdict.unwrap_or(Err(Unverified::Incomplete))
+        // A stop may have closed the file just when its last bytes came.
+        match (verdict.unwrap_or(Err(Unverified::Incomplete)), stop.cause()) {
+            (Err(Unverified::Incomplete), Some(cause)) => Err(cause.error("verifying").into()),
+            (verdict, _) => verdict,
+        }
     }
 
     /// Ends the threads behind the writer and waits for them. Fails if a flush had failed.
@@ -175,6 +193,7 @@ impl Filling {
         let _ = outcome(&mut self.hash).await?;
         // A slow disk may take seconds for a flush; a run that is told to stop has one.
         if stop.cause().is_none() {
+            outcome(&mut self.beside).await?;
             outcome(&mut self.flusher).await?;
         }
         closed
@@ -184,6 +203,7 @@ impl Filling {
         is_at_work(&mut self.writer)
             || is_at_work(&mut self.hash)
             || is_at_work(&mut self.flusher)
+            || is_at_work(&mut self.beside)
             || is_at_work(&mut self.last_flush)
     }
 }
@@ -259,7 +279,7 @@ mod tests {
 
     fn partial(dir: &std::path::Path, size: u64) -> Arc<Partial> {
         let digest = Digest::from_etag(&"ab".repeat(32)).expect("a digest");
-        let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
+        let file = WantedFile::new("m.bin".parse().expect("a path"), Content::new(size, digest));
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))
     }

@@ -299,6 +299,7 @@ impl HashQueue {
                     on_disk: size,
                     hashed: hashed.load(Ordering::Relaxed),
                     received: 0,
+                    copied: 0,
                     connections: 0,
                 })),
             }

@@ -32,6 +32,9 @@ pub struct Journal {
     pub path: RepoPath,
     /// The ranges.
     pub written: RangeSet,
+    /// Those of them that were copied from older files, which are doubted first.
+    #[serde(skip_serializing_if = "RangeSet::is_empty", default)]
+    pub copied: RangeSet,
     /// The boot in which they were written.
     pub boot_id: String,
 }
@@ -81,6 +84,7 @@ impl Journal {
             repo: repo.clone(),
             path: file.path.clone(),
             written: RangeSet::default(),
+            copied: RangeSet::default(),
             boot_id: disk::boot_id().to_owned(),
         }
     }
@@ -179,10 +183,8 @@ mod tests {
     use super::*;
 
     fn file() -> WantedFile {
-        WantedFile {
-            path: "m.gguf".parse().expect("path"),
-            content: Content::new(100, crate::content::Digest::from_etag(&"ab".repeat(32)).expect("digest")),
-        }
+        let digest = crate::content::Digest::from_etag(&"ab".repeat(32)).expect("digest");
+        WantedFile::new("m.gguf".parse().expect("path"), Content::new(100, digest))
     }
 
     fn repo() -> RepoId {

@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod block;
+pub mod copying;
 pub mod crew;
 pub mod filling;
 pub mod hashing;
@@ -13,6 +14,7 @@ mod layout;
 mod leftovers;
 mod lock;
 mod notes;
+pub mod older;
 mod opening;
 pub mod partial;
 mod planner;

@@ -64,6 +64,9 @@ struct State {
     to_hash: VecDeque<Piece>,
     /// Up to where the hash has bytes, or will find them in `to_hash`.
     handed: u64,
+    /// Bytes that are on the disk or on their way there. They are never accepted again, whoever brings them:
+    /// they may have been hashed.
+    accepted: RangeSet,
     /// Nobody hashes any more.
     hash_is_over: bool,
     unjournaled: u64,
@@ -176,6 +179,7 @@ impl Partial {
         let direct = (wanted.size() >= WORTH_IT_FROM && disk::does_direct_io_well(&file))
             .then(|| partials.dir.file_past_page_cache(&name, &file));
         let state = State {
+            accepted: journal.written.clone(),
             journal,
             to_hash: VecDeque::new(),
             handed: 0,
@@ -249,6 +253,53 @@ impl Partial {
         self.lock().journal.written.clone()
     }
 
+    /// The ranges that were copied from older files on this disk.
+    pub fn copied(&self) -> RangeSet {
+        self.lock().journal.copied.clone()
+    }
+
+    /// Gives whoever asks those bytes of a range that nobody has written, or is about to. They have to be written.
+    pub(super) fn claim(&self, range: Range<u64>) -> RangeSet {
+        let mut state = self.lock();
+        let gaps = state.accepted.gaps(range.clone());
+        state.accepted.insert(range);
+        gaps
+    }
+
+    /// The same for a range that begins at the lowest byte that nobody has claimed, if all of it is free; says whether it
+    /// was.
+    pub(super) fn claim_next(&self, range: Range<u64>) -> bool {
+        let mut state = self.lock();
+        let is_next =
+            state.accepted.prefix() == range.start && state.accepted.gaps(range.clone()).iter().eq([&range]);
+        if is_next {
+            state.accepted.insert(range);
+        }
+        is_next
+    }
+
+    /// Takes back a claim on bytes that cannot be had.
+    pub(super) fn unclaim(&self, range: &Range<u64>) {
+        self.lock().accepted.remove(range);
+    }
+
+    /// Whether nothing more is to be written.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Notes that bytes come from another file, before they are written.
+    pub(crate) fn note_copy(&self, range: Range<u64>) {
+        self.lock().journal.copied.insert(range);
+    }
+
+    /// Notes that bytes were copied from another file.
+    pub(super) fn note_copied(&self, range: Range<u64>) -> Result<(), Error> {
+        self.note_copy(range.clone());
+        self.note(range, true)?;
+        if self.is_flushed_meanwhile() { self.wait_while_much_is_dirty() } else { Ok(()) }
+    }
+
     /// Whether blocks go past the page cache.
     pub fn takes_direct_io(&self) -> bool {
         self.direct.is_some()
@@ -305,6 +356,7 @@ impl Partial {
                 state.dirty += bytes;
                 state.buffered.insert(range.clone());
             }
+            state.accepted.insert(range.clone());
             state.journal.written.insert(range);
             state.unjournaled += bytes;
             state.unrecorded += bytes;
@@ -468,7 +520,9 @@ impl Partial {
     /// Takes ranges for missing again. They stay where they are until others come.
     pub fn doubt(&self, ranges: &RangeSet) -> Result<(), Error> {
         {
-            self.lock().journal.written.remove_all(ranges);
+            let mut state = self.lock();
+            state.journal.written.remove_all(ranges);
+            state.journal.copied.remove_all(ranges);
         }
         self.save()
     }
@@ -493,13 +547,13 @@ mod tests {
 
     /// A file of which the first `written` bytes are there.
     fn resumed(dir: &std::path::Path, written: u64) -> Partial {
-        let wanted = WantedFile {
-            path: "m.gguf".parse().expect("a path"),
-            content: crate::content::Content::new(
+        let wanted = WantedFile::new(
+            "m.gguf".parse().expect("a path"),
+            crate::content::Content::new(
                 256 * MIB,
                 crate::content::Digest::from_etag(&"ab".repeat(32)).expect("a digest"),
             ),
-        };
+        );
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         let partials = Partials::alone(dir);
         let partial = Partial::open(&partials, &wanted, &repo).expect("opened");

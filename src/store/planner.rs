@@ -66,7 +66,7 @@ impl Store {
                     wanted.size().saturating_sub(on_disk.partial.allocated)
                 }
             };
-            let item = Item { file: wanted.clone(), action };
+            let item = Item { file: wanted.clone(), action, delta: None };
             plan.bytes_total += wanted.size();
             plan.bytes_needed += missing;
             plan.bytes_to_fetch += item.bytes_to_fetch();
@@ -127,6 +127,18 @@ impl Store {
         }
         let known = self.commit_of(&origin.revision)?;
         Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
+    }
+
+    /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
+    pub fn is_to_note_xet(&self, files: &[WantedFile]) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files.iter().filter(|wanted| wanted.xet_hash.is_some()) {
+            if lookout.look(wanted)?.receipt.is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash) {
+                // Where nothing can be written everything else is in order.
+                return Ok(self.probe().is_ok());
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the readers of a cache find every file in the snapshot of a commit. Those of a directory find what is

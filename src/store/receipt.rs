@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::hashing::Proof;
-use crate::content::{Content, GitSha1, Sha256};
+use crate::content::{Content, GitSha1, Sha256, XetHash};
 use crate::disk::Identity;
-use crate::plan::Origin;
+use crate::plan::{Origin, WantedFile};
 use crate::request::{Recheck, RepoPath};
 
 /// More is no receipt.
@@ -31,6 +31,9 @@ pub struct Receipt {
     /// Git blob id, of a file that is not in LFS.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     git_sha1: Option<GitSha1>,
+    /// What Xet storage calls it, where somebody told: a newer version may have parts of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub xet_hash: Option<XetHash>,
     /// Where it came from.
     #[serde(flatten)]
     pub origin: Origin,
@@ -60,13 +63,14 @@ impl Receipt {
     ///     Proof { content, identity }
     /// }
     /// ```
-    pub fn new(path: &RepoPath, proof: &Proof, origin: &Origin) -> Self {
+    pub fn new(wanted: &WantedFile, proof: &Proof, origin: &Origin) -> Self {
         Self {
             version: VERSION,
-            path: path.clone(),
+            path: wanted.path.clone(),
             identity: *proof.identity(),
             sha256: proof.content().sha256(),
             git_sha1: proof.content().git_sha1(),
+            xet_hash: wanted.xet_hash,
             origin: origin.clone(),
             verified_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             tool: concat!("modelfetch ", env!("CARGO_PKG_VERSION")).into(),

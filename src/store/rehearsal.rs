@@ -230,7 +230,7 @@ impl Rehearsal<'_> {
         let (layout, commit) = (&self.store.layout, self.plan.commit.as_ref());
         let items = self.plan.items.iter().filter(|item| item.action != Action::Skip);
         // A file that is there has its name.
-        let of_items = items.flat_map(move |Item { file, action }| {
+        let of_items = items.flat_map(move |Item { file, action, .. }| {
             layout.names_of(file, commit).skip(usize::from(action.is_there()))
         });
         let places = of_items.chain(layout.learnt(&self.plan.revision, commit));

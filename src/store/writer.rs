@@ -16,7 +16,6 @@ use super::admission::Permit;
 use super::block::{Block, length};
 use super::partial::Partial;
 use super::tuning::LANES;
-use crate::content::RangeSet;
 use crate::error::Error;
 
 /// Bytes for the writer.
@@ -65,9 +64,6 @@ fn write_blocks(partial: &Partial, blocks: &Receiver<Arc<Block>>) -> Result<(), 
 
 struct Writer<'a> {
     partial: &'a Partial,
-    /// Bytes that are on the disk or on their way there. They are never accepted again, whatever
-    /// a server sends twice: they may have been hashed.
-    accepted: RangeSet,
     /// Threads that write blocks; without them this one does.
     lanes: Vec<SyncSender<Arc<Block>>>,
     turn: usize,
@@ -75,7 +71,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(partial: &'a Partial, lanes: Vec<SyncSender<Arc<Block>>>) -> Self {
-        Self { partial, accepted: partial.ranges(), lanes, turn: 0 }
+        Self { partial, lanes, turn: 0 }
     }
 
     fn feed(mut self, mut payloads: mpsc::Receiver<Payload>, abandoned: &AtomicBool) -> Result<(), Error> {
@@ -84,7 +80,9 @@ impl<'a> Writer<'a> {
                 break;
             }
             match payload {
-                Payload::Block(block) if self.is_next(&block) => self.dispatch(block)?,
+                Payload::Block(block) if self.partial.claim_next(block.offset()..block.end()) => {
+                    self.dispatch(block)?;
+                }
                 Payload::Block(block) => self.write(block.offset(), block.bytes())?,
                 Payload::Chunk { offset, bytes, .. } => self.write(offset, &bytes)?,
                 Payload::Nothing => {}
@@ -93,23 +91,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Whether a block begins at the lowest missing byte, and nothing of it is there.
-    fn is_next(&self, block: &Block) -> bool {
-        let range = block.offset()..block.end();
-        self.accepted.prefix() == range.start && self.accepted.gaps(range.clone()).iter().eq([&range])
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let index = |position: u64| length(position - offset);
-        for range in self.accepted.gaps(offset..offset + bytes.len() as u64).iter() {
-            self.accepted.insert(range.clone());
+        for range in self.partial.claim(offset..offset + bytes.len() as u64).iter() {
             self.partial.write(range.start, &bytes[index(range.start)..index(range.end)])?;
         }
         Ok(())
     }
 
     fn dispatch(&mut self, block: Block) -> Result<(), Error> {
-        self.accepted.insert(block.offset()..block.end());
         let block = Arc::new(block);
         self.partial.hand_to_hash(&block);
         if self.lanes.is_empty() {
@@ -132,18 +122,18 @@ mod tests {
     use super::super::block::Pool;
     use super::super::hashing;
     use super::*;
-    use crate::content::{Digest, Sha256};
+    use crate::content::{Digest, RangeSet, Sha256};
     use crate::plan::WantedFile;
     use crate::request::{RepoId, RepoKind};
 
     fn partial(dir: &std::path::Path, content: &[u8]) -> Partial {
-        let wanted = WantedFile {
-            path: "m.bin".parse().expect("a path"),
-            content: crate::content::Content::new(
+        let wanted = WantedFile::new(
+            "m.bin".parse().expect("a path"),
+            crate::content::Content::new(
                 content.len() as u64,
                 Digest::Sha256(Sha256::from_bytes(sha2::Sha256::digest(content).into())),
             ),
-        };
+        );
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         Partial::open(&crate::store::journal::Partials::alone(dir), &wanted, &repo).expect("opened")
     }

@@ -1,6 +1,7 @@
 //! One file that is being filled: what the connections at work on it share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, watch};
@@ -12,7 +13,7 @@ use super::schedule::{Segment, Segments};
 use super::tuner::Estimate;
 use super::tuning::LOOK_PATIENCE;
 use crate::content::look::Look;
-use crate::content::{gguf, kind};
+use crate::content::{RangeSet, gguf, kind};
 use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::report::Reporter;
@@ -32,6 +33,10 @@ pub(super) struct Active {
     pub(super) budget: Budget,
     /// Bytes received for it.
     pub(super) received: AtomicU64,
+    /// Bytes copied from older files on the disk.
+    pub(super) copied: AtomicU64,
+    /// Copiers at work.
+    pub(super) copiers: AtomicU32,
     pub(super) connections: AtomicUsize,
     segments: Mutex<Segments>,
     /// For what arrives at the frontier, in a file that is worth it.
@@ -57,7 +62,7 @@ struct Start {
 impl Start {
     /// `None` where there is nothing to look at, or nothing to be told.
     fn of(partial: &Partial) -> Option<Self> {
-        let WantedFile { path, content } = partial.wanted();
+        let WantedFile { path, content, .. } = partial.wanted();
         let is_to_come = partial.missing().first().is_some_and(|first| first.start == 0);
         (is_to_come && !partial.is_vouched_for()).then(|| Self {
             look: Look::new(path.file_name(), content.size(), None),
@@ -95,6 +100,8 @@ impl Active {
             reporter: Arc::clone(&scope.reporter),
             budget,
             received: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
+            copiers: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
             segments: Mutex::new(segments),
             pool,
@@ -141,7 +148,7 @@ impl Active {
     }
 
     /// Claims received bytes; see [`Segments::advance`].
-    pub(super) fn advance(&self, segment: &Segment, length: usize) -> std::ops::Range<u64> {
+    pub(super) fn advance(&self, segment: &Segment, length: usize) -> Range<u64> {
         self.segments().advance(segment, length)
     }
 
@@ -192,14 +199,47 @@ impl Active {
 
     /// Gives a segment back, with what it did not bring.
     pub(super) fn release(&self, segment: &Segment) {
+        self.change_segments(|segments| segments.release(segment));
+    }
+
+    /// Takes what is to be copied from older files away from the connections, as far as they have not begun with it.
+    pub(super) fn reserve(&self, ranges: &RangeSet) -> RangeSet {
+        if self.stopped_or_complete() {
+            return RangeSet::default();
+        }
+        let reserved = self.segments().reserve(ranges);
+        if reserved.prefix() > 0 {
+            // The first bytes were right in the older file; the hash looks at them all the same.
+            *self.start.lock().expect("nothing panics while it looks") = None;
+        }
+        reserved
+    }
+
+    /// Notes that a part was copied from an older file.
+    pub(super) fn note_copied(&self, from: &Provenance, range: Range<u64>) {
+        self.copied.fetch_add(range.end - range.start, Ordering::Relaxed);
+        self.origins.lock().expect("nothing panics while it holds the origins").note(from, range.clone());
+        self.change_segments(|segments| segments.came(&range));
+    }
+
+    /// Leaves what was not copied to the connections.
+    pub(super) fn give_up_copying(&self) {
+        self.change_segments(Segments::give_up_reserved);
+    }
+
+    fn change_segments(&self, change: impl FnOnce(&mut Segments)) {
         let complete = {
             let mut segments = self.segments();
-            segments.release(segment);
+            change(&mut segments);
             segments.is_complete()
         };
         if complete {
             self.end(End::Complete);
         }
+    }
+
+    fn stopped_or_complete(&self) -> bool {
+        self.ending.borrow().is_some()
     }
 
     /// Where to pass bytes; `None` once the file is over.

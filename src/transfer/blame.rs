@@ -47,12 +47,14 @@ impl Origins {
 pub struct Suspects(VecDeque<RangeSet>);
 
 impl Suspects {
-    /// Of a file of `size` bytes. Those `inherited` from an earlier run come first: they lay on a disk
+    /// Of a file of `size` bytes. Those `copied` from older files come first: what a server said chose them, and no digest
+    /// of their own. Then those `inherited` from an earlier run: they lay on a disk
     /// that may have failed, and came from another process. Then those of each origin but the most
     /// trusted one, the least `verified` first and of equals the one that came last: a mirror. The rest
     /// goes in parts.
     pub(super) fn new(
         size: u64,
+        copied: &RangeSet,
         inherited: &RangeSet,
         origins: &Origins,
         verified: impl Fn(&Provenance) -> u64,
@@ -60,8 +62,11 @@ impl Suspects {
         let mut by_trust: Vec<_> = origins.iter().enumerate().collect();
         by_trust.sort_by_key(|(order, (origin, _))| (verified(origin), Reverse(*order)));
         by_trust.pop();
-        let mut parts = vec![inherited.clone()];
-        let mut named = inherited.clone();
+        let mut rest = inherited.clone();
+        rest.remove_all(copied);
+        let mut parts = vec![copied.clone(), rest];
+        let mut named = copied.clone();
+        named.insert_all(inherited);
         for (_, (_, ranges)) in by_trust {
             let mut part = RangeSet::default();
             for range in ranges.iter() {
@@ -105,21 +110,25 @@ mod tests {
         #[test]
         fn every_byte_is_asked_for_again_exactly_once(
             size in 0..TERABYTE,
+            copied in ranges(5),
             inherited in ranges(5),
             sent in ranges(12),
         ) {
-            let mut there = RangeSet::default();
-            for (_, range) in inherited {
-                there.insert(range.start.min(size)..range.end.min(size));
-            }
+            let set = |ranges: Vec<(usize, Range<u64>)>| {
+                let mut set = RangeSet::default();
+                ranges.iter().for_each(|(_, range)| set.insert(range.start.min(size)..range.end.min(size)));
+                set
+            };
+            let (copied, there) = (set(copied), set(inherited));
             let names = ["a", "b", "c", "d"].map(origin);
             let mut origins = Origins::default();
             for (from, range) in sent {
                 origins.note(&names[from], range.start.min(size)..range.end.min(size));
             }
-            let parts: Vec<_> = Suspects::new(size, &there, &origins, |_| 0).collect();
-            prop_assert!(parts.len() as u64 <= 1 + 3 + PARTS);
-            prop_assert!(there.is_empty() || parts[0] == there);
+            let parts: Vec<_> = Suspects::new(size, &copied, &there, &origins, |_| 0).collect();
+            prop_assert!(parts.len() as u64 <= 2 + 3 + PARTS);
+            prop_assert!(copied.is_empty() || parts[0] == copied);
+            prop_assert!(!copied.is_empty() || there.is_empty() || parts[0] == there);
             prop_assert_eq!(parts.iter().map(RangeSet::bytes).sum::<u64>(), size);
             let mut all = RangeSet::default();
             parts.iter().flat_map(RangeSet::iter).for_each(|range| all.insert(range.clone()));
@@ -135,7 +144,8 @@ mod tests {
         origins.note(&mirror, 500..800);
         origins.note(&other, 800..1000);
         let parts = |verified: &dyn Fn(&Provenance) -> u64| -> Vec<_> {
-            let suspects = Suspects::new(1000, &RangeSet::default(), &origins, verified);
+            let suspects =
+                Suspects::new(1000, &RangeSet::default(), &RangeSet::default(), &origins, verified);
             suspects.filter_map(|part| part.first()).collect()
         };
         assert_eq!(parts(&|_| 0), [800..1000, 500..800, 0..500]);

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
 use super::active::Active;
 use super::blame::{Origins, Suspects};
 use super::connection;
+use super::copy::{self, provenance};
 use super::schedule::Segment;
 use super::tuner::{Estimate, Throttle, Tuner};
 use super::tuning::{FILES_MAX, HELP_EVERY, SEGMENT_MIN};
@@ -23,6 +25,7 @@ use crate::source::{Provenance, Source};
 use crate::stop::{Stop, blocking};
 use crate::store::admission::Admission;
 use crate::store::block::{Pool, WORTH_IT_FROM};
+use crate::store::copying::{self, Broken, Original, Originals};
 use crate::store::crew::Crew;
 use crate::store::filling::{Filled, Filling, Halted};
 use crate::store::hashing::{Unverified, Verified};
@@ -80,6 +83,8 @@ impl From<Error> for Unfinished {
 pub struct Counts {
     /// Bytes received.
     pub received: u64,
+    /// Bytes copied from older files.
+    pub copied: u64,
     /// Who sent what of the file.
     pub origins: Origins,
 }
@@ -179,12 +184,14 @@ impl Engine {
         })
     }
 
-    /// Fetches what `partial` lacks and verifies all of it. On any failure what has arrived is
-    /// recorded for the next run.
+    /// Fetches what `partial` lacks and verifies all of it. What older files on the disk have is copied from them, as
+    /// soon as `originals` says which, as far as it has not been begun with. On any failure what has arrived is recorded
+    /// for the next run.
     pub async fn fill(
         self: &Arc<Self>,
         partial: Arc<Partial>,
         source: Arc<dyn Source>,
+        originals: BoxFuture<'_, Option<Originals>>,
         demand: &Demand,
         scope: &Scope,
         counts: &mut Counts,
@@ -198,9 +205,10 @@ impl Engine {
             demand.set(active.remaining());
             show(&active, filling.progress());
         };
-        let written = watch(&active, &mut filling, &scope.stop, &tell).await;
+        let written = self.watch(&active, &mut filling, originals, &scope.stop, &tell).await;
         drop(listed);
         counts.received += active.received.load(Ordering::Relaxed);
+        counts.copied += active.copied.load(Ordering::Relaxed);
         counts.origins.update(&active.origins());
 
         let result = match written {
@@ -229,11 +237,18 @@ impl Engine {
         result
     }
 
-    /// Which bytes of a file with a wrong digest to ask for again: those `inherited` from an earlier
-    /// run first, then those of whoever has brought the fewest good bytes in this run.
-    pub fn suspects(&self, size: u64, inherited: &RangeSet, origins: &Origins) -> Suspects {
+    /// Which bytes of a file with a wrong digest to ask for again: those `copied` from older files first, those
+    /// `inherited` from an earlier run, then those of whoever has brought the fewest good bytes in this run.
+    pub fn suspects(
+        &self,
+        size: u64,
+        copied: &RangeSet,
+        inherited: &RangeSet,
+        origins: &Origins,
+    ) -> Suspects {
         let verified = self.verified();
-        Suspects::new(size, inherited, origins, |origin| verified.get(&origin.place()).copied().unwrap_or(0))
+        let verified = |origin: &Provenance| verified.get(&origin.place()).copied().unwrap_or(0);
+        Suspects::new(size, copied, inherited, origins, verified)
     }
 
     /// Notes that the bytes of a file were right.
@@ -242,6 +257,97 @@ impl Engine {
         for (origin, ranges) in origins.iter() {
             *verified.entry(origin.place()).or_default() += ranges.bytes();
         }
+    }
+
+    /// Waits until every byte is written, and tells of the progress meanwhile.
+    async fn watch(
+        self: &Arc<Self>,
+        active: &Arc<Active>,
+        filling: &mut Filling,
+        mut originals: BoxFuture<'_, Option<Originals>>,
+        stop: &Stop,
+        show: &impl Fn(&Filling),
+    ) -> Result<(), Unfinished> {
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        let mut is_awaited = true;
+        let ended_early = loop {
+            tokio::select! {
+                () = active.over() => break None,
+                halted = filling.halted() => match halted? {
+                    Halted::Written(written) => break Some(written),
+                    Halted::Strange { strange, seen } => active.stop(Unfinished::Strange { strange, seen }),
+                },
+                cause = stop.raised() => {
+                    active.fail(cause.error("downloading"));
+                    // A writer that waits for a slow disk need not do so any more.
+                    filling.close()?;
+                }
+                found = &mut originals, if is_awaited => {
+                    is_awaited = false;
+                    if let Some(originals) = found {
+                        self.copy(active, filling, &originals)?;
+                    }
+                }
+                _ = ticks.tick() => show(filling),
+            }
+        };
+        let written = match ended_early {
+            Some(written) => {
+                active.fail(Error::Internal("the writer ended early".into()));
+                written
+            }
+            // The connections let go of their sinks; what was sent is still written.
+            None => filling.written().await,
+        };
+        written?;
+        active.stopped().map_or(Ok(()), Err)
+    }
+
+    /// Begins to copy what no connection has begun to fetch.
+    fn copy(
+        self: &Arc<Self>,
+        active: &Arc<Active>,
+        filling: &mut Filling,
+        originals: &Originals,
+    ) -> Result<(), Error> {
+        let originals = originals.within(&active.reserve(&originals.ranges()));
+        let (shared, read) = originals.split();
+        for originals in [&shared, &read] {
+            active.copiers.fetch_add(u32::from(!originals.copies.is_empty()), Ordering::Relaxed);
+        }
+        if !shared.copies.is_empty() {
+            let (engine, active) = (Arc::clone(self), Arc::clone(active));
+            filling.beside(move |partial| {
+                let heard = |original: &Original, range| active.note_copied(&provenance(original), range);
+                let copied = copying::share(&partial, &shared, &heard);
+                engine.end_copy(&active, &shared, copied);
+            })?;
+        }
+        if !read.copies.is_empty() {
+            let (engine, active, partial) = (Arc::clone(self), Arc::clone(active), filling.partial());
+            tokio::spawn(async move {
+                let copied = copy::blocks(&active, &partial, &read).await;
+                engine.end_copy(&active, &read, copied);
+            });
+        }
+        Ok(())
+    }
+
+    /// Tells why not all was copied. What was not is for the connections.
+    fn end_copy(&self, active: &Active, originals: &Originals, copied: Result<(), Broken>) {
+        let unchanged = || originals.files.iter().try_for_each(Original::check_unchanged);
+        match copied.and_then(|()| unchanged().map_err(Broken::Original)) {
+            Ok(()) => {}
+            Err(Broken::Failed(error)) => active.fail(error),
+            Err(Broken::Original(why)) => {
+                let text = format!("{}: what was not copied yet is fetched: {why}", active.path);
+                active.reporter.report(&Event::Warning(&text));
+            }
+        }
+        if active.copiers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            active.give_up_copying();
+        }
+        self.offer();
     }
 
     fn verified(&self) -> MutexGuard<'_, HashMap<Provenance, u64>> {
@@ -285,41 +391,6 @@ impl Engine {
     }
 }
 
-/// Waits until every byte is written, and tells of the progress meanwhile.
-async fn watch(
-    active: &Active,
-    filling: &mut Filling,
-    stop: &Stop,
-    show: &impl Fn(&Filling),
-) -> Result<(), Unfinished> {
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    let ended_early = loop {
-        tokio::select! {
-            () = active.over() => break None,
-            halted = filling.halted() => match halted? {
-                Halted::Written(written) => break Some(written),
-                Halted::Strange { strange, seen } => active.stop(Unfinished::Strange { strange, seen }),
-            },
-            cause = stop.raised() => {
-                active.fail(cause.error("downloading"));
-                // A writer that waits for a slow disk need not do so any more.
-                filling.close()?;
-            }
-            _ = ticks.tick() => show(filling),
-        }
-    };
-    let written = match ended_early {
-        Some(written) => {
-            active.fail(Error::Internal("the writer ended early".into()));
-            written
-        }
-        // The connections let go of their sinks; what was sent is still written.
-        None => filling.written().await,
-    };
-    written?;
-    active.stopped().map_or(Ok(()), Err)
-}
-
 fn show(active: &Active, filled: Filled) {
     active.reporter.report(&Event::Progress(&Progress {
         path: &active.path,
@@ -327,6 +398,7 @@ fn show(active: &Active, filled: Filled) {
         on_disk: filled.written,
         hashed: filled.hashed,
         received: active.received.load(Ordering::Relaxed),
+        copied: active.copied.load(Ordering::Relaxed),
         connections: active.connections.load(Ordering::Relaxed),
     }));
 }

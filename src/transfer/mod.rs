@@ -9,6 +9,7 @@ mod active;
 mod assemble;
 mod blame;
 mod connection;
+mod copy;
 mod engine;
 mod schedule;
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub(super) struct Segment {
 pub(super) struct Segments {
     size: u64,
     unassigned: RangeSet,
+    /// What comes from older files on the disk, by no connection.
+    reserved: RangeSet,
     /// Some bytes have come.
     begun: bool,
     flights: Vec<Flight>,
@@ -79,12 +81,19 @@ impl Flight {
 impl Segments {
     /// Of a file of `size` bytes that lacks `missing`.
     pub(super) fn new(size: u64, missing: RangeSet) -> Self {
-        Self { size, unassigned: missing, begun: false, flights: Vec::new(), next_id: 0 }
+        Self {
+            size,
+            unassigned: missing,
+            reserved: RangeSet::default(),
+            begun: false,
+            flights: Vec::new(),
+            next_id: 0,
+        }
     }
 
     /// Whether nothing is left to do.
     pub(super) fn is_complete(&self) -> bool {
-        self.unassigned.is_empty() && self.flights.is_empty()
+        self.unassigned.is_empty() && self.reserved.is_empty() && self.flights.is_empty()
     }
 
     /// Notes that bytes have come; says whether they are the first ones.
@@ -105,6 +114,27 @@ impl Segments {
     /// Bytes not yet received.
     pub(super) fn remaining(&self) -> u64 {
         self.unassigned.bytes() + self.flights.iter().map(Flight::remaining).sum::<u64>()
+    }
+
+    /// Takes ranges out of those that connections are to bring; says which of them nobody had begun yet.
+    pub(super) fn reserve(&mut self, ranges: &RangeSet) -> RangeSet {
+        let mut others = ranges.clone();
+        others.remove_all(&self.unassigned);
+        let mut reserved = ranges.clone();
+        reserved.remove_all(&others);
+        self.unassigned.remove_all(&reserved);
+        self.reserved.insert_all(&reserved);
+        reserved
+    }
+
+    /// Notes that a reserved range is there.
+    pub(super) fn came(&mut self, range: &Range<u64>) {
+        self.reserved.remove(range);
+    }
+
+    /// What was reserved and has not come is for the connections after all.
+    pub(super) fn give_up_reserved(&mut self) {
+        self.unassigned.insert_all(&std::mem::take(&mut self.reserved));
     }
 
     /// The next range nobody works on, of `length` bytes and as many more as there are to the end of a block.

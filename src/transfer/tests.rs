@@ -34,10 +34,8 @@ fn content(length: usize) -> Bytes {
 
 fn partial(dir: &std::path::Path, name: &str, content: &Bytes) -> Arc<Partial> {
     let digest = Sha256::from_bytes(sha2::Sha256::digest(content).into());
-    let file = WantedFile {
-        path: name.parse().expect("a path"),
-        content: Content::of_sha256(content.len() as u64, digest),
-    };
+    let file =
+        WantedFile::new(name.parse().expect("a path"), Content::of_sha256(content.len() as u64, digest));
     let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
     Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))
 }
@@ -96,7 +94,8 @@ impl Bench {
 
     async fn fill(&self, partial: &Arc<Partial>, source: Arc<dyn Source>, counts: &mut Counts) -> Verdict {
         let demand = self.engine.admit(partial.wanted().size()).await;
-        self.engine.fill(Arc::clone(partial), source, &demand, &self.scope, counts).await
+        let none = Box::pin(std::future::ready(None));
+        self.engine.fill(Arc::clone(partial), source, none, &demand, &self.scope, counts).await
     }
 
     /// Fills a content from nothing, and says how long the bytes took.
@@ -344,7 +343,12 @@ async fn of_wrong_bytes_those_of_the_least_trusted_come_first() {
     let filled = bench.run(bench.fill(&partial, Arc::clone(&source) as _, &mut counts)).await;
     assert!(matches!(filled, Err(Unfinished::Mismatch(_))), "{filled:?}");
     let lies: RangeSet = of_origin(&counts, "mirror");
-    let mut suspects = bench.engine.suspects(content.len() as u64, &RangeSet::default(), &counts.origins);
+    let mut suspects = bench.engine.suspects(
+        content.len() as u64,
+        &RangeSet::default(),
+        &RangeSet::default(),
+        &counts.origins,
+    );
     let first = suspects.next().expect("suspects");
     assert_eq!(first, lies);
     assert!(first.bytes() < content.len() as u64 / 2);
@@ -453,7 +457,8 @@ async fn many_files_share_the_connections() {
         let (engine, scope) = (&bench.engine, &bench.scope);
         async move {
             let demand = engine.admit(partial.wanted().size()).await;
-            engine.fill(partial, source, &demand, scope, &mut Counts::default()).await
+            let none = Box::pin(std::future::ready(None));
+            engine.fill(partial, source, none, &demand, scope, &mut Counts::default()).await
         }
     };
     let started = Instant::now();

@@ -11,7 +11,7 @@ use url::Url;
 
 pub(crate) use from_text::FromText;
 pub use invalid::Invalid;
-pub use units::{Binary, Bytes, Span, count};
+pub use units::{Binary, Bytes, Day, Span, count};
 
 /// An error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -75,6 +75,7 @@ IMPOSSIBLE = {
     "fetch.mode": ["Job", ""],
     "fetch.endpoints": [["huggingface.co"], ["ftp://a"]],
     "fetch.connections": [65, -1],
+    "fetch.delta": ["no", 1],
     "fetch.deadline": ["soon", "5"],
     "fetch.job.hook": ["PostSync"],
     "images.server.digest": ["sha256:abc", "latest"],

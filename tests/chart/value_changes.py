@@ -207,6 +207,7 @@ CHANGES = {
     "fetch.endpoints": Change(["https://a", "https://b"], variable("MODELFETCH_ENDPOINT"), "https://a\nhttps://b"),
     "fetch.connections": Change(4, variable("MODELFETCH_CONNECTIONS"), "4"),
     "fetch.progress": Change("json", variable("MODELFETCH_PROGRESS"), "json"),
+    "fetch.delta": Change(False, variable("MODELFETCH_NO_DELTA"), "true"),
     "fetch.deadline": Change("2h", variable("MODELFETCH_DEADLINE"), "2h"),
     "fetch.extraEnv": Change([{"name": "HTTPS_PROXY", "value": "http://p"}], variable("HTTPS_PROXY"), "http://p"),
     "fetch.caBundle.configMap": Change("ca", variable("SSL_CERT_FILE"), "/etc/modelfetch/ca/ca.crt"),

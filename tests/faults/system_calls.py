@@ -228,6 +228,8 @@ class Process:
         if name in ("write", "pwrite64", "read", "pread64"):
             call.length = arguments[2]
             call.offset = arguments[3] if name.startswith("p") else 0
+        elif name == "copy_file_range":
+            call.length = arguments[4]
         return call
 
     def write_half(self, thread, call):

@@ -37,6 +37,11 @@ class Wanted:
     def one_file(cls, serve, size, seed=7):
         return cls.of(serve("--file", "model.gguf", "--size", size, "--seed", seed))
 
+    @classmethod
+    def update(cls, serve, seed=7):
+        """A file that differs from one of another seed in its first megabyte alone, which Xet storage tells."""
+        return cls.of(serve("--file", "model.gguf", "--size", "34MiB", "--seed", seed, "--xet"))
+
     @property
     def digests(self):
         small = hashlib.sha256(b"{}").hexdigest()
@@ -163,13 +168,14 @@ class Target:
 
 
 def fetched(ended):
-    """Bytes the run fetched, by its own account."""
-    return sum(file["bytes_fetched"] for file in json.loads(ended.stdout)["files"])
+    """Bytes the run fetched, or copied from an older file, by its own account."""
+    files = json.loads(ended.stdout)["files"]
+    return sum(file["bytes_fetched"] + file["bytes_copied"] for file in files)
 
 
 def written(calls):
     """Bytes written to partial files."""
-    return sum(call.length for call in calls if call.name == "pwrite64")
+    return sum(call.length for call in calls if call.name in ("pwrite64", "copy_file_range"))
 
 
 def sha256_of(path):

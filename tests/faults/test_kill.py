@@ -164,6 +164,8 @@ def scenarios(serve, hub_files):
         "flock lies": Scenario(right, flock_lies=True),
         "hashed again": Scenario(right, complete=True, options=("--verify", "full")),
         "large enough to be flushed meanwhile": Scenario(Wanted.one_file(serve, "72MiB")),
+        "an update": Scenario(Wanted.update(serve, seed=8), before=Wanted.update(serve)),
+        "an update, in a cache": Scenario(Wanted.update(serve, seed=8), before=Wanted.update(serve), cache=True),
     }
 
 
@@ -180,6 +182,8 @@ NAMES = [
     "flock lies",
     "hashed again",
     "large enough to be flushed meanwhile",
+    "an update",
+    "an update, in a cache",
 ]
 
 
@@ -199,7 +203,7 @@ def test_killed_while_it_writes_past_the_page_cache(part, serve, ext4, full, not
     judge(spread(point, numbers, scenario, ext4), note, full)
 
 
-@pytest.mark.parametrize("name", ["fresh", "fresh, in a cache", "another content before"])
+@pytest.mark.parametrize("name", ["fresh", "fresh, in a cache", "another content before", "an update"])
 def test_killed_at_random_times_again_and_again(name, serve, hub_files, place, full, note):
     scenario = scenarios(serve, hub_files)[name]
     seeds = range(60) if full else [random.randrange(1 << 32) for _ in range(2)]

@@ -4,6 +4,7 @@
 use modelfetch::catalog::oci::{Challenge, Manifest};
 use modelfetch::catalog::{Head, listing, next_page, tree};
 use modelfetch::content::look::Look;
+use modelfetch::content::xet::{self, Reconstruction};
 use modelfetch::content::{Digest, gguf, kind, safetensors};
 use modelfetch::memory::{Model, Setup};
 use modelfetch::net;
@@ -20,7 +21,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const PARSERS: [Parser; 12] = [
+pub(crate) const PARSERS: [Parser; 13] = [
     ("challenge", challenge),
     ("content_range", content_range),
     ("error_body", error_body),
@@ -30,6 +31,7 @@ pub(crate) const PARSERS: [Parser; 12] = [
     ("manifest", manifest),
     ("names", names),
     ("receipt", receipt),
+    ("reconstruction", reconstruction),
     ("safetensors", safetensors_header),
     ("tree", tree_page),
     ("urls", urls),
@@ -168,6 +170,19 @@ pub(crate) fn receipt(data: &[u8]) {
     let Some(receipt) = Receipt::parse(data) else { return };
     let again = serde_json::to_vec(&receipt).expect("a receipt is JSON");
     assert_eq!(Receipt::parse(&again), Some(receipt));
+}
+
+/// What two files are made of, one per line. What is copied lies in both of them.
+pub(crate) fn reconstruction(data: &[u8]) {
+    const SIZE: u64 = 40 << 20;
+    let mut lines = data.splitn(2, |byte| *byte == b'\n').map(|line| Reconstruction::parse(line, SIZE));
+    let (Some(Ok(new)), Some(Ok(old))) = (lines.next(), lines.next()) else { return };
+    let mut position = 0;
+    for copy in xet::worth_copying(&new, &[&old]).unwrap_or_default() {
+        assert!(copy.original == 0 && copy.to.start >= position && copy.to.start < copy.to.end);
+        assert!(copy.to.end <= SIZE && copy.from + (copy.to.end - copy.to.start) <= SIZE);
+        position = copy.to.end;
+    }
 }
 
 /// The JSON of a safetensors file, of which all that follows it is data.

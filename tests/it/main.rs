@@ -7,6 +7,7 @@ mod chaos;
 mod chart;
 mod cli;
 mod cluster;
+mod delta;
 mod endpoints;
 mod errors;
 mod fuzz;

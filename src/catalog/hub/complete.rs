@@ -11,7 +11,7 @@ use url::Url;
 use super::head::Head;
 use super::{COMPONENT, Excess, FIRST_BYTE, Hub, PATH, Question, api_path, parse_url, refusal};
 use crate::catalog::tree::{self, Entry};
-use crate::content::{Digest, Sha256};
+use crate::content::{Digest, Sha256, XetHash};
 use crate::error::Error;
 use crate::net::text_header;
 use crate::request::{Commit, Endpoint};
@@ -38,6 +38,8 @@ pub struct Described {
     pub is_guess: bool,
     /// Length in bytes.
     pub size: u64,
+    /// What Xet storage calls it.
+    pub xet_hash: Option<XetHash>,
     /// Where the bytes are.
     pub url: Url,
 }
@@ -66,6 +68,7 @@ impl Hub {
             };
             if let Some(Entry { file, .. }) = listed {
                 (head.size, head.digest) = (Some(file.size()), Some(file.content.key()));
+                head.xet_hash = head.xet_hash.or(file.xet_hash);
             }
         }
         if head.size.is_none() {
@@ -137,7 +140,7 @@ impl Hub {
 impl Head {
     /// The error says which header is missing, although other ways were tried.
     pub(super) fn described(self, needs: Needs) -> Result<Described, String> {
-        let Self { commit, digest, guess, size, url } = self;
+        let Self { commit, digest, guess, size, xet_hash, url } = self;
         let is_needed = needs.pin.is_none();
         let is_guess = digest.is_none() && is_needed;
         let digest = digest.or(guess.filter(|_| is_guess));
@@ -152,7 +155,7 @@ impl Head {
             let why = "no X-Repo-Commit header tells the commit, nor does its API; name it with --revision";
             return Err(why.into());
         }
-        Ok(Described { commit, digest, is_guess, size, url })
+        Ok(Described { commit, digest, is_guess, size, xet_hash, url })
     }
 }
 

@@ -4,7 +4,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_T
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use crate::content::Digest;
+use crate::content::{Digest, XetHash};
 use crate::net::text_header;
 use crate::request::Commit;
 use crate::source::http::parse_content_range;
@@ -22,6 +22,8 @@ pub struct Head {
     pub guess: Option<Digest>,
     /// `X-Linked-Size`, `Content-Length`, or the total of a `Content-Range`, in bytes.
     pub size: Option<u64>,
+    /// `X-Xet-Hash`, of a file in Xet storage.
+    pub xet_hash: Option<XetHash>,
     /// Where the bytes are: a signed CDN URL, or the Hub itself for small files.
     pub url: Url,
 }
@@ -142,6 +144,7 @@ impl Facts {
             digest: digest(self.linked_etag),
             guess: digest(self.etag.filter(|etag| self.is_etag_of_hub && !is_xet_hash(etag))),
             size: linked_size.or(self.length.filter(is_possible)),
+            xet_hash: self.xet_hash.as_deref().and_then(|hash| hash.parse().ok()),
             url,
         })
     }

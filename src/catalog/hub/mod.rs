@@ -4,6 +4,7 @@ mod complete;
 mod head;
 mod pages;
 mod refusal;
+mod xet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ pub use complete::{Described, Needs};
 pub use head::Head;
 use head::{Facts, is_page};
 pub use pages::next_page;
+pub use xet::Cas;
 
 use super::oci::Registries;
 use super::tree::{self, Listed};
@@ -33,7 +35,7 @@ use crate::words::{Bytes, chain, host};
 /// Time for one page of JSON.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
-const PAGE_BYTES_MAX: usize = 8 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 
@@ -149,7 +151,14 @@ impl Hub {
     async fn head_in(&self, registry: &RepoId, sha256: Option<Sha256>) -> Result<Head, Setback> {
         let Some(sha256) = sha256 else { return Err(only_by_digest(registry)) };
         let (url, size) = self.registries.blob(registry, sha256).await?;
-        Ok(Head { commit: None, digest: Some(Digest::Sha256(sha256)), guess: None, size, url })
+        Ok(Head {
+            commit: None,
+            digest: Some(Digest::Sha256(sha256)),
+            guess: None,
+            size,
+            xet_hash: None,
+            url,
+        })
     }
 
     /// The registries, whether they are endpoints or not.
@@ -446,9 +455,12 @@ impl Hub {
             check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
             let watchdog = Watchdog::new(self.stall_timeout);
-            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog, excess))
-                .await
-                .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
+            let body = tokio::time::timeout(
+                PAGE_TIMEOUT,
+                bounded_body(&url, response, watchdog, excess, PAGE_BYTES_MAX),
+            )
+            .await
+            .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
             // Whoever else has the answer has it as a Hub would: one edge of many may have led astray.
             if !self.is_hub(&url, asked) && !is_json(&body) {
                 let why = format!("a redirect of an API call to {}, which has no JSON", host(&url));
@@ -625,15 +637,16 @@ pub(super) async fn bounded_body(
     mut response: Response,
     mut watchdog: Watchdog,
     excess: Excess,
+    most: usize,
 ) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(announced.min(PAGE_BYTES_MAX));
     while let Some(chunk) = watchdog.chunk(url, &mut response).await? {
-        if body.len() + chunk.len() > PAGE_BYTES_MAX {
+        if body.len() + chunk.len() > most {
             if excess == Excess::Cut {
                 break;
             }
-            let most = Bytes(PAGE_BYTES_MAX as u64);
+            let most = Bytes(most as u64);
             return Err(net::misconfigured(url, format!("a JSON body of more than {most}")));
         }
         body.extend_from_slice(&chunk);

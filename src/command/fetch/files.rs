@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::delta::Deltas;
 use super::one_file::FileWork;
 use crate::catalog::{Hub, Resolution, Snapshot};
 use crate::command::Context;
@@ -29,6 +30,7 @@ pub(super) struct Work<'a> {
     pub(super) network: NetworkUse,
     /// A lock file says it all: nobody is asked but for the bytes.
     pub(super) is_locked: bool,
+    pub(super) deltas: &'a Arc<Deltas>,
 }
 
 /// Does it, with the connections of `engine`, which has to run. One outcome per item of the plan, in its order. When a
@@ -50,6 +52,7 @@ pub(super) async fn work(
         engine: Arc::clone(engine),
         hashes: HashQueue::default(),
         scope: Scope { reporter: Arc::clone(&context.reporter), stop },
+        deltas: Arc::clone(work.deltas),
         turn: Mutex::default(),
     });
     let mut all = std::pin::pin!(all_files(work, hub, &of_file, &halt));

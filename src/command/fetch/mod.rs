@@ -1,5 +1,6 @@
 //! `modelfetch fetch` and `plan`: the steps, one after the other.
 
+mod delta;
 mod files;
 mod freshness;
 mod models;
@@ -15,12 +16,13 @@ use crate::catalog::Hub;
 use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::{Event, FileOutcome, Outcome};
-use crate::request::{Destination, Recheck, Request};
+use crate::request::{Destination, NetworkUse, Recheck, Request};
 use crate::stop::blocking;
 use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
 use crate::words::{chain, count};
 
+use delta::{Deltas, Wait};
 use freshness::Known;
 
 pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
@@ -55,6 +57,7 @@ struct Run<'a> {
     context: Context,
     store: Store,
     hub: Arc<Hub>,
+    deltas: Arc<Deltas>,
     started: Instant,
 }
 
@@ -71,7 +74,7 @@ enum Begun {
 impl<'a> Run<'a> {
     fn new(request: &'a Request, hub: Arc<Hub>, context: Context) -> Self {
         let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
-        Self { request, context, store, hub, started: Instant::now() }
+        Self { request, context, store, hub, deltas: Arc::default(), started: Instant::now() }
     }
 
     /// Finds out what is wanted, and whether anything has to be done about it, or can be.
@@ -113,7 +116,13 @@ impl<'a> Run<'a> {
             access.sweep(&origin, files)?;
             access.store().plan(&origin, files)
         };
-        self.context.stop.or_blocking("planning", work).await
+        let mut plan = self.context.stop.or_blocking("planning", work).await?;
+        if self.request.delta && self.request.network != NetworkUse::Offline {
+            let (revision, wait) = (known.resolution.commit_or_revision(), Wait::Shortly);
+            let deltas = &self.deltas;
+            deltas.look_up(&mut plan, &revision, &self.store, &self.hub, wait, &self.context).await?;
+        }
+        Ok(plan)
     }
 
     /// Fails if a file of a plan could not get its name.
@@ -145,6 +154,7 @@ impl<'a> Run<'a> {
             limits: &self.request.limits,
             pins: &self.request.pins,
             network: self.request.network,
+            deltas: &self.deltas,
             is_locked: self.request.locked.as_ref().is_some_and(|locked| locked.is_enough),
         };
         let outcomes = match files::work(&job, &self.hub, engine, &self.context).await {
@@ -213,6 +223,10 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
         }
     };
     let mut planned = context.stop.or_blocking("planning", work).await?;
+    if request.delta && request.network != NetworkUse::Offline {
+        let (revision, wait) = (known.resolution.commit_or_revision(), Wait::ToTheEnd);
+        Deltas::default().look_up(&mut planned.plan, &revision, &store, hub, wait, context).await?;
+    }
     tell_disk(&planned.plan, context);
     if let Err(error) = planned.verdict {
         let (destination, files) = (&request.destination, &known.resolution.files);
@@ -282,6 +296,7 @@ async fn nothing_to_do(
             store.is_verified(files)?
         } else {
             store.is_recorded(files, &origin, resolution.listing.is_some())?
+                && !store.is_to_note_xet(files)?
         };
         let is_done = is_done && store.is_noted(files, origin.commit.as_ref())?;
         is_done.then(|| store.plan(&origin, files)).transpose()

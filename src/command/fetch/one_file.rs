@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
+use super::delta::Deltas;
 use crate::command::Context;
 use crate::content::look::Strange;
 use crate::content::{Mismatch, RangeSet};
@@ -27,7 +29,7 @@ const HEADER_DOUBTED: u64 = 1 << 20;
 /// A file that needs nothing.
 pub(super) fn skip(item: &Item, store: &Store, commit: Option<Commit>, context: &Context) -> FileOutcome {
     context.reporter.report(&Event::Skipped { path: &item.file.path });
-    outcome(&item.file, store, commit, Done::Skipped, 0, Duration::ZERO)
+    outcome(&item.file, store, commit, Done::Skipped, &Counts::default(), Duration::ZERO)
 }
 
 /// A file that is hashed where it is, with nothing written down; `None` if it is not what it should be.
@@ -44,7 +46,8 @@ pub(super) async fn check(
         return Err(Error::strange(&item.file.path, strange.clone()));
     }
     Ok(proven.map(|_| {
-        let checked = outcome(&item.file, store, commit, Done::Adopted, 0, started.elapsed());
+        let checked =
+            outcome(&item.file, store, commit, Done::Adopted, &Counts::default(), started.elapsed());
         context.reporter.report(&Event::Published(&checked));
         checked
     }))
@@ -81,7 +84,7 @@ fn outcome(
     store: &Store,
     commit: Option<Commit>,
     done: Done,
-    bytes_fetched: u64,
+    counts: &Counts,
     time: Duration,
 ) -> FileOutcome {
     FileOutcome {
@@ -90,7 +93,8 @@ fn outcome(
         size: file.size(),
         digest: file.content.key().to_string(),
         done,
-        bytes_fetched,
+        bytes_fetched: counts.received,
+        bytes_copied: counts.copied,
         seconds: time.as_secs_f64(),
     }
 }
@@ -107,6 +111,7 @@ pub(super) struct FileWork {
     pub(super) engine: Arc<Engine>,
     pub(super) hashes: HashQueue,
     pub(super) scope: Scope,
+    pub(super) deltas: Arc<Deltas>,
     /// One change at a time: names with one content share a receipt in a cache. Tasks wait for it, so that no
     /// thread has to.
     pub(super) turn: Mutex<()>,
@@ -125,7 +130,7 @@ impl FileWork {
                 let file = item.file.clone();
                 self.change_in_turn(move |access, origin| access.keep(&file, origin)).await?;
                 self.scope.reporter.report(&Event::Skipped { path: &item.file.path });
-                Ok(self.outcome(&item.file, Done::Skipped, 0, Duration::ZERO))
+                Ok(self.outcome(&item.file, Done::Skipped, &Counts::default(), Duration::ZERO))
             }
             Action::Adopt => match self.adopt(&item.file).await? {
                 Some(adopted) => Ok(adopted),
@@ -134,11 +139,9 @@ impl FileWork {
                     wanted: item.file.path.to_string(),
                     dir: self.access.store().root().into(),
                 }),
-                None => self.fetch(&item.file, source, demand).await,
+                None => self.fetch(item, source, demand).await,
             },
-            Action::Copy | Action::Resume { .. } | Action::Fetch => {
-                self.fetch(&item.file, source, demand).await
-            }
+            Action::Copy | Action::Resume { .. } | Action::Fetch => self.fetch(item, source, demand).await,
         }
     }
 
@@ -148,7 +151,7 @@ impl FileWork {
         if !self.record_by_hash(wanted).await? {
             return Ok(None);
         }
-        let adopted = self.outcome(wanted, Done::Adopted, 0, started.elapsed());
+        let adopted = self.outcome(wanted, Done::Adopted, &Counts::default(), started.elapsed());
         self.scope.reporter.report(&Event::Published(&adopted));
         Ok(Some(adopted))
     }
@@ -192,10 +195,11 @@ impl FileWork {
     /// start. Of wrong bytes each part is asked for again, until the digest is right.
     async fn fetch(
         &self,
-        wanted: &WantedFile,
+        item: &Item,
         source: Arc<dyn Source>,
         demand: &Demand,
     ) -> Result<FileOutcome, Error> {
+        let wanted = &item.file;
         let started = Instant::now();
         let mut counts = Counts::default();
         let mut resumed = None;
@@ -208,16 +212,21 @@ impl FileWork {
             resumed.get_or_insert(on_disk);
             let inherited = suspects.is_none().then(|| partial.ranges());
             self.begin(wanted, on_disk);
-            let filled = self
-                .engine
-                .fill(Arc::clone(&partial), Arc::clone(&source), demand, &self.scope, &mut counts)
-                .await;
+            // What was doubted once comes from the source.
+            let is_first = suspects.is_none() && !has_changed && !was_strange;
+            let originals: BoxFuture<'_, _> = match is_first {
+                true => self.deltas.originals(item, &self.scope.reporter),
+                false => Box::pin(std::future::ready(None)),
+            };
+            let (filled, scope) = (Arc::clone(&partial), &self.scope);
+            let filled =
+                self.engine.fill(filled, Arc::clone(&source), originals, demand, scope, &mut counts).await;
             let unfinished = match filled {
                 Ok(verified) => {
                     self.tell_strange(wanted, verified.strange());
                     self.publish(verified).await?;
                     let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
-                    let fetched = self.outcome(wanted, done, counts.received, started.elapsed());
+                    let fetched = self.outcome(wanted, done, &counts, started.elapsed());
                     self.scope.reporter.report(&Event::Published(&fetched));
                     return Ok(fetched);
                 }
@@ -249,7 +258,8 @@ impl FileWork {
                 }
                 Unfinished::Mismatch(Mismatch { expected, computed }) => {
                     let suspects = suspects.get_or_insert_with(|| {
-                        self.engine.suspects(wanted.size(), &inherited.unwrap_or_default(), &counts.origins)
+                        let (size, inherited) = (wanted.size(), inherited.unwrap_or_default());
+                        self.engine.suspects(size, &partial.copied(), &inherited, &counts.origins)
                     });
                     let Some(part) = suspects.next() else {
                         self.drop_partial(wanted).await?;
@@ -343,7 +353,7 @@ impl FileWork {
             let verified = self.fill_from(&original.file, wanted).await?;
             self.publish(verified).await?;
         }
-        let copied = self.outcome(wanted, Done::Copied, 0, started.elapsed());
+        let copied = self.outcome(wanted, Done::Copied, &Counts::default(), started.elapsed());
         self.scope.reporter.report(&Event::Published(&copied));
         Ok(copied)
     }
@@ -360,8 +370,9 @@ impl FileWork {
         let partial = self.open(wanted).await?;
         self.begin(wanted, partial.written());
         let demand = self.engine.admit(wanted.size()).await;
+        let (none, mut counts) = (Box::pin(std::future::ready(None)), Counts::default());
         let filled =
-            self.engine.fill(partial, Arc::new(source), &demand, &self.scope, &mut Counts::default()).await;
+            self.engine.fill(partial, Arc::new(source), none, &demand, &self.scope, &mut counts).await;
         let error = match filled {
             Ok(verified) => {
                 self.tell_strange(wanted, verified.strange());
@@ -402,7 +413,7 @@ impl FileWork {
         self.scope.stop.or_blocking("looking at the disk", move || access.store().check_kept(&kept)).await
     }
 
-    fn outcome(&self, file: &WantedFile, done: Done, bytes_fetched: u64, time: Duration) -> FileOutcome {
-        outcome(file, self.access.store(), self.origin.commit, done, bytes_fetched, time)
+    fn outcome(&self, file: &WantedFile, done: Done, counts: &Counts, time: Duration) -> FileOutcome {
+        outcome(file, self.access.store(), self.origin.commit, done, counts, time)
     }
 }
