@@ -42,6 +42,11 @@
 
 {{/* What is fetched, as JSON. The pod's template changes with it, so that the server restarts for a new model. */}}
 {{- define "llamacpp-app.modelEnv" -}}
+{{- if .Values.models -}}
+{{- list
+    (dict "name" "MODELFETCH_MANIFEST" "value" "/etc/modelfetch/models/models.toml")
+    (dict "name" "MODELFETCH_DIR" "value" .Values.model.path) | toJson -}}
+{{- else -}}
 {{- $env := list
     (dict "name" "MODELFETCH_REPO" "value" (include "llamacpp-app.hubRepo" .))
     (dict "name" "MODELFETCH_FILES" "value" (prepend .Values.model.extraFiles (include "llamacpp-app.hubFile" .) | join "\n"))
@@ -51,6 +56,7 @@
 {{- $env = append $env (dict "name" "MODELFETCH_SHA256" "value" .) -}}
 {{- end -}}
 {{- toJson $env -}}
+{{- end -}}
 {{- end -}}
 
 {{/* All variables of the fetch, as JSON. Takes {ctx, isGuard}. */}}
@@ -102,8 +108,12 @@ securityContext:
 {{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
-  - name: models
-    mountPath: {{ $values.model.path | quote }}
+  - {{ include "llamacpp-app.modelsMount" .ctx | fromJson | toYaml | nindent 4 | trim }}
+  {{- if $values.models }}
+  - name: manifest
+    mountPath: /etc/modelfetch/models
+    readOnly: true
+  {{- end }}
   {{- if $values.fetch.caBundle.configMap }}
   - name: ca-bundle
     mountPath: {{ include "llamacpp-app.caBundlePath" .ctx }}
@@ -111,11 +121,30 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
+{{/* The mount of the models as JSON. */}}
+{{- define "llamacpp-app.modelsMount" -}}
+{{- $mount := dict "name" "models" "mountPath" .Values.model.path -}}
+{{- with .Values.persistence.subPath }}{{ $_ := set $mount "subPath" . }}{{ end -}}
+{{- toJson $mount -}}
+{{- end -}}
+
 {{/* The claim stays writable in the pod's volume list, because the guard of the same pod writes. */}}
 {{- define "llamacpp-app.fetchVolumes" -}}
 - name: models
+  {{- if .Values.persistence.volume }}
+  {{- toYaml .Values.persistence.volume | nindent 2 }}
+  {{- else }}
   persistentVolumeClaim:
     claimName: {{ include "llamacpp-app.claimName" . | quote }}
+  {{- end }}
+{{- if .Values.models }}
+- name: manifest
+  downwardAPI:
+    items:
+      - path: models.toml
+        fieldRef:
+          fieldPath: metadata.annotations['modelfetch/models.toml']
+{{- end }}
 {{- with .Values.fetch.caBundle.configMap }}
 - name: ca-bundle
   configMap:

@@ -88,6 +88,19 @@ def test_helm_waits_for_no_hook(scenario):
     assert all(name.endswith("-test") for name in hooks)
 
 
+def test_an_upgrade_may_fetch_while_the_old_server_serves():
+    """A hook Job runs before anything of the release is changed; the server's pod then finds its model."""
+    values = {**PLAIN, "fetch": {"job": {"preUpgrade": True}}}
+    job = render(values, "--is-upgrade").job("download-model")
+    assert annotations(job) == {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
+    assert not annotations(render(values).job("download-model")), "an install has nothing that serves"
+    with_argo = render({"fetch": {"job": {"preUpgrade": True}}}, "--is-upgrade").job("download-model")
+    assert "helm.sh/hook" not in annotations(with_argo)
+    needed = job["spec"]["template"]["spec"]
+    assert needed["serviceAccountName"] == "default", "what a hook needs is there before the release is changed"
+    assert not [v for v in needed["volumes"] if "configMap" in v or "secret" in v]
+
+
 @pytest.mark.parametrize("suffix,is_upgrade,hashed", [
     ("auto", False, False), ("auto", True, True), ("hash", False, True), ("hash", True, True),
     ("none", False, False), ("none", True, False)])

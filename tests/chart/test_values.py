@@ -16,10 +16,10 @@ OPEN_MAPS = ("fetch.resources", "podSecurityContext", "securityContext", "strate
 @pytest.mark.parametrize("path", CHANGES)
 def test_value_changes_the_render(path):
     change = CHANGES[path]
-    after_change = render(merged(change.given, nested(path, change.to)))
+    after_change = render(merged(change.given, nested(path, change.to)), *change.options)
     assert change.seen(after_change) == change.then
     try:
-        before_change = render(change.given)
+        before_change = render(change.given, *change.options)
     except RenderError:
         # Refused without the value: that it renders with it is the change.
         return
