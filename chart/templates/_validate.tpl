@@ -195,10 +195,10 @@ Values that can't work together, one line each. What a single value may be is in
 {{- $problems = append $problems "persistence.volume takes the source alone, without a name" -}}
 {{- end -}}
 {{- if and (hasKey . "image") (ne $.Values.fetch.mode "none") -}}
-{{- $problems = append $problems "persistence.volume.image can't be written: set fetch.mode=none, and model.localFile to the file in it" -}}
+{{- $problems = append $problems "persistence.volume: an image can't be written: set fetch.mode=none, and model.localFile to the file in it" -}}
 {{- end -}}
 {{- if and (hasKey . "image") (semverCompare "<1.31.0-0" $.Capabilities.KubeVersion.Version) -}}
-{{- $problems = append $problems (printf "persistence.volume.image needs Kubernetes 1.31 or later, this is %s" $.Capabilities.KubeVersion.Version) -}}
+{{- $problems = append $problems (printf "persistence.volume: an image needs Kubernetes 1.31 or later, this is %s" $.Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $problems -}}

@@ -330,6 +330,34 @@ def test_devices_are_selected_and_watched():
     assert request["exactly"]["adminAccess"] is True
 
 
+@pytest.mark.parametrize("volume", [
+    {"nfs": {"server": "nas", "path": "/models"}}, {"hostPath": {"path": "/models", "type": "Directory"}},
+    {"image": {"reference": "registry.example.com/models:1", "pullPolicy": "IfNotPresent"}}], ids=lambda v: next(iter(v)))
+def test_models_may_be_on_any_volume(volume):
+    fetch = {"fetch": {"mode": "none"}, "model": {"localFile": "a.gguf"}} if "image" in volume else {}
+    r = render({"persistence": {"volume": volume, "subPath": "llm"}, **fetch})
+    assert not r.all("PersistentVolumeClaim") and "ensure-claim" not in str(r.names("Job"))
+    assert "affinity" not in r.server_pod, "no node has it alone"
+    for _, pod in r.pods():
+        found = [v for v in pod["volumes"] if v["name"] == "models"]
+        assert found in ([], [{"name": "models", **volume}])
+    (mount,) = [m for m in r.server["volumeMounts"] if m["name"] == "models"]
+    assert mount == {"name": "models", "mountPath": "/models", "subPath": "llm", "readOnly": True}
+
+
+def test_containers_beside_the_server_come_as_they_are():
+    proxy = {"name": "proxy", "image": "p", "resources": {"limits": {"memory": "1Gi"}}}
+    r = render({"sidecars": [proxy], "extraInitContainers": [{"name": "wait", "image": "w"}]})
+    assert r.server_pod["containers"][1] == proxy
+    assert [c["name"] for c in r.server_pod["initContainers"]] == ["fetch", "wait"]
+
+
+def test_what_the_chart_does_not_start_it_does_not_test():
+    """Another server says something else at its health path."""
+    assert not render({"server": {"args": []}}).all("Pod")
+    assert not render({"server": {"command": ["/x"]}}).all("Pod")
+
+
 class TestModelFolder:
     """Releases on one claim, each with its folder."""
 
