@@ -3,8 +3,18 @@
 import re
 
 import pytest
+import yaml
 
-from chart import SCENARIOS, environment, render
+from chart import CHART, SCENARIOS, environment, nested, render
+
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def at(tree, path):
+    """The value at a path."""
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
 
 
 def containers(pod):
@@ -290,6 +300,31 @@ class TestWithoutNull:
         assert "readOnlyRootFilesystem" not in r.server["securityContext"]
         assert r.server["resources"] == {"limits": {"nvidia.com/gpu": 1}}
         assert "limits" not in r.guard["resources"]
+
+
+OPEN_DEFAULTS = [f"{context}.{key}" for context in ("podSecurityContext", "securityContext") for key in DEFAULTS[context]] + [
+    f"{resources}.{kind}.{name}" for resources in ("resources", "fetch.resources")
+    for kind, quantities in at(DEFAULTS, resources).items() for name in quantities]
+
+
+def containers_with(r, path):
+    """What the pods have of a default inside a map, wherever its map is rendered."""
+    *where, key = path.split(".")
+    contexts = [pod.get("securityContext", {}) for _, pod in r.pods()]
+    inside = [c for _, pod in r.pods() for c in containers(pod)]
+    found = {
+        "podSecurityContext": contexts,
+        "securityContext": [c.get("securityContext", {}) for c in inside],
+        "resources": [r.server.get("resources", {}).get(where[-1], {})],
+        "fetch": [r.guard.get("resources", {}).get(where[-1], {})],
+    }[where[0]]
+    return [c for c in found if key in c]
+
+
+@pytest.mark.parametrize("path", OPEN_DEFAULTS)
+def test_every_default_inside_a_map_can_be_taken_out_without_null(path):
+    assert containers_with(render(), path)
+    assert not containers_with(render(nested(path, "")), path)
 
 
 def test_the_users_entry_stands_in_the_place_of_the_charts():

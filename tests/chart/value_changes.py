@@ -247,6 +247,10 @@ CHANGES = {
         {"a": "b"}, lambda r: r.job("download-model")["spec"]["template"]["metadata"]["labels"].get("a"), "b"),
     "helpers.podLabels": Change({"a": "b"}, lambda r: helper_metadata(r)["labels"].get("a"), "b", SEALED),
     "helpers.podAnnotations": Change({"a": "b"}, lambda r: helper_metadata(r).get("annotations", {}).get("a"), "b", SEALED),
+    "helpers.securityContext": Change(
+        {"runAsUser": 7}, lambda r: (helper_pod(r)["containers"][0]["securityContext"].get("runAsUser"),
+                                     r.one("Pod")["spec"]["containers"][0]["securityContext"].get("runAsUser"),
+                                     fetch(r)["securityContext"].get("runAsUser")), (7, 7, None), SEALED),
     "jobNameSuffix": Change(
         "hash", lambda r: bool(r.job("download-model")["metadata"]["name"] != "llamacpp-app-download-model"), True),
     "argocd.enabled": Change(
