@@ -43,7 +43,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- $problems := list -}}
 {{- $repo := .Values.model.repo -}}
 {{- $owner := "[A-Za-z0-9][-._A-Za-z0-9]*" -}}
-{{- if not (regexMatch (printf "^%s(/%s)?$" $owner $owner) $repo) -}}
+{{- if not (or (hasPrefix "oci://" $repo) (regexMatch (printf "^%s(/%s)?$" $owner $owner) $repo)) -}}
 {{- $address := regexFind "^(https?://[^/]+/|hf://)" $repo -}}
 {{- $path := trimPrefix $address $repo | splitList "?" | first | trimSuffix "/" -}}
 {{- $parts := splitList "/" $path -}}
@@ -138,7 +138,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- range $i, $model := include "llamacpp-app.models" . | fromJsonArray -}}
 {{- $place := printf "models[%d] (%s)" $i .name -}}
 {{- $names = append $names .name -}}
-{{- if not (regexMatch (printf "^%s/%s$" $owner $owner) .repo) -}}
+{{- if not (or (hasPrefix "oci://" .repo) (regexMatch (printf "^%s/%s$" $owner $owner) .repo)) -}}
 {{- $problems = append $problems (printf "%s: repo=%s is not owner/name; path, revision and quantization have keys of their own" $place .repo) -}}
 {{- end -}}
 {{- if or (not (hasSuffix ".gguf" .file)) (regexMatch "[*?\\[\\];#]" .file) -}}
@@ -269,7 +269,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- end -}}
 {{- range .Values.server.extraVolumes -}}
-{{- if has .name (list "models" "api-keys" "ca-bundle" "manifest" "preset") -}}
+{{- if has .name (list "models" "api-keys" "ca-bundle" "manifest" "preset" "registry-login") -}}
 {{- $problems = append $problems (printf "server.extraVolumes names a volume %s, which the chart has: choose another name" .name) -}}
 {{- end -}}
 {{- end -}}

@@ -25,7 +25,7 @@ def needs(pod):
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]
-        if "secret" in volume and volume["secret"]["secretName"]:
+        if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]
 
 

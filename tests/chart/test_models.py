@@ -67,6 +67,11 @@ def test_a_quantization_is_fetched_and_its_file_served():
     assert manifest(r)[0]["quant"] == "Q4_K_M"
 
 
+def test_models_may_be_in_a_registry():
+    r = render({"models": [{**CHAT, "repo": "oci://registry.example/models/chat:v1"}]})
+    assert manifest(r)[0]["repo"] == "oci://registry.example/models/chat:v1"
+
+
 @pytest.mark.parametrize("models,message", [
     ([CHAT, CHAT], "two are called chat"),
     ([CHAT, {**CHAT, "name": "b", "dir": "chat"}], "two want /models/chat/chat.gguf"),

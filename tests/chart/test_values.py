@@ -107,6 +107,16 @@ def test_a_fixed_tag_is_pulled_once():
     assert render(nested("images.server.tag", "b11434")).server["imagePullPolicy"] == "IfNotPresent"
 
 
+def test_a_model_may_be_in_a_registry():
+    """The tag or digest is in the reference: the Hub's branch `main` is no tag of it."""
+    repo = "oci://registry.example/models/chat:v1"
+    r = render({"model": {"repo": repo, "file": "model.gguf"}, "fetch": {"registrySecret": "login"}})
+    assert (variable("MODELFETCH_REPO")(r), variable("MODELFETCH_FILES")(r), variable("MODELFETCH_REVISION")(r)) == (repo, "model.gguf", None)
+    assert r.server_args[1] == "/models/model.gguf"
+    for pod in (r.server_pod, r.job("download-model")["spec"]["template"]["spec"]):
+        assert {"name": "registry-login", "secret": {"secretName": "login"}} in pod["volumes"]
+
+
 PINNED = "sha256:" + "a" * 64
 
 

@@ -218,6 +218,7 @@ CHANGES = {
     # Download
     "fetch.mode": Change("initContainer", lambda r: (count("Job")(r), r.guard["args"]), (0, ["fetch"])),
     "fetch.guard": Change(False, lambda r: r.guard, None),
+    "fetch.registrySecret": Change("login", variable("REGISTRY_AUTH_FILE"), "/etc/modelfetch/registry/.dockerconfigjson"),
     "fetch.endpoints": Change(["https://a", "https://b"], variable("MODELFETCH_ENDPOINT"), "https://a\nhttps://b"),
     "fetch.connections": Change(4, variable("MODELFETCH_CONNECTIONS"), "4"),
     "fetch.progress": Change("json", variable("MODELFETCH_PROGRESS"), "json"),
