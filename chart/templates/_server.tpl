@@ -157,8 +157,3 @@ volumeMounts:
 {{- end -}}
 {{- toJson $notes -}}
 {{- end -}}
-
-{{/* What /health of a ready llama-server says. */}}
-{{- define "llamacpp-app.healthyBody" -}}
-{"status":"ok"}
-{{- end -}}
