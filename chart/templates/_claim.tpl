@@ -53,10 +53,15 @@ spec:
 {{- include "llamacpp-app.overlay" (list $users $own) -}}
 {{- end -}}
 
+{{/* "true" when the claim is the chart's. */}}
+{{- define "llamacpp-app.makesClaim" -}}
+{{- if not (or .Values.persistence.existingClaim .Values.persistence.volume) -}}true{{- end -}}
+{{- end -}}
+
 {{/* "true" when a PreSync helper has to make the claim: Argo CD alone runs hooks before objects. */}}
 {{- define "llamacpp-app.ensuresClaim" -}}
 {{- $preSync := and (eq .Values.fetch.mode "job") (eq .Values.fetch.job.hook "PreSync") -}}
-{{- if and .Values.argocd.enabled $preSync (not .Values.persistence.existingClaim) (not .Release.IsUpgrade) -}}true{{- end -}}
+{{- if and .Values.argocd.enabled $preSync (include "llamacpp-app.makesClaim" .) (not .Release.IsUpgrade) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "llamacpp-app.ensureClaimName" -}}

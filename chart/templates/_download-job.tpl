@@ -6,6 +6,11 @@
   ) -}}
 {{- end -}}
 
+{{/* "true" when Helm runs the download before it touches anything, while the old server serves. */}}
+{{- define "llamacpp-app.fetchesBeforeUpgrade" -}}
+{{- if and .Values.fetch.job.preUpgrade .Release.IsUpgrade (not .Values.argocd.enabled) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "llamacpp-app.downloadJobSpec" -}}
 {{- with .Values.fetch.job -}}
 backoffLimit: {{ .backoffLimit | int }}
@@ -36,7 +41,7 @@ template:
         "component" "download-model"
         "claim" true
         "labels" .Values.fetch.job.podLabels
-        "annotations" .Values.fetch.job.podAnnotations
+        "annotations" (include "llamacpp-app.overlay" (list .Values.fetch.job.podAnnotations (include "llamacpp-app.manifestAnnotation" . | fromJson)) | fromJson)
       ) | nindent 4 }}
   spec:
     restartPolicy: Never

@@ -8,12 +8,13 @@
 
 {{- define "llamacpp-app.claimTemplateSpec" -}}
 {{- $dra := .Values.gpu.dra -}}
+{{- $gpu := include "llamacpp-app.gpu" . | fromJson -}}
 spec:
   devices:
     requests:
       - name: gpu
         exactly:
-          deviceClassName: {{ $dra.deviceClassName | quote }}
+          deviceClassName: {{ $gpu.class | quote }}
           allocationMode: ExactCount
           count: {{ .Values.gpu.number | int }}
           {{- if $dra.adminAccess }}

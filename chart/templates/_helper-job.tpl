@@ -42,7 +42,7 @@ template:
             memory: 16Mi
           limits:
             memory: 64Mi
-        {{- with include "llamacpp-app.containerSecurity" (dict "ctx" .ctx) }}
+        {{- with include "llamacpp-app.containerSecurity" (dict "ctx" .ctx "over" .ctx.Values.helpers.securityContext) }}
         securityContext:
           {{- . | nindent 10 }}
         {{- end }}

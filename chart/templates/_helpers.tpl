@@ -110,7 +110,7 @@ does not. So `helm upgrade` gets a name that changes with the spec. Takes {ctx, 
 {{- $image := include "llamacpp-app.serverImage" . -}}
 {{- $tag := regexFind ":[^:/@]+$" $image | trimPrefix ":" -}}
 {{- if not (contains "@" $image) -}}
-{{- if or (has $tag (list "" "latest")) (eq $tag .Values.images.server.name) (and (regexMatch "^(server|full|light)(-[a-z]+[0-9]*)?$" $tag) (not (regexMatch "-b[0-9]+$" $tag))) -}}true{{- end -}}
+{{- if or (has $tag (list "" "latest")) (eq $tag (include "llamacpp-app.gpu" . | fromJson).flavour) (and (regexMatch "^(server|full|light)(-[a-z]+[0-9]*)?$" $tag) (not (regexMatch "-b[0-9]+$" $tag))) -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -119,6 +119,7 @@ llama.cpp publishes `repository:flavour` and `repository:flavour-build`; there i
 has its flavour is taken as it is.
 */}}
 {{- define "llamacpp-app.serverImage" -}}
+{{- $flavour := (include "llamacpp-app.gpu" . | fromJson).flavour -}}
 {{- with .Values.images.server -}}
 {{- if .image -}}
 {{- .image -}}
@@ -127,11 +128,11 @@ has its flavour is taken as it is.
 {{- $tag := first $parts -}}
 {{- $digest := .digest | default (rest $parts | join "") -}}
 {{- $floats := has $tag (list "" "latest") -}}
-{{- $whole := or (eq .name "") (eq $tag .name) (hasPrefix (printf "%s-" .name) $tag) (regexMatch "^(server|full|light)(-|$)" $tag) -}}
+{{- $whole := or (eq $flavour "") (eq $tag $flavour) (hasPrefix (printf "%s-" $flavour) $tag) (regexMatch "^(server|full|light)(-|$)" $tag) -}}
 {{- if $floats -}}
-{{- $tag = .name | default $tag -}}
+{{- $tag = $flavour | default $tag -}}
 {{- else if not $whole -}}
-{{- $tag = printf "%s-%s" .name $tag -}}
+{{- $tag = printf "%s-%s" $flavour $tag -}}
 {{- end -}}
 {{- /* A moving tag beside a digest would say something untrue. */ -}}
 {{- $image := .repository -}}
@@ -164,7 +165,7 @@ has its flavour is taken as it is.
 {{/* True when only one node at a time can have the volume. */}}
 {{- define "llamacpp-app.oneNodeVolume" -}}
 {{- $modes := .Values.persistence.accessModes -}}
-{{- if not (or (has "ReadWriteMany" $modes) (has "ReadOnlyMany" $modes)) -}}true{{- end -}}
+{{- if not (or .Values.persistence.volume (has "ReadWriteMany" $modes) (has "ReadOnlyMany" $modes)) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Label of all pods that mount the claim: the affinity below and other releases on the claim find them by it. */}}
@@ -191,8 +192,8 @@ scheduler admits the first of a group that selects itself. Takes {ctx, mountsCla
 
 {{- define "llamacpp-app.tolerations" -}}
 {{- $tolerations := .Values.tolerations -}}
-{{- if .Values.gpu.enabled -}}
-{{- $tolerations = prepend $tolerations (dict "key" "nvidia.com/gpu" "operator" "Exists" "effect" "NoSchedule") -}}
+{{- with (include "llamacpp-app.gpu" . | fromJson).taint -}}
+{{- $tolerations = prepend $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") -}}
 {{- end -}}
 {{- if $tolerations }}{{ toYaml $tolerations }}{{ end -}}
 {{- end -}}
@@ -200,7 +201,7 @@ scheduler admits the first of a group that selects itself. Takes {ctx, mountsCla
 {{/* Labels of the nodes, as YAML. The key `gpu` is a default that a user's map can't take out. */}}
 {{- define "llamacpp-app.nodeSelector" -}}
 {{- $labels := .Values.nodeSelector -}}
-{{- if not (and .Values.gpu.enabled .Values.gpu.nodeLabel) -}}
+{{- if not (and (include "llamacpp-app.usesGpu" .) .Values.gpu.nodeLabel) -}}
 {{- $labels = omit $labels "gpu" -}}
 {{- end -}}
 {{- if $labels }}{{ toYaml $labels }}{{ end -}}

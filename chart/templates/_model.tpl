@@ -42,16 +42,29 @@
 
 {{/* What is fetched, as JSON. The pod's template changes with it, so that the server restarts for a new model. */}}
 {{- define "llamacpp-app.modelEnv" -}}
+{{- /* A registry's tag or digest is in its reference; `main` is the Hub's branch. */ -}}
+{{- $isRegistry := and (hasPrefix "oci://" .Values.model.repo) (eq .Values.model.revision "main") -}}
+{{- if .Values.models -}}
+{{- list
+    (dict "name" "MODELFETCH_MANIFEST" "value" "/etc/modelfetch/models/models.toml")
+    (dict "name" "MODELFETCH_DIR" "value" .Values.model.path) | toJson -}}
+{{- else -}}
 {{- $env := list
     (dict "name" "MODELFETCH_REPO" "value" (include "llamacpp-app.hubRepo" .))
     (dict "name" "MODELFETCH_FILES" "value" (prepend .Values.model.extraFiles (include "llamacpp-app.hubFile" .) | join "\n"))
-    (dict "name" "MODELFETCH_REVISION" "value" .Values.model.revision)
     (dict "name" "MODELFETCH_DIR" "value" (include "llamacpp-app.modelDir" .)) -}}
+{{- if not $isRegistry -}}
+{{- $env = append $env (dict "name" "MODELFETCH_REVISION" "value" .Values.model.revision) -}}
+{{- end -}}
 {{- with include "llamacpp-app.digests" . | trim -}}
 {{- $env = append $env (dict "name" "MODELFETCH_SHA256" "value" .) -}}
 {{- end -}}
 {{- toJson $env -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Folder of the registry's login. */}}
+{{- define "llamacpp-app.registryAuthPath" -}}/etc/modelfetch/registry{{- end -}}
 
 {{/* All variables of the fetch, as JSON. Takes {ctx, isGuard}. */}}
 {{- define "llamacpp-app.fetchEnv" -}}
@@ -76,6 +89,9 @@
 {{- end -}}
 {{- if .ctx.Values.model.hfTokenSecret.name -}}
 {{- $env = append $env (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" .ctx.Values.model.hfTokenSecret)) -}}
+{{- end -}}
+{{- if $fetch.registrySecret -}}
+{{- $env = append $env (dict "name" "REGISTRY_AUTH_FILE" "value" (printf "%s/.dockerconfigjson" (include "llamacpp-app.registryAuthPath" .ctx))) -}}
 {{- end -}}
 {{- if $fetch.caBundle.configMap -}}
 {{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" (printf "%s/%s" (include "llamacpp-app.caBundlePath" .ctx) $fetch.caBundle.key)) -}}
@@ -105,8 +121,17 @@ securityContext:
 {{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
-  - name: models
-    mountPath: {{ $values.model.path | quote }}
+  - {{ include "llamacpp-app.modelsMount" .ctx | fromJson | toYaml | nindent 4 | trim }}
+  {{- if $values.models }}
+  - name: manifest
+    mountPath: /etc/modelfetch/models
+    readOnly: true
+  {{- end }}
+  {{- if $values.fetch.registrySecret }}
+  - name: registry-login
+    mountPath: {{ include "llamacpp-app.registryAuthPath" .ctx }}
+    readOnly: true
+  {{- end }}
   {{- if $values.fetch.caBundle.configMap }}
   - name: ca-bundle
     mountPath: {{ include "llamacpp-app.caBundlePath" .ctx }}
@@ -114,11 +139,35 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
+{{/* The mount of the models as JSON. */}}
+{{- define "llamacpp-app.modelsMount" -}}
+{{- $mount := dict "name" "models" "mountPath" .Values.model.path -}}
+{{- with .Values.persistence.subPath }}{{ $_ := set $mount "subPath" . }}{{ end -}}
+{{- toJson $mount -}}
+{{- end -}}
+
 {{/* The claim stays writable in the pod's volume list, because the guard of the same pod writes. */}}
 {{- define "llamacpp-app.fetchVolumes" -}}
 - name: models
+  {{- if .Values.persistence.volume }}
+  {{- toYaml .Values.persistence.volume | nindent 2 }}
+  {{- else }}
   persistentVolumeClaim:
     claimName: {{ include "llamacpp-app.claimName" . | quote }}
+  {{- end }}
+{{- if .Values.models }}
+- name: manifest
+  downwardAPI:
+    items:
+      - path: models.toml
+        fieldRef:
+          fieldPath: metadata.annotations['modelfetch/models.toml']
+{{- end }}
+{{- with .Values.fetch.registrySecret }}
+- name: registry-login
+  secret:
+    secretName: {{ . | quote }}
+{{- end }}
 {{- with .Values.fetch.caBundle.configMap }}
 - name: ca-bundle
   configMap:

@@ -1,4 +1,21 @@
-{{/* One scrape endpoint of a ServiceMonitor or PodMonitor. Takes {ctx, interval}. */}}
+{{/*
+Scrape endpoints of a ServiceMonitor or PodMonitor as a YAML list: one, or one for each model of a router, which is not
+to load a model because somebody measures it. Takes {ctx, interval}.
+*/}}
+{{- define "llamacpp-app.scrapeEndpoints" -}}
+{{- $endpoint := include "llamacpp-app.scrapeEndpoint" . | fromYaml -}}
+{{- $endpoints := list $endpoint -}}
+{{- if .ctx.Values.models -}}
+{{- $endpoints = list -}}
+{{- range .ctx.Values.models -}}
+{{- $relabel := list (dict "targetLabel" "model" "replacement" .name) -}}
+{{- $endpoints = append $endpoints (merge (dict "params" (dict "model" (list .name) "autoload" (list "false")) "relabelings" $relabel) $endpoint) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $endpoints -}}
+{{- end -}}
+
+{{/* What all endpoints have in common. Takes {ctx, interval}. */}}
 {{- define "llamacpp-app.scrapeEndpoint" -}}
 port: http
 path: /metrics

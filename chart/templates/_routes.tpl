@@ -8,7 +8,10 @@
 {{- define "llamacpp-app.serves" -}}
 {{- if eq .api "reranking" -}}
 {{- include "llamacpp-app.reranks" .ctx -}}
-{{- else if get .ctx.Values.server .api -}}true{{- end -}}
+{{- else if get .ctx.Values.server .api -}}true
+{{- else if eq .api "embeddings" -}}
+{{- range .ctx.Values.models }}{{ range .args }}{{ if has (toString .) (list "--embedding" "--embeddings") }}true{{ end }}{{ end }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Paths of an API as JSON. Takes its name. */}}
@@ -30,7 +33,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- uniq $paths | toJson -}}
+{{- concat $paths .Values.httpRoute.extraPaths | uniq | toJson -}}
 {{- end -}}
 
 {{/*
@@ -45,7 +48,8 @@ earlier API's Ingress has on that host (`/v1/models`, `/health`) is left out. Ta
 {{- $ingress := get $.ctx.Values.ingresses $api -}}
 {{- if and $ingress.enabled (not $past) -}}
 {{- range $host := uniq $ingress.hosts -}}
-{{- $paths := $ingress.paths | default (include "llamacpp-app.apiPaths" $api | fromJsonArray) | uniq -}}
+{{- $paths := $ingress.paths | default (include "llamacpp-app.apiPaths" $api | fromJsonArray) -}}
+{{- $paths = concat $paths $ingress.extraPaths | uniq -}}
 {{- $before := get $taken $host | default list -}}
 {{- $left := list -}}
 {{- range $paths }}{{ if not (has . $before) }}{{ $left = append $left . }}{{ end }}{{ end -}}

@@ -5,11 +5,11 @@
 {{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ toString . }}{{- end -}}
 {{- end -}}
 
-{{/* Why llama-server would not take this word as an option here; empty when it would. Takes {ctx, word, known, refused}. */}}
+{{/* Why llama-server would not take this word as an option here; empty when it would. Takes {ctx, word, known, refused, allowed, place}. */}}
 {{- define "llamacpp-app.optionProblem" -}}
 {{- $word := .word -}}
-{{- if hasKey .refused.managed $word -}}
-`{{ $word }}` is not for extraArgs: {{ get .refused.managed $word }}
+{{- if and (hasKey .refused.managed $word) (not (has $word .allowed)) -}}
+`{{ $word }}` is not for {{ .place }}: {{ get .refused.managed $word }}
 {{- else if and (hasKey .refused.tools $word) (not .ctx.Values.server.allowTools) -}}
 `{{ $word }}` needs server.allowTools=true: {{ get .refused.tools $word }}
 {{- else if not .ctx.Values.server.checkArgs -}}
@@ -30,15 +30,18 @@
 {{- end -}}
 
 {{/*
-`server.extraArgs` as JSON {args, problems}. llama-server's parser takes as many words after an
+Arguments of a user as JSON {args, problems}. llama-server's parser takes as many words after an
 option as it has values, whatever they look like, so a bare `-fa`, a switch in older releases, gets its `on`.
+Takes {ctx, words, allowed, place}; `allowed` are options that the chart writes elsewhere, and not here.
 */}}
-{{- define "llamacpp-app.extraArgs" -}}
-{{- $ctx := . -}}
-{{- $known := .Files.Get "files/llama-server-options.json" | fromJson -}}
-{{- $refused := .Files.Get "files/refused-options.yaml" | fromYaml -}}
+{{- define "llamacpp-app.checkedArgs" -}}
+{{- $ctx := .ctx -}}
+{{- $allowed := .allowed -}}
+{{- $place := .place -}}
+{{- $known := $ctx.Files.Get "files/llama-server-options.json" | fromJson -}}
+{{- $refused := $ctx.Files.Get "files/refused-options.yaml" | fromYaml -}}
 {{- $words := list -}}
-{{- range .Values.server.extraArgs -}}
+{{- range .words -}}
 {{- $words = append $words (include "llamacpp-app.argText" .) -}}
 {{- end -}}
 {{- $args := list -}}
@@ -58,7 +61,7 @@ option as it has values, whatever they look like, so a bare `-fa`, a switch in o
 {{- else if and $doubtful (not (hasPrefix "-" $name)) -}}
 {{- $args = append $args $word -}}
 {{- else -}}
-{{- $problem := include "llamacpp-app.optionProblem" (dict "ctx" $ctx "word" $name "known" $known "refused" $refused) -}}
+{{- $problem := include "llamacpp-app.optionProblem" (dict "ctx" $ctx "word" $name "known" $known "refused" $refused "allowed" $allowed "place" $place) -}}
 {{- if $problem -}}
 {{- $problems = append $problems $problem -}}
 {{- end -}}
@@ -77,6 +80,21 @@ option as it has values, whatever they look like, so a bare `-fa`, a switch in o
 {{- $problems = append $problems (printf "`%s` needs a value" $option) -}}
 {{- end -}}
 {{- dict "args" $args "problems" $problems | toJson -}}
+{{- end -}}
+
+{{/* `server.extraArgs` as JSON {args, problems}. `--fit` sizes the layers on the GPU, too, so the default's are left out. */}}
+{{- define "llamacpp-app.extraArgs" -}}
+{{- $words := .Values.server.extraArgs -}}
+{{- if and .Values.server.fit (deepEqual $words (list "-fa" "-ngl" "99")) -}}
+{{- $words = list "-fa" -}}
+{{- end -}}
+{{- include "llamacpp-app.checkedArgs" (dict "ctx" . "words" $words "allowed" list "place" "extraArgs") -}}
+{{- end -}}
+
+{{/* The arguments of one of several models as JSON {args, problems}. Takes {ctx, model}. */}}
+{{- define "llamacpp-app.modelArgs" -}}
+{{- $allowed := list "-c" "--ctx-size" "-np" "--parallel" "-kvu" "--kv-unified" "-no-kvu" "--no-kv-unified" "--embedding" "--embeddings" -}}
+{{- include "llamacpp-app.checkedArgs" (dict "ctx" .ctx "words" (.model.args | default list) "allowed" $allowed "place" "a model's args") -}}
 {{- end -}}
 
 {{/* Problems of `server.extraEnv`, as JSON: the options' check for the variables that stand for them. */}}
@@ -118,34 +136,72 @@ option as it has values, whatever they look like, so a bare `-fa`, a switch in o
 {{- if eq $arg "--pooling" }}{{ $pooling = index (append $args "") (add1 $i | int) }}{{ end -}}
 {{- end -}}
 {{- $pooled := and .Values.server.embeddings (eq (toString $pooling) "rank") -}}
+{{- range .Values.models }}{{ range .args }}{{ $args = append $args (toString . | replace "_" "-") }}{{ end }}{{ end -}}
 {{- if or .Values.server.reranking (has "--reranking" $args) (has "--rerank" $args) $pooled -}}true{{- end -}}
 {{- end -}}
 
 {{- define "llamacpp-app.apiKeyPath" -}}/etc/llama.cpp-keys{{- end -}}
+
+{{/* "true" when the chart writes the server's arguments, so that it knows what runs. */}}
+{{- define "llamacpp-app.writesArgs" -}}
+{{- if and (eq (toString .Values.server.args) "auto") (not .Values.server.command) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "llamacpp-app.listenArgs" -}}
+{{- list "--host" (include "llamacpp-app.listenHost" .) "--port" (toString (int .Values.server.port)) | toJson -}}
+{{- end -}}
+
+{{/* The options that the chart writes for every server as a JSON list, without address, model, context and the user's. */}}
+{{- define "llamacpp-app.commonArgs" -}}
+{{- $args := list -}}
+{{- with .Values.server -}}
+{{- if .metrics }}{{ $args = append $args "--metrics" }}{{ end -}}
+{{- if kindIs "bool" .slotsEndpoint -}}
+{{- $args = append $args (ternary "--slots" "--no-slots" .slotsEndpoint) -}}
+{{- end -}}
+{{- if not .webui }}{{ $args = append $args "--no-webui" }}{{ end -}}
+{{- if .sleepIdleSeconds }}{{ $args = concat $args (list "--sleep-idle-seconds" (toString (int .sleepIdleSeconds))) }}{{ end -}}
+{{- if .apiKeySecret.name -}}
+{{- $args = concat $args (list "--api-key-file" (printf "%s/%s" (include "llamacpp-app.apiKeyPath" $) .apiKeySecret.key)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $args -}}
+{{- end -}}
+
+{{/* Context and slots as a JSON list. `--fit` sizes what is not given, so it is given nothing. */}}
+{{- define "llamacpp-app.contextArgs" -}}
+{{- $args := list -}}
+{{- with .Values.server -}}
+{{- if .fit -}}
+{{- $args = list "--fit" "on" -}}
+{{- else -}}
+{{- $args = list "-c" (toString (int64 .kvCache.size)) -}}
+{{- end -}}
+{{- $args = concat $args (list "-np" (toString (int .slots))) -}}
+{{- if kindIs "bool" .kvCache.unified -}}
+{{- $args = append $args (ternary "--kv-unified" "--no-kv-unified" .kvCache.unified) -}}
+{{- end -}}
+{{- /* Of several models, each says for itself what it is. */ -}}
+{{- if and .embeddings (not $.Values.models) }}{{ $args = append $args "--embeddings" }}{{ end -}}
+{{- if and .reranking (not $.Values.models) }}{{ $args = append $args "--reranking" }}{{ end -}}
+{{- end -}}
+{{- toJson $args -}}
+{{- end -}}
 
 {{/*
 All arguments as a YAML list. `-m` is always there: without it the server starts as a router and is
 healthy with no model. Host and port are explicit, because llama.cpp is about to change its default port.
 */}}
 {{- define "llamacpp-app.serverArgs" -}}
+{{- if kindIs "slice" .Values.server.args -}}
+{{- toYaml .Values.server.args -}}
+{{- else if .Values.server.command -}}
+[]
+{{- else if .Values.models -}}
+{{- include "llamacpp-app.routerArgs" . -}}
+{{- else -}}
 {{- $args := list "-m" (include "llamacpp-app.modelFile" .) "--alias" .Values.model.alias -}}
-{{- with .Values.server -}}
-{{- $args = concat $args (list "--host" (include "llamacpp-app.listenHost" $) "--port" (toString (int .port))) -}}
-{{- $args = concat $args (list "-c" (toString (int64 .kvCache.size)) "-np" (toString (int .slots))) -}}
-{{- if kindIs "bool" .kvCache.unified -}}
-{{- $args = append $args (ternary "--kv-unified" "--no-kv-unified" .kvCache.unified) -}}
+{{- $args = concat $args (include "llamacpp-app.listenArgs" . | fromJsonArray) (include "llamacpp-app.contextArgs" . | fromJsonArray) (include "llamacpp-app.commonArgs" . | fromJsonArray) -}}
+{{- concat $args (include "llamacpp-app.extraArgs" . | fromJson).args | toYaml -}}
 {{- end -}}
-{{- if .metrics }}{{ $args = append $args "--metrics" }}{{ end -}}
-{{- if .embeddings }}{{ $args = append $args "--embeddings" }}{{ end -}}
-{{- if .reranking }}{{ $args = append $args "--reranking" }}{{ end -}}
-{{- if kindIs "bool" .slotsEndpoint -}}
-{{- $args = append $args (ternary "--slots" "--no-slots" .slotsEndpoint) -}}
-{{- end -}}
-{{- if not .webui }}{{ $args = append $args "--no-webui" }}{{ end -}}
-{{- if .apiKeySecret.name -}}
-{{- $args = concat $args (list "--api-key-file" (printf "%s/%s" (include "llamacpp-app.apiKeyPath" $) .apiKeySecret.key)) -}}
-{{- end -}}
-{{- end -}}
-{{- $extra := include "llamacpp-app.extraArgs" . | fromJson -}}
-{{- concat $args $extra.args | toYaml -}}
 {{- end -}}

@@ -4,7 +4,7 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.validate" -}}
 {{- $problems := list -}}
-{{- range list "release" "repo" "model" "claim" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" -}}
+{{- range list "release" "repo" "model" "models" "claim" "volume" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" -}}
 {{- $problems = concat $problems (include (printf "llamacpp-app.problems.%s" .) $ | fromJsonArray) -}}
 {{- end -}}
 {{- if $problems -}}
@@ -43,7 +43,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- $problems := list -}}
 {{- $repo := .Values.model.repo -}}
 {{- $owner := "[A-Za-z0-9][-._A-Za-z0-9]*" -}}
-{{- if not (regexMatch (printf "^%s(/%s)?$" $owner $owner) $repo) -}}
+{{- if not (or (hasPrefix "oci://" $repo) (regexMatch (printf "^%s(/%s)?$" $owner $owner) $repo)) -}}
 {{- $address := regexFind "^(https?://[^/]+/|hf://)" $repo -}}
 {{- $path := trimPrefix $address $repo | splitList "?" | first | trimSuffix "/" -}}
 {{- $parts := splitList "/" $path -}}
@@ -130,6 +130,80 @@ Values that can't work together, one line each. What a single value may be is in
 {{- toJson $problems -}}
 {{- end -}}
 
+{{- define "llamacpp-app.problems.models" -}}
+{{- $problems := list -}}
+{{- $names := list -}}
+{{- $paths := list -}}
+{{- $owner := "[A-Za-z0-9][-._A-Za-z0-9]*" -}}
+{{- range $i, $model := include "llamacpp-app.models" . | fromJsonArray -}}
+{{- $place := printf "models[%d] (%s)" $i .name -}}
+{{- $names = append $names .name -}}
+{{- if not (or (hasPrefix "oci://" .repo) (regexMatch (printf "^%s/%s$" $owner $owner) .repo)) -}}
+{{- $problems = append $problems (printf "%s: repo=%s is not owner/name; path, revision and quantization have keys of their own" $place .repo) -}}
+{{- end -}}
+{{- if or (not (hasSuffix ".gguf" .file)) (regexMatch "[*?\\[\\];#]" .file) -}}
+{{- $problems = append $problems (printf "%s: the server needs the name of a .gguf file: set file, or put it first into files" $place) -}}
+{{- end -}}
+{{- range uniq (append .files .file) }}{{ if not (regexMatch "[*?\\[]" .) }}{{ $paths = append $paths (printf "%s/%s" $model.dir .) }}{{ end }}{{ end -}}
+{{- range (include "llamacpp-app.modelArgs" (dict "ctx" $ "model" $model) | fromJson).problems -}}
+{{- $problems = append $problems (printf "%s: %s" $place .) -}}
+{{- end -}}
+{{- if and (has "--embeddings" (.args | default list)) (has "--reranking" (.args | default list)) -}}
+{{- $problems = append $problems (printf "%s: --embeddings and --reranking need different models" $place) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.models -}}
+{{- range include "llamacpp-app.twice" $names | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two are called %s, by which clients choose: give each its name" .) -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $paths | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two want %s/%s and would replace each other's file: give each its dir" $.Values.model.path .) -}}
+{{- end -}}
+{{- range $key := list "sha256" "extraFiles" "extraSha256" "localFile" "dir" -}}
+{{- if get $.Values.model $key -}}
+{{- $problems = append $problems (printf "model.%s is for one model: with models, say it there" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "llamacpp-app.isRouter" . -}}
+{{- $known := .Files.Get "files/llama-server-options.json" | fromJson -}}
+{{- $all := (include "llamacpp-app.extraArgs" . | fromJson).args -}}
+{{- range .Values.models }}{{ range .args }}{{ $all = append $all (include "llamacpp-app.argText" .) }}{{ end }}{{ end -}}
+{{- range $all -}}
+{{- if gt (get $known.options . | default 0 | int) 1 -}}
+{{- $problems = append $problems (printf "models: `%s` takes two values, which a router's preset can't hold" .) -}}
+{{- end -}}
+{{- if regexMatch "[;#\\n]" . -}}
+{{- $problems = append $problems (printf "models: `%s` has `;`, `#` or a line's end, where a router's preset ends a value" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* A volume of one's own in place of the claim. */}}
+{{- define "llamacpp-app.problems.volume" -}}
+{{- $problems := list -}}
+{{- with .Values.persistence.volume -}}
+{{- if $.Values.persistence.existingClaim -}}
+{{- $problems = append $problems "persistence.volume and persistence.existingClaim: name one of them" -}}
+{{- end -}}
+{{- if ne (len .) 1 -}}
+{{- $problems = append $problems "persistence.volume has one source, such as {nfs: {server: …, path: …}}" -}}
+{{- end -}}
+{{- if hasKey . "name" -}}
+{{- $problems = append $problems "persistence.volume takes the source alone, without a name" -}}
+{{- end -}}
+{{- if and (hasKey . "image") (ne $.Values.fetch.mode "none") -}}
+{{- $problems = append $problems "persistence.volume: an image can't be written: set fetch.mode=none, and model.localFile to the file in it" -}}
+{{- end -}}
+{{- if and (hasKey . "image") (semverCompare "<1.31.0-0" $.Capabilities.KubeVersion.Version) -}}
+{{- $problems = append $problems (printf "persistence.volume: an image needs Kubernetes 1.31 or later, this is %s" $.Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
 {{- define "llamacpp-app.problems.fetch" -}}
 {{- $problems := list -}}
 {{- $modes := .Values.persistence.accessModes -}}
@@ -156,9 +230,19 @@ Values that can't work together, one line each. What a single value may be is in
 {{- range include "llamacpp-app.environmentProblems" . | fromJsonArray -}}
 {{- $problems = append $problems (printf "server.extraEnv: %s" .) -}}
 {{- end -}}
+{{- if .Values.server.fit -}}
+{{- range $word := list "-ngl" "--gpu-layers" "--n-gpu-layers" "-ncmoe" "--n-cpu-moe" "-fit" "--fit" -}}
+{{- if has $word (include "llamacpp-app.extraArgs" $ | fromJson).args -}}
+{{- $problems = append $problems (printf "server.fit=true lets the server decide what `%s` in server.extraArgs says: keep one" $word) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (kindIs "string" .Values.server.args) (ne .Values.server.args "auto") -}}
+{{- $problems = append $problems "server.args is `auto` or a list" -}}
+{{- end -}}
 {{- $option := or (has "--reranking" .Values.server.extraArgs) (has "--rerank" .Values.server.extraArgs) -}}
 {{- with .Values.server -}}
-{{- if not (or .completions .embeddings (include "llamacpp-app.reranks" $)) -}}
+{{- if not (or .completions .embeddings (include "llamacpp-app.reranks" $) $.Values.models) -}}
 {{- $problems = append $problems "server.completions=false, server.embeddings=false and server.reranking=false leave nothing to serve: enable one" -}}
 {{- end -}}
 {{- if and .embeddings (or .reranking $option) -}}
@@ -185,7 +269,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- end -}}
 {{- range .Values.server.extraVolumes -}}
-{{- if has .name (list "models" "api-keys" "ca-bundle") -}}
+{{- if has .name (list "models" "api-keys" "ca-bundle" "manifest" "preset" "registry-login") -}}
 {{- $problems = append $problems (printf "server.extraVolumes names a volume %s, which the chart has: choose another name" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -221,11 +305,17 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.problems.gpu" -}}
 {{- $problems := list -}}
+{{- if and (eq .Values.gpu.vendor "vulkan") .Values.gpu.enabled (not (include "llamacpp-app.gpu" . | fromJson).resource) (not .Values.gpu.dra.enabled) (not .Values.server.securityContext.privileged) -}}
+{{- $problems = append $problems "gpu.vendor=vulkan says how, not which GPU: set gpu.resource to the device plugin's, such as amd.com/gpu, or gpu.enabled=false where the device is mounted otherwise" -}}
+{{- end -}}
 {{- if and .Values.gpu.dra.claimName .Values.gpu.dra.claimTemplateName -}}
 {{- $problems = append $problems "gpu.dra.claimName and gpu.dra.claimTemplateName: name one of them" -}}
 {{- end -}}
 {{- if .Values.gpu.dra.enabled -}}
-{{- if not .Values.gpu.enabled -}}
+{{- if and (include "llamacpp-app.makesClaimTemplate" .) (not (include "llamacpp-app.gpu" . | fromJson).class) -}}
+{{- $problems = append $problems (printf "gpu.vendor=%s has no DeviceClass of its own: set gpu.dra.deviceClassName" .Values.gpu.vendor) -}}
+{{- end -}}
+{{- if not (include "llamacpp-app.usesGpu" .) -}}
 {{- $problems = append $problems "gpu.dra.enabled=true needs gpu.enabled=true" -}}
 {{- end -}}
 {{- if semverCompare "<1.34.0-0" .Capabilities.KubeVersion.Version -}}
@@ -245,6 +335,9 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if .loadBalancer.ipSecret.name }}{{ $sources = append $sources "service.loadBalancer.ipSecret" }}{{ end -}}
 {{- if gt (len $sources) 1 -}}
 {{- $problems = append $problems (printf "%s: give the address once" (join " and " $sources)) -}}
+{{- end -}}
+{{- if and .nodePort (eq .type "ClusterIP") -}}
+{{- $problems = append $problems "service.nodePort needs service.type NodePort or LoadBalancer, not ClusterIP" -}}
 {{- end -}}
 {{- if and $sources (ne .type "LoadBalancer") -}}
 {{- $problems = append $problems (printf "%s needs service.type=LoadBalancer, not %s" (first $sources) .type) -}}
@@ -335,7 +428,24 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if and .Values.autoscaling.enabled .Values.autoscaling.external -}}
 {{- $problems = append $problems "autoscaling.enabled and autoscaling.external: two autoscalers would fight over the replicas, keep one" -}}
 {{- end -}}
+{{- with .Values.keda -}}
+{{- if .enabled -}}
+{{- if $.Values.autoscaling.enabled -}}
+{{- $problems = append $problems "autoscaling.enabled and keda.enabled: two autoscalers would fight over the replicas, keep one" -}}
+{{- end -}}
+{{- if not (or .prometheus.serverAddress .triggers) -}}
+{{- $problems = append $problems "keda.enabled=true needs keda.prometheus.serverAddress or keda.triggers" -}}
+{{- end -}}
+{{- if and (eq (int .minReplicas) 0) (not .triggers) -}}
+{{- $problems = append $problems "keda.minReplicas=0: without a pod nobody measures the queue, so nothing would start one: add a trigger from outside to keda.triggers (cron, the ingress's request rate)" -}}
+{{- end -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- $problems = append $problems (printf "keda.minReplicas=%d is more than maxReplicas=%d" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $replicas := .Values.replicaCount | default 1 -}}
+{{- if .Values.keda.enabled }}{{ $replicas = .Values.keda.maxReplicas }}{{ end -}}
 {{- with .Values.autoscaling -}}
 {{- if .enabled -}}
 {{- $replicas = .maxReplicas -}}

@@ -73,9 +73,8 @@ class Render:
 
     @property
     def server(self):
-        """The server's container."""
-        (container,) = self.server_pod["containers"]
-        return container
+        """The server's container, the first one."""
+        return self.server_pod["containers"][0]
 
     @property
     def server_args(self):

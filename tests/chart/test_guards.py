@@ -111,6 +111,22 @@ REFUSED = {
     "egress to nobody, which is everybody": (
         {"networkPolicy": {"enabled": True, "extraEgress": [{"to": []}]}}, "networkPolicy.extraEgress[0].to is empty, which means all"),
     "peer that selects nothing": ({"networkPolicy": {"enabled": True, "from": [{}]}}, "networkPolicy.from[0] selects nothing"),
+    # volume
+    "volume and claim": ({"persistence": {"existingClaim": "a", "volume": {"emptyDir": {}}}}, "name one of them"),
+    "volume of two sources": ({"persistence": {"volume": {"nfs": {}, "hostPath": {}}}}, "persistence.volume has one source"),
+    "volume with a name": ({"persistence": {"volume": {"name": "a"}}}, "takes the source alone, without a name"),
+    "image to fetch into": ({"persistence": {"volume": {"image": {"reference": "a"}}}}, "persistence.volume: an image can't be written"),
+    # fit
+    "layers beside fit": ({"server": {"fit": True, "extraArgs": ["-ngl", 40]}}, "server.fit=true lets the server decide what `-ngl`"),
+    "node port inside the cluster": ({"service": {"type": "ClusterIP", "nodePort": 30000}}, "service.nodePort needs service.type"),
+    # keda
+    "KEDA without a trigger": ({"keda": {"enabled": True}}, "needs keda.prometheus.serverAddress or keda.triggers"),
+    "zero pods that nothing wakes": (
+        {"keda": {"enabled": True, "minReplicas": 0, "prometheus": {"serverAddress": "http://p"}}}, "without a pod nobody measures the queue"),
+    "KEDA and an autoscaler": (
+        {"autoscaling": {"enabled": True}, "keda": {"enabled": True, "triggers": [{"type": "x"}]}}, "autoscaling.enabled and keda.enabled"),
+    "fewest above most in KEDA": (
+        {"keda": {"enabled": True, "minReplicas": 3, "triggers": [{"type": "x"}]}}, "keda.minReplicas=3 is more than maxReplicas=2"),
     # scaling
     "two autoscalers": ({"autoscaling": {"enabled": True, "external": True}}, "two autoscalers would fight"),
     "fewest above most": (

@@ -1,6 +1,5 @@
 """Plain Helm: objects without hooks, Jobs that never meet an immutable field, a claim that stays."""
 
-import hashlib
 import itertools
 import re
 
@@ -88,6 +87,19 @@ def test_helm_waits_for_no_hook(scenario):
     assert all(name.endswith("-test") for name in hooks)
 
 
+def test_an_upgrade_may_fetch_while_the_old_server_serves():
+    """A hook Job runs before anything of the release is changed; the server's pod then finds its model."""
+    values = {**PLAIN, "fetch": {"job": {"preUpgrade": True}}}
+    job = render(values, "--is-upgrade").job("download-model")
+    assert annotations(job) == {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
+    assert not annotations(render(values).job("download-model")), "an install has nothing that serves"
+    with_argo = render({"fetch": {"job": {"preUpgrade": True}}}, "--is-upgrade").job("download-model")
+    assert "helm.sh/hook" not in annotations(with_argo)
+    needed = job["spec"]["template"]["spec"]
+    assert needed["serviceAccountName"] == "default", "what a hook needs is there before the release is changed"
+    assert not [v for v in needed["volumes"] if "configMap" in v or "secret" in v]
+
+
 @pytest.mark.parametrize("suffix,is_upgrade,hashed", [
     ("auto", False, False), ("auto", True, True), ("hash", False, True), ("hash", True, True),
     ("none", False, False), ("none", True, False)])
@@ -116,17 +128,20 @@ def test_one_gpu_is_released_before_it_is_taken_again():
     assert render().deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-@pytest.mark.parametrize("values", [{}, {"server": {"apiKeySecret": {"name": "keys"}}}, {"service": {"port": 80}}], ids=str)
-def test_helm_test_asks_for_health_with_the_small_image(values):
-    """The server's image of several GB is not pulled for a question; /health is open with API keys, too."""
-    r = render(values)
+def test_helm_test_asks_the_server_from_its_own_image_where_that_already_is():
+    r = render()
     pod = r.one("Pod")
     (container,) = pod["spec"]["containers"]
     assert annotations(pod)["helm.sh/hook"] == "test"
-    assert container["image"] == r.guard["image"] != r.server["image"]
-    port = r.service["spec"]["ports"][0]["port"]
-    digest = hashlib.sha256(b'{"status":"ok"}').hexdigest()
-    assert container["args"][:4] == ["fetch", f"http://llamacpp-app.applications:{port}/health", "--sha256", digest]
+    assert container["image"] == r.server["image"] and container["imagePullPolicy"] == "IfNotPresent"
+    (beside,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert beside["labelSelector"]["matchLabels"].items() <= r.deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert container["args"][-2:] == ["http://llamacpp-app:8080/health", "http://llamacpp-app:8080/v1/models"]
+
+
+def test_helm_test_asks_only_what_is_open_when_there_are_api_keys():
+    pod = render({"server": {"apiKeySecret": {"name": "keys"}}}).one("Pod")
+    assert pod["spec"]["containers"][0]["args"][-1] == "http://llamacpp-app:8080/health"
 
 
 def test_extra_objects_may_be_maps_or_templates():

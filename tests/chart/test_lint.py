@@ -60,8 +60,8 @@ PROSE = [CHART / "README.md", CHART / "CHANGELOG.md", *sorted(CHART.glob("templa
 def test_values_that_the_prose_names_exist(path):
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     sections = "|".join(key for key, value in defaults.items() if isinstance(value, dict) and value)
-    # Not `.Values.a.b`, a file's name, or a DeviceClass.
-    named = re.findall(rf"(?<![-.\w/])(?!gpu\.nvidia)(?:{sections})(?:\.[a-zA-Z0-9]+)+(?![-\w]*[/.]\w)", path.read_text())
+    # Not `.Values.a.b`, `$a.b`, a file's name, or a vendor's name at its driver.
+    named = re.findall(rf"(?<![-.\w/$])(?!gpu\.(?:nvidia|amd|intel))(?:{sections})(?:\.[a-zA-Z0-9]+)+(?![-\w]*[/.]\w)", path.read_text())
     for name in set(named):
         value = defaults
         for key in name.split("."):

@@ -39,7 +39,7 @@ WARNINGS = {
     "reranker with completions": (nested("server.reranking", True), {}, "A reranking model answers no completions"),
     "replicas on one node": ({"replicaCount": 2}, {}, "All replicas run on one node"),
     "rolling update": ({"strategy": {"type": "RollingUpdate"}}, {}, "needs a second free GPU"),
-    "CUDA image without GPU": (nested("gpu.enabled", False), {}, "set images.server.name=server"),
+    "CUDA image without GPU": (nested("gpu.enabled", False), {}, "set gpu.vendor=cpu, or images.server.name=server"),
     "open load balancer": ({}, nested("server.apiKeySecret.name", "keys"), "Everyone who reaches the load balancer"),
 }
 

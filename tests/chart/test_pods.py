@@ -3,8 +3,18 @@
 import re
 
 import pytest
+import yaml
 
-from chart import SCENARIOS, environment, render
+from chart import CHART, SCENARIOS, environment, nested, render
+
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def at(tree, path):
+    """The value at a path."""
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
 
 
 def containers(pod):
@@ -292,6 +302,31 @@ class TestWithoutNull:
         assert "limits" not in r.guard["resources"]
 
 
+OPEN_DEFAULTS = [f"{context}.{key}" for context in ("podSecurityContext", "securityContext") for key in DEFAULTS[context]] + [
+    f"{resources}.{kind}.{name}" for resources in ("resources", "fetch.resources")
+    for kind, quantities in at(DEFAULTS, resources).items() for name in quantities]
+
+
+def containers_with(r, path):
+    """What the pods have of a default inside a map, wherever its map is rendered."""
+    *where, key = path.split(".")
+    contexts = [pod.get("securityContext", {}) for _, pod in r.pods()]
+    inside = [c for _, pod in r.pods() for c in containers(pod)]
+    found = {
+        "podSecurityContext": contexts,
+        "securityContext": [c.get("securityContext", {}) for c in inside],
+        "resources": [r.server.get("resources", {}).get(where[-1], {})],
+        "fetch": [r.guard.get("resources", {}).get(where[-1], {})],
+    }[where[0]]
+    return [c for c in found if key in c]
+
+
+@pytest.mark.parametrize("path", OPEN_DEFAULTS)
+def test_every_default_inside_a_map_can_be_taken_out_without_null(path):
+    assert containers_with(render(), path)
+    assert not containers_with(render(nested(path, "")), path)
+
+
 def test_the_users_entry_stands_in_the_place_of_the_charts():
     r = render({"server": {
         "extraEnv": [{"name": "HOME", "value": "/data"}],
@@ -328,6 +363,34 @@ def test_devices_are_selected_and_watched():
     (request,) = r.one("ResourceClaimTemplate")["spec"]["spec"]["devices"]["requests"]
     assert request["exactly"]["selectors"] == [{"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}]
     assert request["exactly"]["adminAccess"] is True
+
+
+@pytest.mark.parametrize("volume", [
+    {"nfs": {"server": "nas", "path": "/models"}}, {"hostPath": {"path": "/models", "type": "Directory"}},
+    {"image": {"reference": "registry.example.com/models:1", "pullPolicy": "IfNotPresent"}}], ids=lambda v: next(iter(v)))
+def test_models_may_be_on_any_volume(volume):
+    fetch = {"fetch": {"mode": "none"}, "model": {"localFile": "a.gguf"}} if "image" in volume else {}
+    r = render({"persistence": {"volume": volume, "subPath": "llm"}, **fetch})
+    assert not r.all("PersistentVolumeClaim") and "ensure-claim" not in str(r.names("Job"))
+    assert "affinity" not in r.server_pod, "no node has it alone"
+    for _, pod in r.pods():
+        found = [v for v in pod.get("volumes", []) if v["name"] == "models"]
+        assert found in ([], [{"name": "models", **volume}])
+    (mount,) = [m for m in r.server["volumeMounts"] if m["name"] == "models"]
+    assert mount == {"name": "models", "mountPath": "/models", "subPath": "llm", "readOnly": True}
+
+
+def test_containers_beside_the_server_come_as_they_are():
+    proxy = {"name": "proxy", "image": "p", "resources": {"limits": {"memory": "1Gi"}}}
+    r = render({"sidecars": [proxy], "extraInitContainers": [{"name": "wait", "image": "w"}]})
+    assert r.server_pod["containers"][1] == proxy
+    assert [c["name"] for c in r.server_pod["initContainers"]] == ["fetch", "wait"]
+
+
+def test_what_the_chart_does_not_start_it_does_not_test():
+    """Another server says something else at its health path."""
+    assert not render({"server": {"args": []}}).all("Pod")
+    assert not render({"server": {"command": ["/x"]}}).all("Pod")
 
 
 class TestModelFolder:

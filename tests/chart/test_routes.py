@@ -62,7 +62,7 @@ def two_ingresses(completions, embeddings):
     return {"server": BOTH, "ingresses": {"completions": {"enabled": True, **completions}, "embeddings": {"enabled": True, **embeddings}}}
 
 
-@pytest.mark.parametrize("completions,embeddings", itertools.product([["a"], ["a", "b"], ["b"]], [["a"], ["b", "a"], ["c"]]), ids=str)
+@pytest.mark.parametrize("completions,embeddings", list(itertools.product([["a"], ["a", "b"], ["b"]], [["a"], ["b", "a"], ["c"]])), ids=str)
 def test_no_two_ingresses_want_one_path_of_one_host(completions, embeddings):
     r = render(two_ingresses({"hosts": completions}, {"hosts": embeddings}))
     wanted = [(host, path) for api in ("completions", "embeddings") for host, found in paths(r, api).items() for path in found]

@@ -16,10 +16,10 @@ OPEN_MAPS = ("fetch.resources", "podSecurityContext", "securityContext", "strate
 @pytest.mark.parametrize("path", CHANGES)
 def test_value_changes_the_render(path):
     change = CHANGES[path]
-    after_change = render(merged(change.given, nested(path, change.to)))
+    after_change = render(merged(change.given, nested(path, change.to)), *change.options)
     assert change.seen(after_change) == change.then
     try:
-        before_change = render(change.given)
+        before_change = render(change.given, *change.options)
     except RenderError:
         # Refused without the value: that it renders with it is the change.
         return
@@ -105,6 +105,16 @@ def test_a_floating_tag_is_the_bare_flavour_and_is_pulled_again(tag):
 
 def test_a_fixed_tag_is_pulled_once():
     assert render(nested("images.server.tag", "b11434")).server["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_a_model_may_be_in_a_registry():
+    """The tag or digest is in the reference: the Hub's branch `main` is no tag of it."""
+    repo = "oci://registry.example/models/chat:v1"
+    r = render({"model": {"repo": repo, "file": "model.gguf"}, "fetch": {"registrySecret": "login"}})
+    assert (variable("MODELFETCH_REPO")(r), variable("MODELFETCH_FILES")(r), variable("MODELFETCH_REVISION")(r)) == (repo, "model.gguf", None)
+    assert r.server_args[1] == "/models/model.gguf"
+    for pod in (r.server_pod, r.job("download-model")["spec"]["template"]["spec"]):
+        assert {"name": "registry-login", "secret": {"secretName": "login"}} in pod["volumes"]
 
 
 PINNED = "sha256:" + "a" * 64

@@ -9,6 +9,9 @@ IP_SECRET = nested("service.loadBalancer.ipSecret.name", "my-ip")
 COMPLETIONS_INGRESS = {"enabled": True, "hosts": ["a.example.com"]}
 EMBEDDINGS = {"server": {"embeddings": True}}
 GATEWAY = {"enabled": True, "parentRefs": [{"name": "public"}]}
+CRON = {"type": "cron", "metadata": {}}
+KEDA = {"keda": {"enabled": True, "triggers": [CRON]}}
+DASHBOARD = nested("metrics.dashboard.enabled", True)
 POLICY = nested("networkPolicy.enabled", True)
 DRA = nested("gpu.dra.enabled", True)
 RULE = nested("metrics.prometheusRule.enabled", True)
@@ -22,6 +25,7 @@ class Change:
     seen: object
     then: object
     given: dict = field(default_factory=dict)
+    options: tuple = ()
 
 
 def merged(*maps):
@@ -70,6 +74,11 @@ def policy(name):
 
 def device(key):
     return lambda r: r.one("ResourceClaimTemplate")["spec"]["spec"]["devices"]["requests"][0]["exactly"].get(key)
+
+
+def mount(container):
+    """Where a container has the models."""
+    return next(m for m in container["volumeMounts"] if m["name"] == "models")
 
 
 def secret_variable(r, name="HF_TOKEN"):
@@ -138,6 +147,7 @@ def api_ingress_changes(api, given):
         f"{path}.annotations": Change({"a": "b"}, ingress(api, annotations), {"a": "b"}, enabled),
         f"{path}.hosts": Change(["b.example.com"], ingress(api, lambda i: i["spec"]["rules"][0]["host"]), "b.example.com", enabled),
         f"{path}.paths": Change(["/"], ingress(api, paths_of), ["/"], enabled),
+        f"{path}.extraPaths": Change(["/infill"], ingress(api, lambda i: paths_of(i)[-1]), "/infill", enabled),
         f"{path}.tls": Change([{"secretName": "t"}], ingress(api, lambda i: i["spec"].get("tls")), [{"secretName": "t"}], enabled),
     }
 
@@ -201,9 +211,14 @@ CHANGES = {
     "model.size": Change("100Gi", claim_spec("resources"), {"requests": {"storage": "100Gi"}}),
     "model.hfTokenSecret.name": Change("hf", secret_variable, {"name": "hf", "key": "token"}),
     "model.hfTokenSecret.key": Change("t", secret_variable, {"name": "hf", "key": "t"}, nested("model.hfTokenSecret.name", "hf")),
+    "models": Change(
+        [{"name": "a", "repo": "o/r", "files": ["x.gguf"]}],
+        lambda r: (r.server_args[:2], "MODELFETCH_REPO" in environment(fetch(r))),
+        (["--models-preset", "/etc/llama.cpp-models/models.ini"], False)),
     # Download
     "fetch.mode": Change("initContainer", lambda r: (count("Job")(r), r.guard["args"]), (0, ["fetch"])),
     "fetch.guard": Change(False, lambda r: r.guard, None),
+    "fetch.registrySecret": Change("login", variable("REGISTRY_AUTH_FILE"), "/etc/modelfetch/registry/.dockerconfigjson"),
     "fetch.endpoints": Change(["https://a", "https://b"], variable("MODELFETCH_ENDPOINT"), "https://a\nhttps://b"),
     "fetch.connections": Change(4, variable("MODELFETCH_CONNECTIONS"), "4"),
     "fetch.progress": Change("json", variable("MODELFETCH_PROGRESS"), "json"),
@@ -227,16 +242,34 @@ CHANGES = {
         0, lambda r: r.job("download-model")["spec"].get("ttlSecondsAfterFinished"), 0),
     "fetch.job.podAnnotations": Change(
         {"a": "b"}, lambda r: annotations(r.job("download-model")["spec"]["template"]), {"a": "b"}),
+    "fetch.job.preUpgrade": Change(
+        True, lambda r: annotations(r.job("download-model")).get("helm.sh/hook"), "pre-upgrade", nested("argocd.enabled", False),
+        ("--is-upgrade",)),
     "fetch.job.podLabels": Change(
         {"a": "b"}, lambda r: r.job("download-model")["spec"]["template"]["metadata"]["labels"].get("a"), "b"),
     "helpers.podLabels": Change({"a": "b"}, lambda r: helper_metadata(r)["labels"].get("a"), "b", SEALED),
     "helpers.podAnnotations": Change({"a": "b"}, lambda r: helper_metadata(r).get("annotations", {}).get("a"), "b", SEALED),
+    "helpers.securityContext": Change(
+        {"runAsUser": 7}, lambda r: (helper_pod(r)["containers"][0]["securityContext"].get("runAsUser"),
+                                     r.one("Pod")["spec"]["containers"][0]["securityContext"].get("runAsUser"),
+                                     fetch(r)["securityContext"].get("runAsUser")), (7, 7, None), SEALED),
     "jobNameSuffix": Change(
         "hash", lambda r: bool(r.job("download-model")["metadata"]["name"] != "llamacpp-app-download-model"), True),
     "argocd.enabled": Change(
         False, lambda r: any("argocd" in key for o in r.objects for key in annotations(o)), False),
     # Server
     "replicaCount": Change(3, lambda r: r.deployment["spec"]["replicas"], 3),
+    "server.command": Change(["/x"], lambda r: (r.server.get("command"), r.server.get("args")), (["/x"], None)),
+    "server.args": Change(["serve"], lambda r: r.server_args, ["serve"]),
+    "server.healthPath": Change("/healthz", lambda r: {r.server[f"{p}Probe"]["httpGet"]["path"] for p in ("startup", "readiness", "liveness")},
+                                {"/healthz"}),
+    "server.fit": Change(True, lambda r: (after("--fit")(r), has_arg("-c")(r), has_arg("-ngl")(r)), ("on", False, False)),
+    "server.sleepIdleSeconds": Change(600, after("--sleep-idle-seconds"), "600"),
+    "server.router.maxModels": Change(3, after("--models-max"), "3", {"models": [{"name": "a", "repo": "o/r", "files": ["x.gguf"]}]}),
+    "server.envFrom": Change([{"secretRef": {"name": "s"}}], lambda r: r.server.get("envFrom"), [{"secretRef": {"name": "s"}}]),
+    "server.lifecycle": Change(
+        {"preStop": {"sleep": {"seconds": 5}}}, lambda r: r.server.get("lifecycle"), {"preStop": {"sleep": {"seconds": 5}}}),
+    "server.hostPort": Change(8081, lambda r: r.server["ports"][0].get("hostPort"), 8081),
     "server.host": Change("::", after("--host"), "::"),
     "server.port": Change(
         9000, lambda r: (after("--port")(r), r.server["ports"][0]["containerPort"], r.service["spec"]["ports"][0]["port"],
@@ -276,6 +309,9 @@ CHANGES = {
     "server.podSecurityContext": Change(
         {"supplementalGroups": [44]}, lambda r: (r.server_pod["securityContext"].get("supplementalGroups"),
                                                  download_pod(r)["securityContext"].get("supplementalGroups")), ([44], None)),
+    "gpu.vendor": Change("amd", lambda r: r.server["resources"]["limits"], {"memory": "64Gi", "amd.com/gpu": 1}),
+    "gpu.resource": Change("gpu.intel.com/xe", lambda r: r.server["resources"]["limits"], {"memory": "64Gi", "gpu.intel.com/xe": 1}),
+    "gpu.deviceGroups": Change([303], lambda r: r.server_pod["securityContext"].get("supplementalGroups"), [303]),
     "gpu.enabled": Change(
         False, lambda r: ("nvidia.com/gpu" in r.server["resources"]["limits"], r.server_pod.get("tolerations"),
                           r.server_pod.get("runtimeClassName")), (False, None, None)),
@@ -300,6 +336,10 @@ CHANGES = {
     # Storage
     "persistence.storageClass": Change("fast", claim_spec("storageClassName"), "fast"),
     "persistence.accessModes": Change(["ReadWriteMany"], claim_spec("accessModes"), ["ReadWriteMany"]),
+    "persistence.volume": Change(
+        {"nfs": {"server": "nas", "path": "/m"}}, lambda r: (count("PersistentVolumeClaim")(r), r.server_pod["volumes"][0]),
+        (0, {"name": "models", "nfs": {"server": "nas", "path": "/m"}})),
+    "persistence.subPath": Change("llm", lambda r: {mount(c)["subPath"] for c in (r.server, r.guard, fetch(r))}, {"llm"}),
     "persistence.existingClaim": Change(
         "mine", lambda r: (count("PersistentVolumeClaim")(r), r.server_pod["volumes"][0]["persistentVolumeClaim"]["claimName"]),
         (0, "mine")),
@@ -309,6 +349,8 @@ CHANGES = {
     # Service and address
     "service.type": Change("ClusterIP", service_spec("type"), "ClusterIP"),
     "service.port": Change(80, lambda r: (r.service["spec"]["ports"][0]["port"], after("--port")(r)), (80, "8080")),
+    "service.nodePort": Change(30080, lambda r: r.service["spec"]["ports"][0].get("nodePort"), 30080),
+    "service.labels": Change({"a": "b"}, lambda r: r.service["metadata"]["labels"].get("a"), "b"),
     "service.annotations": Change({"a": "b"}, lambda r: annotations(r.service), {"a": "b"}),
     "service.externalTrafficPolicy": Change("Local", service_spec("externalTrafficPolicy"), "Local"),
     "service.loadBalancerClass": Change("metallb", service_spec("loadBalancerClass"), "metallb"),
@@ -332,7 +374,7 @@ CHANGES = {
     "sealedSecret.scope": Change(
         "cluster-wide", lambda r: annotations(r.one("SealedSecret")).get("sealedsecrets.bitnami.com/cluster-wide"), "true", SEALED),
     "sealedSecret.patchJob.hook": Change(
-        "Sync", lambda r: annotations(r.job("lb-ip-patch"))["argocd.argoproj.io/hook"], "Sync", SEALED),
+        "PostSync", lambda r: annotations(r.job("lb-ip-patch"))["argocd.argoproj.io/hook"], "PostSync", SEALED),
     "sealedSecret.patchJob.backoffLimit": Change(1, lambda r: r.job("lb-ip-patch")["spec"]["backoffLimit"], 1, SEALED),
     "sealedSecret.patchJob.activeDeadlineSeconds": Change(
         30, lambda r: r.job("lb-ip-patch")["spec"]["activeDeadlineSeconds"], 30, SEALED),
@@ -348,6 +390,11 @@ CHANGES = {
     "httpRoute.paths": Change(
         ["/"], monitor("HTTPRoute", lambda h: [m["path"]["value"] for m in h["spec"]["rules"][0]["matches"]]), ["/"],
         {"httpRoute": GATEWAY}),
+    "httpRoute.extraPaths": Change(
+        ["/infill"], monitor("HTTPRoute", lambda h: h["spec"]["rules"][0]["matches"][-1]["path"]["value"]), "/infill", {"httpRoute": GATEWAY}),
+    "httpRoute.filters": Change(
+        [{"type": "URLRewrite"}], monitor("HTTPRoute", lambda h: h["spec"]["rules"][0].get("filters")), [{"type": "URLRewrite"}],
+        {"httpRoute": GATEWAY}),
     "httpRoute.timeouts": Change(
         {"request": "0s"}, monitor("HTTPRoute", lambda h: h["spec"]["rules"][0].get("timeouts")), {"request": "0s"},
         {"httpRoute": GATEWAY}),
@@ -361,6 +408,10 @@ CHANGES = {
     "topologySpreadConstraints": Change(
         [{"maxSkew": 1}], pod_spec("topologySpreadConstraints"), [{"maxSkew": 1}]),
     "priorityClassName": Change("high", pod_spec("priorityClassName"), "high"),
+    "sidecars": Change([{"name": "proxy"}], lambda r: r.server_pod["containers"][1:], [{"name": "proxy"}]),
+    "extraInitContainers": Change(
+        [{"name": "wait"}], lambda r: [c["name"] for c in r.server_pod["initContainers"]], ["fetch", "wait"]),
+    "deploymentAnnotations": Change({"a": "b"}, lambda r: annotations(r.deployment).get("a"), "b"),
     "podLabels": Change({"a": "b"}, lambda r: pod_template(r)["labels"].get("a"), "b"),
     "podAnnotations": Change({"a": "b"}, lambda r: pod_template(r)["annotations"].get("a"), "b"),
     "podSecurityContext": Change({"fsGroup": 5}, on_every_pod(lambda p: p["securityContext"]["fsGroup"]), 5),
@@ -392,6 +443,10 @@ CHANGES = {
         {"a": "b"}, monitor("PrometheusRule", lambda p: p["metadata"]["labels"].get("a")), "b", RULE),
     "metrics.prometheusRule.deferredRequests": Change(
         3, monitor("PrometheusRule", lambda p: p["spec"]["groups"][0]["rules"][1]["expr"].endswith("> 3")), True, RULE),
+    "metrics.dashboard.enabled": Change(True, lambda r: r.names("ConfigMap"), ["llamacpp-app-dashboard"]),
+    "metrics.dashboard.labels": Change(
+        {"grafana_dashboard": "yes"}, lambda r: r.one("ConfigMap")["metadata"]["labels"]["grafana_dashboard"], "yes", DASHBOARD),
+    "metrics.dashboard.annotations": Change({"a": "b"}, lambda r: annotations(r.one("ConfigMap")), {"a": "b"}, DASHBOARD),
     "autoscaling.external": Change(True, lambda r: "replicas" in r.deployment["spec"], False),
     "autoscaling.enabled": Change(
         True, lambda r: (count("HorizontalPodAutoscaler")(r), "replicas" in r.deployment["spec"]), (1, False)),
@@ -406,6 +461,22 @@ CHANGES = {
             ("behavior", {"scaleUp": {}}, lambda s: s.get("behavior"), {"scaleUp": {}}),
         ]
     },
+    "keda.enabled": Change(
+        True, lambda r: (count("ScaledObject")(r), "replicas" in r.deployment["spec"]), (1, False), nested("keda.triggers", [CRON])),
+    **{
+        f"keda.{key}": Change(to, lambda r, seen=seen: seen(r.one("ScaledObject")), then, KEDA)
+        for key, to, seen, then in [
+            ("minReplicas", 0, lambda o: o["spec"]["minReplicaCount"], 0),
+            ("maxReplicas", 5, lambda o: o["spec"]["maxReplicaCount"], 5),
+            ("cooldownSeconds", 60, lambda o: o["spec"]["cooldownPeriod"], 60),
+            ("annotations", {"a": "b"}, annotations, {"a": "b"}),
+            ("prometheus.serverAddress", "http://p", lambda o: o["spec"]["triggers"][0]["metadata"].get("serverAddress"), "http://p"),
+            ("triggers", [{"type": "x"}], lambda o: o["spec"]["triggers"], [{"type": "x"}]),
+        ]
+    },
+    "keda.prometheus.threshold": Change(
+        "4", lambda r: r.one("ScaledObject")["spec"]["triggers"][0]["metadata"].get("threshold"), "4",
+        merged(KEDA, nested("keda.prometheus.serverAddress", "http://p"))),
     "pdb.enabled": Change(True, count("PodDisruptionBudget"), 1),
     "pdb.maxUnavailable": Change(
         "50%", lambda r: r.one("PodDisruptionBudget")["spec"]["maxUnavailable"], "50%", nested("pdb.enabled", True)),

@@ -77,6 +77,16 @@ class Namespace:
         assert done.returncode == 0 or not check, done.stderr
         return done
 
+    def start_helm(self, *words, values):
+        """The same, going on in the background: the process."""
+        words = [os.environ["HELM"], *map(str, words), "--namespace", self.name, "--values", "-"]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=os.environ | {"KUBECONFIG": str(KUBECONFIG)})
+        process.stdin.write(yaml.safe_dump(values))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
     # What there is
 
     def server_pod(self):

@@ -27,6 +27,10 @@ def test_first_sync(volume, there, hub):
     wait_until(lambda: there.address() == GIVEN_ADDRESS, "address on the Service", 30)
     chat(GIVEN_ADDRESS)
     chat(there.service()["spec"]["clusterIP"])
+    # Who may create claims is gone with the sync.
+    assert not there.get("serviceaccount", f"{RELEASE}-ensure-claim")
+    assert not there.get("role", f"{RELEASE}-ensure-claim") and not there.get("rolebinding", f"{RELEASE}-ensure-claim")
+    assert there.job("ensure-claim")["status"]["succeeded"] == 1
 
 
 def test_second_sync_changes_nothing(volume, there, hub):

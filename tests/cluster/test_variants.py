@@ -66,7 +66,7 @@ class TestPoolOnRequest:
 
     def test_pool_without_auto_assign(self, volume, there, hub):
         sealed = {"encryptedData": {"loadBalancerIP": seal(there.name, RESERVED)}}
-        waiting = there.start_sync(values(hub, sealedSecret=sealed))
+        waiting = there.start_sync(values(hub, sealedSecret=sealed | {"patchJob": {"hook": "PostSync"}}))
         wait_until(lambda: there.service() and there.server_is_ready(), "server ready")
 
         # PostSync waits for a healthy Service, and the Service for PostSync.
@@ -76,7 +76,8 @@ class TestPoolOnRequest:
         assert there.job("lb-ip-patch") is None
 
         waiting.terminate()
-        there.synced(values(hub, sealedSecret=sealed | {"patchJob": {"hook": "Sync"}}))
+        # The default is beside the Service.
+        there.synced(values(hub, sealedSecret=sealed))
         assert there.address() == RESERVED
         chat(RESERVED)
 
@@ -101,3 +102,23 @@ def test_api_key(volume, there, hub):
     for key in (None, "wrong"):
         assert request(f"http://{address}:8080/v1/chat/completions", body, key)[0] == 401
     chat(address, key="two")
+
+
+def test_privileged_server_alone(volume, there, hub):
+    """The namespace refuses it, and says the server: download and helpers are as restricted as ever."""
+    sync = there.start_sync(values(hub, server={"securityContext": {"privileged": True}}))
+    wait_until(lambda: there.get("deployment"), "the Deployment", 120)
+
+    assert [job["status"].get("succeeded") for job in there.list("jobs")] == [1, 1]
+    wait_until(lambda: "privileged" in there.kubectl("get", "events", "-o", "json").stdout, "a refusal that names it", 60)
+    assert there.server_pod() is None
+    sync.terminate()
+
+
+def test_network_policies_are_there_before_the_first_pod(volume, there, hub):
+    there.synced(values(hub, networkPolicy={"enabled": True}))
+
+    (server,) = there.list("networkpolicies", SERVER)
+    (jobs,) = there.list("networkpolicies", "app.kubernetes.io/component=jobs")
+    ensured = there.job("ensure-claim")["metadata"]["creationTimestamp"]
+    assert jobs["metadata"]["creationTimestamp"] <= ensured < server["metadata"]["creationTimestamp"]

@@ -1,10 +1,11 @@
 """The server with the chart's default arguments, all of them."""
 
+import json
 import re
 
 import pytest
 
-from chart import render
+from chart import CHART, render
 from llama_server.pod import DEFAULT_MODEL, started
 
 
@@ -42,6 +43,13 @@ def test_metrics_that_examples_and_alerts_use(default_server):
     text = default_server.request("/metrics").text
     for metric in ("llamacpp:requests_processing", "llamacpp:requests_deferred", "llamacpp:predicted_tokens_seconds"):
         assert f"\n{metric} " in text
+
+
+def test_metrics_of_the_dashboard(default_server):
+    text = default_server.request("/metrics").text
+    for panel in json.loads((CHART / "files/dashboard.json").read_text())["panels"]:
+        (metric,) = re.findall(r"llamacpp:\w+", panel["targets"][0]["expr"])
+        assert f"\n{metric} " in text, panel["title"]
 
 
 def test_slots_are_closed(default_server):

@@ -71,6 +71,9 @@ def test_the_first_shard_loads_all(tmp_path):
     {"kvCache": {"size": 0}, "slots": 1},
     {"extraArgs": ["-fa", "auto", "-ngl", "all", "-lm", "none", "-cram", 256, "-ctk", "q8_0", "-ctv", "q8_0"]},
     {"extraArgs": []},
+    {"fit": True},
+    {"sleepIdleSeconds": 60},
+    {"kvCache": {"unified": "unset"}, "slotsEndpoint": "unset"},
 ], ids=str)
 def test_other_values_start_too(values, tmp_path):
     with started(render({"server": values}), tmp_path, DEFAULT_MODEL) as server:
