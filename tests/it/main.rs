@@ -17,6 +17,7 @@ mod hostile;
 mod idempotent;
 mod input;
 mod integrity;
+mod interface;
 mod late;
 mod lists;
 mod llama_cpp;
