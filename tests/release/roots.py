@@ -29,7 +29,7 @@ class Root:
 
     def run(self, *command, user=0, environment=None, status=0):
         """Runs a program in the root as this user, with this environment and no other; returns what it printed."""
-        change = ["chroot", f"--userspec={user}:{user}", self.path]
+        change = [shutil.which("chroot"), f"--userspec={user}:{user}", self.path]
         done = subprocess.run(
             list(map(str, [*change, *self.emulator(), *command])), env=environment or {}, capture_output=True, text=True
         )

@@ -1,6 +1,5 @@
 """Every form of a release, from an empty root to a verified file, and what vouches for it."""
 
-import configparser
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ import pytest
 from crates import REPOSITORY, embedded
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from fake_hub import FakeHub
 from roots import ARCHITECTURES, RELEASE, TARGETS, VERSION
 
 REGISTRY = os.environ["REGISTRY"]
@@ -79,26 +79,42 @@ def test_the_unit_is_as_closed_as_it_can_be(installed):
     assert exposure < 2.5, report
 
 
-def test_what_the_unit_runs_fetches_as_its_user(installed, hub):
-    unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str
-    unit.read(installed.path / "usr/lib/systemd/system/modelfetch@.service")
-    assert unit["Service"]["ExecStart"] == "/usr/bin/modelfetch fetch"
-    user = int(installed.run("/usr/bin/id", "-u", "modelfetch"))
-    models = installed.path / "var/lib/modelfetch/chat"
-    models.mkdir(parents=True)
-    os.chown(models, user, user)
-    (installed.path / "etc/newline").write_text("\n")
-    environment = {
-        "MODELFETCH_DIR": "/var/lib/modelfetch/chat",
-        "HF_ENDPOINT": hub.endpoint,
-        "MODELFETCH_REPO": hub.repo,
-        "MODELFETCH_FILES": "model.gguf",
-        # What systemd gives where there is no token.
-        "HF_TOKEN_PATH": "/etc/newline",
-    }
-    installed.run(*unit["Service"]["ExecStart"].split(), user=user, environment=environment)
-    assert (models / "model.gguf").stat().st_size == hub.files["model.gguf"]["size"]
+# What waits for the model, tells what it finds, and ends the machine.
+WAITING = """\
+[Unit]
+Requires=modelfetch@chat.service
+After=modelfetch@chat.service
+FailureAction=poweroff-force
+SuccessAction=poweroff-force
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'stat -c "%%U %%s" /var/lib/modelfetch/chat/model.gguf >/found'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.mark.parametrize("token", ["", "hf_of_this_machine"], ids=["public", "gated"])
+def test_a_service_that_waits_for_the_unit_finds_the_model_at_boot(installed, token):
+    options = ["--gated", token] if token else []
+    with FakeHub("--file", "model.gguf", "--size", "4MiB", *options) as hub:
+        etc = installed.path / "etc"
+        lines = [f"MODELFETCH_REPO={hub.repo}", "MODELFETCH_FILES=model.gguf", f"HF_ENDPOINT={hub.endpoint}"]
+        (etc / "modelfetch/chat.env").write_text("\n".join(lines) + "\n")
+        (etc / "modelfetch/hf-token").unlink(missing_ok=True)
+        if token:
+            (etc / "modelfetch/hf-token").write_text(token)
+            (etc / "modelfetch/hf-token").chmod(0o600)
+        (etc / "systemd/system/waiting.service").write_text(WAITING)
+        installed.run("/usr/bin/systemctl", "enable", "waiting.service")
+        for old in [installed.path / "found", installed.path / "var/lib/modelfetch"]:
+            subprocess.run(["rm", "-rf", old], check=True)
+        boot = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "-D", installed.path]
+        console = subprocess.run(list(map(str, boot)), capture_output=True, text=True, timeout=300).stdout
+        found = installed.path / "found"
+        assert found.exists(), console + installed.run("/usr/bin/journalctl", "--no-pager", "--unit", "modelfetch@chat")
+        # StateDirectory's owner, by the name that the package gave it.
+        assert found.read_text().split() == ["modelfetch", str(hub.files["model.gguf"]["size"])]
 
 
 def test_the_package_of_the_other_architecture_says_so(release):
