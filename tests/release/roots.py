@@ -47,6 +47,6 @@ class Root:
         ]
         wanted = hub.files["model.gguf"]
         for result in results:
-            assert result["files"][0]["sha256"] == wanted["sha256"]
+            assert result["files"][0]["digest"] == wanted["sha256"]
         assert results[1]["bytes_fetched"] == 0
         assert (models / "model.gguf").stat().st_size == wanted["size"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tarfile
 import tomllib
 
 import pytest
@@ -14,7 +15,7 @@ from crates import REPOSITORY, embedded
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from fake_hub import FakeHub
-from roots import ARCHITECTURES, RELEASE, TARGETS, VERSION
+from roots import ARCHITECTURES, RELEASE, TARGETS, VERSION, Root
 
 REGISTRY = os.environ["REGISTRY"]
 USER = 10001
@@ -53,6 +54,26 @@ def test_binstall_looks_where_the_tarball_is(unpacked, release, target):
     assert url.startswith(f"{manifest['repository']}/releases/download/v{VERSION}/")
     assert (release / url.rsplit("/", 1)[1]).exists()
     assert (unpacked.parent / program).exists()
+
+
+def test_what_one_architecture_left_the_other_goes_on_with(release, tmp_path):
+    roots = [Root(tmp_path / target, target) for target in TARGETS]
+    for root in roots:
+        with tarfile.open(release / f"modelfetch-{VERSION}-{root.target}.tar.gz") as archive:
+            member = archive.extractfile(f"modelfetch-{VERSION}-{root.target}/modelfetch")
+            (root.path / "modelfetch").write_bytes(member.read())
+        (root.path / "modelfetch").chmod(0o755)
+    for first, second in [roots, roots[::-1]]:
+        with FakeHub("--file", "model.gguf", "--size", "16MiB", "--rate-per-connection", "1MiB") as hub:
+            fetch = ["/modelfetch", "fetch", hub.repo, "model.gguf", "--dir", "/models", "--json"]
+            environment = {"HF_ENDPOINT": hub.endpoint}
+            first.run(*fetch, "--connections", "2", "--deadline", "3s", environment=environment, status=30)
+            shutil.move(first.path / "models", second.path / "models")
+            result = json.loads(second.run(*fetch, environment=environment))
+            assert result["files"][0]["done"] == "resumed"
+            shutil.move(second.path / "models", first.path / "models")
+            assert json.loads(first.run(*fetch, environment=environment))["files"][0]["done"] == "skipped"
+            shutil.rmtree(first.path / "models")
 
 
 # Debian package
