@@ -39,7 +39,7 @@ class Root:
     def fetch(self, program, hub, user=0):
         """Fetches with this program of the root, twice, and sees that the second time nothing is asked for but the branch."""
         models = self.path / "models"
-        models.mkdir()
+        models.mkdir(exist_ok=True)
         os.chown(models, user, user)
         arguments = [program, "fetch", hub.repo, "model.gguf", "--dir", "/models", "--json"]
         results = [
