@@ -45,6 +45,8 @@ python_environment() {
 binaries() {
     [ -z "${MODELFETCH:-}" ] || [ -z "${FAKE_HUB:-}" ] || return 0
     local built
+    # With the tests, unless for release: without them crates have fewer features, and all would be built a second time.
+    [ $# -gt 0 ] || set -- --tests
     built=$(cd "$repository" && cargo build --locked --workspace --bins --message-format json-render-diagnostics "$@")
     MODELFETCH=$(executable modelfetch <<<"$built")
     FAKE_HUB=$(executable fake-hub <<<"$built")
@@ -56,6 +58,7 @@ executable() {
     python3 -c '
 import json, sys
 messages = map(json.loads, sys.stdin)
-print(next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == sys.argv[1]))
+programs = (m for m in messages if m.get("executable") and m["target"]["kind"] == ["bin"] and not m["profile"]["test"])
+print(next(m["executable"] for m in programs if m["target"]["name"] == sys.argv[1]))
 ' "$1"
 }

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from crates import checksums, embedded, key, linked
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType

@@ -19,6 +19,7 @@ mod idempotent;
 mod input;
 mod inspect;
 mod integrity;
+mod interface;
 mod late;
 mod lists;
 mod llama_cpp;
