@@ -34,6 +34,14 @@ podFailurePolicy:
         containerName: fetch
         operator: In
         values: [2, 10, 11, 12, 20, 21, 22]
+    {{- if include "llamacpp-app.checksModel" . }}
+    # The same, and what the check is for: too large (24), an architecture that the server does not know (25).
+    - action: FailJob
+      onExitCodes:
+        containerName: check
+        operator: In
+        values: [2, 10, 11, 12, 20, 21, 22, 24, 25]
+    {{- end }}
 template:
   metadata:
     {{- include "llamacpp-app.podMetadata" (dict
@@ -50,6 +58,10 @@ template:
     enableServiceLinks: false
     terminationGracePeriodSeconds: 60
     {{- include "llamacpp-app.podBasics" (dict "ctx" . "mountsClaim" true) | trim | nindent 4 }}
+    {{- if include "llamacpp-app.checksModel" . }}
+    initContainers:
+      - {{ include "llamacpp-app.fetchContainer" (dict "ctx" . "isGuard" false "isCheck" true) | nindent 8 | trim }}
+    {{- end }}
     containers:
       - {{ include "llamacpp-app.fetchContainer" (dict "ctx" . "isGuard" false) | nindent 8 | trim }}
     volumes:

@@ -66,6 +66,29 @@
 {{/* Folder of the registry's login. */}}
 {{- define "llamacpp-app.registryAuthPath" -}}/etc/modelfetch/registry{{- end -}}
 
+{{/* "true" when something is to be known of the model before it is fetched. */}}
+{{- define "llamacpp-app.checksModel" -}}
+{{- if or .Values.gpu.memory .Values.gpu.checkArchitecture -}}true{{- end -}}
+{{- end -}}
+
+{{/* What the check needs beside the variables of the fetch, as JSON: it reads headers, and weighs them as the server will be started. */}}
+{{- define "llamacpp-app.checkEnv" -}}
+{{- $env := list -}}
+{{- $gpu := .Values.gpu -}}
+{{- if $gpu.memory -}}
+{{- $cards := list -}}
+{{- range until (int $gpu.number) -}}{{- $cards = append $cards $gpu.memory -}}{{- end -}}
+{{- $words := include "llamacpp-app.serverArgs" . | fromYamlArray -}}
+{{- $env = append $env (dict "name" "MODELFETCH_FITS" "value" (join "\n" $cards)) -}}
+{{- $env = append $env (dict "name" "MODELFETCH_SERVER_ARGS" "value" (join "\n" $words)) -}}
+{{- end -}}
+{{- if $gpu.checkArchitecture -}}
+{{- $known := .Files.Get "files/llama-server-options.json" | fromJson -}}
+{{- $env = append $env (dict "name" "MODELFETCH_ARCHITECTURES" "value" (join "," $known.architectures)) -}}
+{{- end -}}
+{{- toJson $env -}}
+{{- end -}}
+
 {{/* All variables of the fetch, as JSON. Takes {ctx, isGuard}. */}}
 {{- define "llamacpp-app.fetchEnv" -}}
 {{- $env := include "llamacpp-app.modelEnv" .ctx | fromJsonArray -}}
@@ -102,15 +125,22 @@
 {{/* Name of a CA bundle's volume and the folder it is mounted at. */}}
 {{- define "llamacpp-app.caBundlePath" -}}/etc/modelfetch/ca{{- end -}}
 
-{{/* The container that fetches and verifies the model: the Job's, and the server pod's guard. Takes {ctx, isGuard}. */}}
+{{/*
+The container that fetches and verifies the model: the Job's, and the server pod's guard. Takes {ctx, isGuard, isCheck}: with
+`isCheck` it is the one before it, which reads the model's header and fetches nothing.
+*/}}
 {{- define "llamacpp-app.fetchContainer" -}}
 {{- $values := .ctx.Values -}}
-name: fetch
+{{- $env := include "llamacpp-app.fetchEnv" . | fromJsonArray -}}
+{{- if .isCheck -}}
+{{- $env = concat $env (include "llamacpp-app.checkEnv" .ctx | fromJsonArray) -}}
+{{- end -}}
+name: {{ ternary "check" "fetch" (default false .isCheck) }}
 image: {{ include "llamacpp-app.fetchImage" .ctx | quote }}
 imagePullPolicy: {{ include "llamacpp-app.fetchPullPolicy" .ctx }}
-args: [fetch]
+args: [{{ ternary "inspect" "fetch" (default false .isCheck) }}]
 env:
-  {{- include "llamacpp-app.named" (dict "entries" (include "llamacpp-app.fetchEnv" . | fromJsonArray) "extra" $values.fetch.extraEnv) | nindent 2 }}
+  {{- include "llamacpp-app.named" (dict "entries" $env "extra" $values.fetch.extraEnv) | nindent 2 }}
 {{- with include "llamacpp-app.resources" $values.fetch.resources }}
 resources:
   {{- . | nindent 2 }}

@@ -293,27 +293,40 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "MODELFETCH_KV_UNIFIED", value_parser = BoolishValueParser::new())]
     pub(super) kv_unified: bool,
 
-    /// Type of the cached keys
-    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_K", default_value = "f16",
-          value_parser = values::cache_type)]
-    pub(super) cache_type_k: TensorType,
+    /// Type of the cached keys [default: f16]
+    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_K", value_parser = values::cache_type)]
+    pub(super) cache_type_k: Option<TensorType>,
 
-    /// Type of the cached values
-    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_V", default_value = "f16",
-          value_parser = values::cache_type)]
-    pub(super) cache_type_v: TensorType,
+    /// Type of the cached values [default: f16]
+    #[arg(long, value_name = "TYPE", env = "MODELFETCH_CACHE_TYPE_V", value_parser = values::cache_type)]
+    pub(super) cache_type_v: Option<TensorType>,
 
-    /// Tokens that are computed at once
-    #[arg(long, value_name = "N", env = "MODELFETCH_UBATCH_SIZE", default_value_t = 512)]
-    pub(super) ubatch_size: u64,
+    /// Tokens that are computed at once [default: 512]
+    #[arg(long, value_name = "N", env = "MODELFETCH_UBATCH_SIZE")]
+    pub(super) ubatch_size: Option<u64>,
+
+    /// Caches of sliding windows as long as the context
+    #[arg(long, env = "MODELFETCH_SWA_FULL", value_parser = BoolishValueParser::new())]
+    pub(super) swa_full: bool,
+
+    /// So many layers on cards, the output counts as one [default: all]
+    #[arg(long, value_name = "N", env = "MODELFETCH_N_GPU_LAYERS")]
+    pub(super) n_gpu_layers: Option<u64>,
 
     /// Share of each card, such as 3,1 [default: by their sizes]
     #[arg(long, value_name = "N,N,…", env = "MODELFETCH_TENSOR_SPLIT", value_delimiter = ',')]
     pub(super) tensor_split: Vec<f64>,
 
-    /// Keep the experts of the first N layers in main memory
-    #[arg(long, value_name = "N", env = "MODELFETCH_N_CPU_MOE", default_value_t = 0)]
-    pub(super) n_cpu_moe: u64,
+    /// Keep the experts of the first N layers in main memory [default: 0]
+    #[arg(long, value_name = "N", env = "MODELFETCH_N_CPU_MOE")]
+    pub(super) n_cpu_moe: Option<u64>,
+
+    /// All arguments of llama-server, as the last option: what changes its memory is taken from them
+    ///
+    /// Each is a word; in the variable each has a line. The flags above win over them.
+    #[arg(long, value_name = "WORD", env = "MODELFETCH_SERVER_ARGS", num_args = 0.., allow_hyphen_values = true,
+          value_delimiter = '\n')]
+    pub(super) server_args: Vec<String>,
 
     /// Fail (exit 25) unless the model is of one of these architectures, separated by commas
     #[arg(long, value_name = "NAMES", env = "MODELFETCH_ARCHITECTURES", value_delimiter = ',')]

@@ -41,6 +41,10 @@ pub struct Setup {
     pub split: Vec<f64>,
     /// `--n-cpu-moe`: the experts of so many layers stay in main memory.
     pub cpu_experts: u64,
+    /// `--n-gpu-layers`: so many of the last layers are on cards, of which the output is one; all without it.
+    pub gpu_layers: Option<u64>,
+    /// `--swa-full`: windows have as many cells as the context.
+    pub full_windows: bool,
 }
 
 impl Default for Setup {
@@ -56,6 +60,8 @@ impl Default for Setup {
             cards: Vec::new(),
             split: Vec::new(),
             cpu_experts: 0,
+            gpu_layers: None,
+            full_windows: false,
         }
     }
 }
@@ -130,7 +136,7 @@ impl<'a> Model<'a> {
         }
         let cells = Cells::new(setup, self.context_trained(), self.layers.window, self.layers.is_causal);
         for (at, layer) in self.layers.list.iter().enumerate() {
-            let share = &mut cards[layout.card_of(at)];
+            let share = layout.card_of(at).map_or(&mut main, |card| &mut cards[card]);
             let of_layer = if layer.is_windowed { cells.windowed } else { cells.all };
             let bytes =
                 |kind: TensorType, elements: u64, cells: u64| row(kind, elements).saturating_mul(cells);
@@ -142,7 +148,7 @@ impl<'a> Model<'a> {
             share.state =
                 share.state.saturating_add(layer.state.saturating_mul(4).saturating_mul(cells.slots));
         }
-        let compute = self.compute(setup, &cells);
+        let compute = self.compute(&cells);
         for share in cards.iter_mut().chain([&mut main]) {
             share.compute_at_most = compute;
         }
@@ -177,11 +183,11 @@ impl<'a> Model<'a> {
         let name = tensor.name.as_str();
         let Some((layer, rest)) = layer_of(name) else {
             if !INPUTS.iter().any(|input| name.starts_with(input)) {
-                return vec![(tensor, Some(layout.output()))];
+                return vec![(tensor, layout.output())];
             }
             // Where there is no output of its own, the input is loaded once more as the output.
             let is_output = name == "token_embd.weight" && !self.has("output.weight");
-            let twice = is_output.then_some((tensor, Some(layout.output())));
+            let twice = is_output.then_some((tensor, layout.output())).filter(|(_, place)| place.is_some());
             return [(tensor, None)].into_iter().chain(twice).collect();
         };
         let all = self.layers.list.len() as u64;
@@ -190,7 +196,7 @@ impl<'a> Model<'a> {
         }
         let is_expert = EXPERTS.iter().any(|expert| rest.starts_with(expert));
         let place = layout.card_of(usize::try_from(layer).unwrap_or_default());
-        vec![(tensor, (!is_expert || layer >= setup.cpu_experts).then_some(place))]
+        vec![(tensor, place.filter(|_| !is_expert || layer >= setup.cpu_experts))]
     }
 
     fn has(&self, name: &str) -> bool {
@@ -199,8 +205,9 @@ impl<'a> Model<'a> {
 
     /// A bound of the buffers for computing on one device. The graph of one batch has a few rows of each width alive at
     /// the same time; the mask of what a token sees is as long as the cache.
-    fn compute(&self, setup: &Setup, cells: &Cells) -> u64 {
-        const ROWS: u64 = 12;
+    fn compute(&self, cells: &Cells) -> u64 {
+        // The judges of `docs/memory.md` have seen up to four rows, and masks of one and a half floats for a cell.
+        const ROWS: u64 = 6;
         let widths = self.layers.widths;
         let vocabulary = self.tensors.iter().find(|tensor| tensor.name.starts_with("token_embd."));
         let vocabulary = vocabulary.and_then(|tensor| tensor.shape.last().copied()).unwrap_or(0);
@@ -208,11 +215,10 @@ impl<'a> Model<'a> {
             .into_iter()
             .fold(0u64, u64::saturating_add)
             .saturating_mul(ROWS);
-        let mask = cells.all.saturating_mul(2);
+        let mask = cells.all.saturating_mul(5) / 2;
         let floats = row.saturating_add(vocabulary).saturating_add(mask).saturating_mul(cells.ubatch);
         let states = self.layers.list.iter().map(|layer| layer.state).max().unwrap_or(0);
         let states = states.saturating_mul(4 * cells.slots);
-        let _ = setup;
         floats.saturating_add(states).saturating_mul(4).saturating_add(16 << 20)
     }
 }
@@ -250,11 +256,13 @@ fn row(kind: TensorType, elements: u64) -> u64 {
     elements.div_ceil(kind.elements.into()).saturating_mul(kind.bytes.into())
 }
 
-/// Which card has which layer (llama.cpp `load_tensors`, split mode `layer`, all layers on cards).
+/// Which card has which layer (llama.cpp `load_tensors`, split mode `layer`).
 struct Layout {
-    /// The last card that has none of the rest, as a part of all.
+    /// Where the share of each card ends, as a part of all.
     ends: Vec<f32>,
     layers: usize,
+    /// The first layer on a card; the output counts as the last one.
+    first: usize,
 }
 
 impl Layout {
@@ -271,17 +279,19 @@ impl Layout {
             end += share;
             end / sum
         });
-        Self { ends: ends.collect(), layers }
+        let on_cards =
+            setup.gpu_layers.map_or(usize::MAX, |layers| usize::try_from(layers).unwrap_or(usize::MAX));
+        Self { ends: ends.collect(), layers, first: (layers + 1).saturating_sub(on_cards) }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few hundred layers")]
-    fn card_of(&self, layer: usize) -> usize {
-        let part = layer as f32 / (self.layers + 1) as f32;
+    fn card_of(&self, layer: usize) -> Option<usize> {
+        let part = layer.checked_sub(self.first)? as f32 / (self.layers + 1 - self.first) as f32;
         let card = self.ends.iter().position(|end| part < *end);
-        card.unwrap_or(self.ends.len() - 1)
+        Some(card.unwrap_or(self.ends.len() - 1))
     }
 
-    fn output(&self) -> usize {
+    fn output(&self) -> Option<usize> {
         self.card_of(self.layers)
     }
 }
@@ -311,7 +321,7 @@ impl Cells {
             context: each.saturating_mul(streams),
             slots,
             all: each.saturating_mul(streams),
-            windowed: pad(each.min(seen)).saturating_mul(streams),
+            windowed: if setup.full_windows { each } else { pad(each.min(seen)) }.saturating_mul(streams),
             ubatch,
         }
     }

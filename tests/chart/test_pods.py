@@ -132,6 +132,26 @@ def test_the_job_fails_at_once_on_what_another_attempt_cannot_change():
     assert spec["podReplacementPolicy"] == "Failed"
 
 
+def test_a_model_is_weighed_before_its_first_byte_where_the_memory_of_a_gpu_is_known():
+    assert "initContainers" not in render().job("download-model")["spec"]["template"]["spec"]
+    values = {
+        "gpu": {"memory": "22Gi", "number": 2, "checkArchitecture": True},
+        "server": {"slots": 8, "extraArgs": ["--cache-type-k", "q8_0"]},
+    }
+    spec = render(values).job("download-model")["spec"]
+    [check] = spec["template"]["spec"]["initContainers"]
+    assert (check["name"], check["args"]) == ("check", ["inspect"])
+    variables = environment(check)
+    assert variables["MODELFETCH_FITS"] == "22Gi\n22Gi"
+    assert variables["MODELFETCH_SERVER_ARGS"].split("\n") == render(values).server_args
+    assert "gpt-oss" in variables["MODELFETCH_ARCHITECTURES"].split(",")
+    of_check = next(r["onExitCodes"] for r in spec["podFailurePolicy"]["rules"]
+                    if r.get("onExitCodes", {}).get("containerName") == "check")
+    assert {24, 25} <= set(of_check["values"])
+    in_pod = render({**values, "fetch": {"mode": "initContainer"}}).deployment["spec"]["template"]["spec"]
+    assert [c["name"] for c in in_pod["initContainers"]] == ["check", "fetch"]
+
+
 def test_a_rollout_may_take_as_long_as_download_and_startup():
     def seconds(values):
         return render(values).deployment["spec"]["progressDeadlineSeconds"]

@@ -60,6 +60,11 @@ def download_pod(r):
     return r.job("download-model")["spec"]["template"]["spec"]
 
 
+def of_check(name):
+    """A variable of the container that looks at the model before it is fetched."""
+    return lambda r: environment(download_pod(r)["initContainers"][0])[name]
+
+
 def helper_pod(r):
     return r.job("lb-ip-patch")["spec"]["template"]["spec"]
 
@@ -318,6 +323,9 @@ CHANGES = {
     "gpu.nvidiaResource": Change(
         "nvidia.com/mig-1g.10gb", lambda r: r.server["resources"]["limits"], {"memory": "64Gi", "nvidia.com/mig-1g.10gb": 1}),
     "gpu.number": Change(2, lambda r: r.server["resources"]["limits"]["nvidia.com/gpu"], 2),
+    "gpu.memory": Change("22Gi", of_check("MODELFETCH_FITS"), "22Gi"),
+    "gpu.checkArchitecture": Change(
+        True, lambda r: "gpt-oss" in of_check("MODELFETCH_ARCHITECTURES")(r).split(","), True),
     "gpu.dra.enabled": Change(
         True, lambda r: (r.server["resources"].get("claims"), "nvidia.com/gpu" in r.server["resources"]["limits"]),
         ([{"name": "gpu"}], False)),

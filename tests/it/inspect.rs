@@ -7,7 +7,7 @@ use crate::support::gguf::{F32, Header};
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub};
 
 fn inspected(dir: &TestDir, arguments: &[&str]) -> Value {
-    let run = dir.command([&["inspect"], arguments, &["--json"]].concat()).run().succeeds();
+    let run = dir.command([&["inspect", "--json"], arguments].concat()).run().succeeds();
     run.json()["models"][0].clone()
 }
 
@@ -178,6 +178,10 @@ fn slots_types_and_cards_change_what_is_needed() {
     assert_eq!(cache(&memory(&["--parallel", "3"])), [4 * of_layer / 4096 * 3 * 1536]);
     assert_eq!(cache(&memory(&["--tensor-split", "3,2"])), [3 * of_layer, of_layer]);
     assert_eq!(cache(&memory(&["--fits", "20GiB", "--fits", "10GiB"])).len(), 2);
+    assert_eq!(cache(&memory(&["--n-gpu-layers", "2"])), [of_layer], "the output is one of the two");
+    let server = ["-m", "m.gguf", "-np", "3", "--no-kv-unified", "-ctk", "q8_0", "-fa", "on", "-ctv", "q8_0"];
+    let of_server = memory(&[&["--server-args"], &server[..]].concat());
+    assert_eq!(cache(&of_server), [4 * of_layer / 32 * 17 / 4096 * 3 * 1536]);
 }
 
 #[test]

@@ -369,7 +369,7 @@ fn a_fresh_link_that_is_refused_too_ends_the_run_with_the_servers_words() {
 #[test]
 fn a_file_that_changes_under_way_begins_again_and_is_never_mixed() {
     let rule = || Rule::cdn().nth(4);
-    survives("another size", rule().then(Fault::TotalSize(5_000_000)), &[]).says("starting again from zero");
+    survives("another size", rule().then(Fault::TotalSize(8_000_000)), &[]).says("starting again from zero");
     survives("no such range", rule().then(Fault::status(416)), &[]).says("starting again from zero");
 }
 
