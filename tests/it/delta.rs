@@ -270,16 +270,11 @@ fn whatever_is_wrong_with_the_answers_all_is_fetched_with_one_line_of_why() {
     falls_back("no reconstruction", terms(json!({ "error": "no" })));
     falls_back("terms of 5 bytes", terms(json!({ "terms": [term("ab", 5, 1)] })));
     falls_back("chunks without bytes", terms(json!({ "terms": [term("ab", 5, 0)] })));
-    falls_back("two lengths for the same chunks", |hub| {
-        drop(hub.on(cas(), {
-            let sizes = [version(1, 0), version(2, 0)].map(|model| (model.size(), model));
-            move |request, reply| {
-                let is_old = request.target.contains(&old_hash());
-                let size = sizes[usize::from(!is_old)].0;
-                *reply = Reply::json(&json!({ "terms": [
-                    { "hash": "ab".repeat(32), "unpacked_length": size, "range": { "start": 0, "end": 9 } }
-                ] }));
-            }
+    let (old, sizes) = (old_hash(), [1, 2].map(|header| version(header, 0).size()));
+    falls_back("two lengths for the same chunks", move |hub| {
+        drop(hub.on(cas(), move |request, reply| {
+            let size = sizes[usize::from(!request.target.contains(&old))];
+            *reply = Reply::json(&json!({ "terms": [term("ab", size, 9)] }));
         }));
     });
     falls_back("more than", |hub| {
@@ -425,7 +420,9 @@ fn what_an_earlier_run_copied_is_doubted_first() {
     hub.clear();
     let run = dir.fetch(&hub, [REPO, FILE, "--json"]).run().succeeds().says("of it again");
     dir.assert_done(FILE, &new);
-    assert!(run.json()["files"][0]["bytes_fetched"].as_u64() <= Some(new.size()), "{}", run.stdout);
+    // What connections take over from each other comes twice.
+    let fetched = run.json()["files"][0]["bytes_fetched"].as_u64().expect("a number");
+    assert!(fetched < new.size() + 4 * MIB, "{fetched} bytes");
 }
 
 #[test]
