@@ -86,14 +86,15 @@ fn published(file: &FileOutcome) -> String {
     let done = match file.done {
         Done::Skipped | Done::Adopted => format!("was there, and its {} are right", Bytes(file.size)),
         Done::Copied => "the same content as another file, copied".into(),
-        Done::Resumed | Done::Fetched => format!(
-            "verified, {} fetched{} in {} ({}/s)",
+        Done::Resumed | Done::Fetched if file.bytes_copied > 0 => format!(
+            "verified, {} fetched and {} copied in {}",
             Bytes(file.bytes_fetched),
-            if file.bytes_copied > 0 {
-                format!(", {} copied", Bytes(file.bytes_copied))
-            } else {
-                String::new()
-            },
+            Bytes(file.bytes_copied),
+            Span(time)
+        ),
+        Done::Resumed | Done::Fetched => format!(
+            "verified, {} fetched in {} ({}/s)",
+            Bytes(file.bytes_fetched),
             Span(time),
             Bytes(per_second(file.bytes_fetched, time))
         ),

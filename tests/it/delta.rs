@@ -312,7 +312,7 @@ fn a_cas_that_is_silent_keeps_nobody_waiting() {
     dir.fetch(&hub, [REPO, FILE]).run().succeeds();
     let time = begun.elapsed().saturating_sub(between);
     assert_fetched_whole(&hub, &dir, &new);
-    assert!(time < plain + Duration::from_millis(1500), "{time:?}, plain {plain:?}");
+    assert!(time < plain + Duration::from_secs(5), "{time:?}, plain {plain:?}");
 }
 
 #[test]
