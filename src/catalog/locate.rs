@@ -115,6 +115,10 @@ impl Locate for HubFile {
         })
     }
 
+    fn is_blind(&self, url: &Url) -> bool {
+        self.snapshot.hub.registries().has(url)
+    }
+
     fn is_endpoint(&self, url: &Url) -> bool {
         self.snapshot.hub.is_endpoint(url)
     }

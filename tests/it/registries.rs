@@ -4,11 +4,12 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fake_hub::{FakeHub, Repo};
 use serde_json::{Value, json};
 
 use crate::support::registry::{Answer, Asked, FakeRegistry, artifact, digest, good, layer};
 use crate::support::secret::{TOKEN, assert_no_secret};
-use crate::support::{FILE, REPO, TestDir, hub, model};
+use crate::support::{FILE, REPO, TestDir, built, hub, model};
 
 const LOGIN: &str = "CANARYxOFxTHExREGISTRY";
 
@@ -265,7 +266,8 @@ fn mirror(content: Vec<u8>) -> FakeRegistry {
 #[test]
 fn a_registry_is_a_mirror_of_the_hub_by_digest() {
     let model = model(91, 4);
-    let (hub, registry, dir) = (hub(&model), mirror(model.to_vec()), TestDir::new());
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, model.clone())).token(TOKEN));
+    let (registry, dir) = (mirror(model.to_vec()), TestDir::new());
     let mirror = format!("oci://{}/m", registry.host);
     let run = dir
         .command(["fetch", REPO, FILE, "--endpoint", &mirror, "--endpoint", &hub.endpoint(), "--dir"])

@@ -60,6 +60,10 @@ impl Locate for Layer {
         Box::pin(self.hub.registries().get(url, range))
     }
 
+    fn is_blind(&self, url: &Url) -> bool {
+        self.hub.registries().has(url)
+    }
+
     fn is_endpoint(&self, url: &Url) -> bool {
         self.hub.registries().has(url)
     }

@@ -18,6 +18,11 @@ pub trait Locate: Send + Sync {
     fn get<'a>(&'a self, url: &'a Url, range: Option<(u64, u64)>)
     -> BoxFuture<'a, Result<Response, Failure>>;
 
+    /// Whether who is asked there knows nothing of the file but its digest: asking again what it should be says nothing.
+    fn is_blind(&self, _url: &Url) -> bool {
+        false
+    }
+
     /// Whether an endpoint itself is there: a mirror or a cache, which may have to fetch the bytes first.
     fn is_endpoint(&self, url: &Url) -> bool;
 }

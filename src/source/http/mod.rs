@@ -372,7 +372,9 @@ impl<L: Locate> Source for HttpSource<L> {
     fn confirm(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             let stale = self.location().await?;
-            self.newer_than(stale.generation, false).await?;
+            let asked = stale.led_by.as_ref().unwrap_or(&stale.url);
+            let elsewhere = self.locate.places() > 1 && self.locate.is_blind(asked);
+            self.newer_than(stale.generation, elsewhere).await?;
             *self.seen() = Seen::default();
             Ok(())
         })
