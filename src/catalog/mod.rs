@@ -54,10 +54,10 @@ pub struct Resolution {
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
         Selection::Named(names) if request.repo.is_oci() => {
-            from_registry(hub, request, &names.in_list(), known).await?
+            Box::pin(from_registry(hub, request, &names.in_list(), known)).await?
         }
         Selection::Matching(patterns) if request.repo.is_oci() => {
-            from_registry(hub, request, patterns, known).await?
+            Box::pin(from_registry(hub, request, patterns, known)).await?
         }
         Selection::Named(names) => named_or_listed(hub, request, names, known).await?,
         Selection::Matching(patterns) => matching(hub, request, patterns, known).await?,
@@ -70,7 +70,7 @@ pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -
 pub async fn commit(hub: &Hub, repo: &RepoId, revision: &Revision) -> Result<Commit, Error> {
     match revision.commit() {
         Some(commit) => Ok(commit),
-        None if repo.is_oci() => hub.registries().commit(repo, revision).await,
+        None if repo.is_oci() => Box::pin(hub.registries().commit(repo, revision)).await,
         None => hub.commit(repo, revision.as_str()).await,
     }
 }

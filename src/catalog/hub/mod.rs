@@ -150,7 +150,7 @@ impl Hub {
     /// A content in a registry that is a mirror by digest.
     async fn head_in(&self, registry: &RepoId, sha256: Option<Sha256>) -> Result<Head, Setback> {
         let Some(sha256) = sha256 else { return Err(only_by_digest(registry)) };
-        let (url, size) = self.registries.blob(registry, sha256).await?;
+        let (url, size) = Box::pin(self.registries.blob(registry, sha256)).await?;
         Ok(Head {
             commit: None,
             digest: Some(Digest::Sha256(sha256)),
@@ -266,7 +266,7 @@ impl Hub {
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
     pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Failure> {
         if self.registries.has(url) {
-            return self.registries.get(url, range).await;
+            return Box::pin(self.registries.get(url, range)).await;
         }
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();

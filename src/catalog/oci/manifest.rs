@@ -1,6 +1,6 @@
 //! Manifests: untrusted input, which decides what is written where.
 //!
-//! Read are ModelPack artifacts (`org.cncf.model.filepath` names the file of a layer), Docker's models, and what `oras
+//! Read are `ModelPack` artifacts (`org.cncf.model.filepath` names the file of a layer), Docker's models, and what `oras
 //! push` makes (`org.opencontainers.image.title`).
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::request::RepoPath;
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Annotations that name the file of a layer, the first one first (ModelPack `docs/annotations.md`; OCI
+/// Annotations that name the file of a layer, the first one first (`ModelPack` `docs/annotations.md`; OCI
 /// `annotations.md`).
 const NAMES: [&str; 2] = ["org.cncf.model.filepath", "org.opencontainers.image.title"];
 /// What oras writes on a layer that is a folder.
@@ -100,7 +100,7 @@ fn choose(manifests: &[Value]) -> Result<Sha256, Unfit> {
             let kind = [text(&child["artifactType"]), platform.trim_matches('/')].join(" ");
             format!("{} ({})", text(&child["digest"]), kind.trim())
         });
-        let shown = Vec::from_iter(shown).join(", ");
+        let shown = shown.collect::<Vec<_>>().join(", ");
         let more = if children.len() > 8 { ", …" } else { "" };
         Unfit {
             why: format!("it is an index of {} manifests: {shown}{more}", children.len()),
@@ -213,7 +213,9 @@ mod tests {
     }
 
     fn layer(kind: &str, annotations: Value) -> Value {
-        json!({"mediaType": kind, "digest": digest_of("a"), "size": 5, "annotations": annotations})
+        let mut layer = json!({"mediaType": kind, "digest": digest_of("a"), "size": 5});
+        layer["annotations"] = annotations;
+        layer
     }
 
     fn artifact(layers: &[Value]) -> Value {
