@@ -483,6 +483,7 @@ pub(super) struct DestinationArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Hub")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct FreshnessArgs {
     /// Make no request; succeed only with what is on disk [also: HF_HUB_OFFLINE]
     #[arg(long, env = "MODELFETCH_OFFLINE", value_parser = BoolishValueParser::new())]

@@ -98,10 +98,14 @@ pub struct Copy {
 pub fn worth_copying(new: &Reconstruction, old: &[&Reconstruction]) -> Result<Vec<Copy>, String> {
     let mut copies = equal(new, old)?;
     let mut ranges = RangeSet::default();
-    copies.iter().for_each(|copy| ranges.insert(copy.to.clone()));
+    for copy in &copies {
+        ranges.insert(copy.to.clone());
+    }
     // Copies that touch each other need no request between them.
     let islands: Vec<_> = ranges.iter().filter(|range| range.end - range.start < COPY_MIN).cloned().collect();
-    islands.iter().for_each(|island| ranges.remove(island));
+    for island in &islands {
+        ranges.remove(island);
+    }
     copies.retain(|copy| ranges.gaps(copy.to.clone()).is_empty());
     let size: u64 = new.0.iter().map(|term| term.bytes).sum();
     if ranges.bytes() < WORTH_IT.max(size.div_ceil(WORTH_IT_SHARE)) {

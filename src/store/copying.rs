@@ -87,7 +87,9 @@ impl Originals {
     /// The ranges of the new file.
     pub fn ranges(&self) -> RangeSet {
         let mut ranges = RangeSet::default();
-        self.copies.iter().for_each(|copy| ranges.insert(copy.to.clone()));
+        for copy in &self.copies {
+            ranges.insert(copy.to.clone());
+        }
         ranges
     }
 

@@ -455,12 +455,9 @@ impl Hub {
             check_encoding(&url, response.headers())?;
             let headers = response.headers().clone();
             let watchdog = Watchdog::new(self.stall_timeout);
-            let body = tokio::time::timeout(
-                PAGE_TIMEOUT,
-                bounded_body(&url, response, watchdog, excess, PAGE_BYTES_MAX),
-            )
-            .await
-            .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
+            let body = tokio::time::timeout(PAGE_TIMEOUT, bounded_body(&url, response, watchdog, excess))
+                .await
+                .unwrap_or_else(|_| Err(stalled(&url, PAGE_TIMEOUT)))?;
             // Whoever else has the answer has it as a Hub would: one edge of many may have led astray.
             if !self.is_hub(&url, asked) && !is_json(&body) {
                 let why = format!("a redirect of an API call to {}, which has no JSON", host(&url));
@@ -634,10 +631,19 @@ pub(super) enum Excess {
 /// The body of a small answer.
 pub(super) async fn bounded_body(
     url: &Url,
+    response: Response,
+    watchdog: Watchdog,
+    excess: Excess,
+) -> Result<Vec<u8>, Failure> {
+    body_of_at_most(PAGE_BYTES_MAX, url, response, watchdog, excess).await
+}
+
+async fn body_of_at_most(
+    most: usize,
+    url: &Url,
     mut response: Response,
     mut watchdog: Watchdog,
     excess: Excess,
-    most: usize,
 ) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(announced.min(PAGE_BYTES_MAX));

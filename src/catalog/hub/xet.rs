@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tracing::debug;
 use url::Url;
 
-use super::{COMPONENT, Excess, Hub, Question, api_path, bounded_body, parse_url, refusal};
+use super::{COMPONENT, Excess, Hub, Question, api_path, body_of_at_most, parse_url, refusal};
 use crate::content::XetHash;
 use crate::content::xet::Reconstruction;
 use crate::error::Failure;
@@ -52,7 +52,8 @@ impl Hub {
     /// Whom the first endpoint names that has such a route. The error says why nobody can be asked.
     pub async fn cas(&self, repo: &RepoId, revision: &str) -> Result<Cas, String> {
         let mut why = "nobody to ask".to_owned();
-        for endpoint in self.endpoints.iter() {
+        // A registry has contents by their digest, and nothing of Xet storage.
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.registry().is_none()) {
             match self.cas_of(endpoint, repo, revision).await {
                 Ok(cas) => return Ok(cas),
                 Err(refused) => why = refused,
@@ -121,7 +122,7 @@ impl Hub {
             return Err(net::bad_status(&url, response).await);
         }
         net::check_encoding(&url, response.headers())?;
-        bounded_body(&url, response, Watchdog::new(self.stall_timeout), Excess::Refuse, ANSWER_BYTES_MAX)
+        body_of_at_most(ANSWER_BYTES_MAX, &url, response, Watchdog::new(self.stall_timeout), Excess::Refuse)
             .await
     }
 }

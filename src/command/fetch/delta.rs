@@ -115,7 +115,9 @@ impl Deltas {
         };
         context.stop.or("asking Xet storage", waited).await?;
         if let Stage::Over(found) = &*stage.borrow() {
-            plan.items.iter_mut().for_each(|item| add(item, found));
+            for item in &mut plan.items {
+                add(item, found);
+            }
             plan.bytes_to_fetch = plan.items.iter().map(Item::bytes_to_fetch).sum();
         }
         Ok(())

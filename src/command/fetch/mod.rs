@@ -120,7 +120,8 @@ impl<'a> Run<'a> {
         if self.request.delta && self.request.network != NetworkUse::Offline {
             let (revision, wait) = (known.resolution.commit_or_revision(), Wait::Shortly);
             let deltas = &self.deltas;
-            deltas.look_up(&mut plan, &revision, &self.store, &self.hub, wait, &self.context).await?;
+            let asked = deltas.look_up(&mut plan, &revision, &self.store, &self.hub, wait, &self.context);
+            Box::pin(asked).await?;
         }
         Ok(plan)
     }
@@ -225,7 +226,9 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
     let mut planned = context.stop.or_blocking("planning", work).await?;
     if request.delta && request.network != NetworkUse::Offline {
         let (revision, wait) = (known.resolution.commit_or_revision(), Wait::ToTheEnd);
-        Deltas::default().look_up(&mut planned.plan, &revision, &store, hub, wait, context).await?;
+        let deltas = Deltas::default();
+        let asked = deltas.look_up(&mut planned.plan, &revision, &store, hub, wait, context);
+        Box::pin(asked).await?;
     }
     tell_disk(&planned.plan, context);
     if let Err(error) = planned.verdict {

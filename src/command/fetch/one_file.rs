@@ -214,9 +214,10 @@ impl FileWork {
             self.begin(wanted, on_disk);
             // What was doubted once comes from the source.
             let is_first = suspects.is_none() && !has_changed && !was_strange;
-            let originals: BoxFuture<'_, _> = match is_first {
-                true => self.deltas.originals(item, &self.scope.reporter),
-                false => Box::pin(std::future::ready(None)),
+            let originals: BoxFuture<'_, _> = if is_first {
+                self.deltas.originals(item, &self.scope.reporter)
+            } else {
+                Box::pin(std::future::ready(None))
             };
             let (filled, scope) = (Arc::clone(&partial), &self.scope);
             let filled =
