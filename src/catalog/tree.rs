@@ -121,7 +121,7 @@ impl Entry {
         let size = facts.size.filter(|size| i64::try_from(*size).is_ok());
         let size = size.ok_or_else(|| format!("the size of {name:?} is impossible"))?;
         let Facts { blob, xet_hash, .. } = facts;
-        Ok(Self { file: WantedFile { path, content: Content::new(size, digest) }, blob, xet_hash })
+        Ok(Self { file: WantedFile::new(path, Content::new(size, digest)), blob, xet_hash })
     }
 }
 

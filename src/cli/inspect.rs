@@ -39,6 +39,7 @@ pub(super) fn request(
         recheck: Recheck::default(),
         limits: request::limits(&transfer, given, environment)?,
         locked: None,
+        signing: None,
     };
     Ok((InspectRequest { subject: Subject::Hub(Box::new(wanted)), setup, architectures }, notes))
 }

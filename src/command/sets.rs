@@ -117,7 +117,7 @@ fn is_there(shard: &RepoPath, resolution: &Resolution, store: &Store) -> Result<
     let Some(content) = receipt.content().filter(|_| receipt.origin.repo == resolution.repo) else {
         return Ok(false);
     };
-    store.is_verified(&[WantedFile { path: shard.clone(), content }])
+    store.is_verified(&[WantedFile::new(shard.clone(), content)])
 }
 
 #[cfg(test)]

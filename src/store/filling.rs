@@ -259,7 +259,7 @@ mod tests {
 
     fn partial(dir: &std::path::Path, size: u64) -> Arc<Partial> {
         let digest = Digest::from_etag(&"ab".repeat(32)).expect("a digest");
-        let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
+        let file = WantedFile::new("m.bin".parse().expect("a path"), Content::new(size, digest));
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))
     }

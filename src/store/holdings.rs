@@ -99,7 +99,7 @@ impl Store {
         let mut holdings = Vec::new();
         for receipt in self.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let wanted = WantedFile { path: receipt.path.clone(), content };
+            let wanted = WantedFile::new(receipt.path.clone(), content);
             let target = self.target_path(&wanted);
             let mut is_shared = false;
             let (condition, allocated) = match self.entry(&wanted) {

@@ -179,10 +179,10 @@ mod tests {
     use super::*;
 
     fn file() -> WantedFile {
-        WantedFile {
-            path: "m.gguf".parse().expect("path"),
-            content: Content::new(100, crate::content::Digest::from_etag(&"ab".repeat(32)).expect("digest")),
-        }
+        WantedFile::new(
+            "m.gguf".parse().expect("path"),
+            Content::new(100, crate::content::Digest::from_etag(&"ab".repeat(32)).expect("digest")),
+        )
     }
 
     fn repo() -> RepoId {

@@ -123,7 +123,7 @@ impl Layout {
 
     /// Every name that a file gets: its own first, then its receipt's, and that of what leads to it.
     pub(super) fn names_of(&self, file: &WantedFile, commit: Option<&Commit>) -> impl Iterator<Item = Place> {
-        let WantedFile { path, content } = file;
+        let WantedFile { path, content, .. } = file;
         [self.target(path, content), self.receipt(path, content)]
             .into_iter()
             .chain(self.pointer_of(path, commit))

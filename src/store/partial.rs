@@ -493,13 +493,13 @@ mod tests {
 
     /// A file of which the first `written` bytes are there.
     fn resumed(dir: &std::path::Path, written: u64) -> Partial {
-        let wanted = WantedFile {
-            path: "m.gguf".parse().expect("a path"),
-            content: crate::content::Content::new(
+        let wanted = WantedFile::new(
+            "m.gguf".parse().expect("a path"),
+            crate::content::Content::new(
                 256 * MIB,
                 crate::content::Digest::from_etag(&"ab".repeat(32)).expect("a digest"),
             ),
-        };
+        );
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         let partials = Partials::alone(dir);
         let partial = Partial::open(&partials, &wanted, &repo).expect("opened");

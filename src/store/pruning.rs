@@ -65,7 +65,7 @@ impl WriteAccess {
     /// Removes a file with its receipt and the folders that it leaves empty, if it still is the one that was verified;
     /// in a cache with the links that lead to it.
     pub fn remove(&self, holding: &Holding, pointers: &[&Pointer]) -> Result<bool, Error> {
-        let wanted = WantedFile { path: holding.receipt.path.clone(), content: holding.content };
+        let wanted = WantedFile::new(holding.receipt.path.clone(), holding.content);
         if holding.condition != Condition::Missing && self.store().proof(&wanted)?.is_none() {
             return Ok(false);
         }

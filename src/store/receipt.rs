@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hashing::Proof;
 use crate::content::{Content, GitSha1, Sha256};
 use crate::disk::Identity;
-use crate::plan::Origin;
+use crate::plan::{Origin, Vouchers, WantedFile};
 use crate::request::{Recheck, RepoPath};
 
 /// More is no receipt.
@@ -34,6 +34,9 @@ pub struct Receipt {
     /// Where it came from.
     #[serde(flatten)]
     pub origin: Origin,
+    /// Who said what its bytes must be; nobody in receipts of older versions.
+    #[serde(skip_serializing_if = "Vouchers::is_empty", default)]
+    pub vouched_by: Vouchers,
     /// When it was verified, in seconds since the epoch.
     pub verified_at: u64,
     /// Which program wrote this.
@@ -60,14 +63,15 @@ impl Receipt {
     ///     Proof { content, identity }
     /// }
     /// ```
-    pub fn new(path: &RepoPath, proof: &Proof, origin: &Origin) -> Self {
+    pub fn new(wanted: &WantedFile, proof: &Proof, origin: &Origin) -> Self {
         Self {
             version: VERSION,
-            path: path.clone(),
+            path: wanted.path.clone(),
             identity: *proof.identity(),
             sha256: proof.content().sha256(),
             git_sha1: proof.content().git_sha1(),
             origin: origin.clone(),
+            vouched_by: wanted.vouchers.clone(),
             verified_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             tool: concat!("modelfetch ", env!("CARGO_PKG_VERSION")).into(),
         }

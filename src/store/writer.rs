@@ -137,13 +137,13 @@ mod tests {
     use crate::request::{RepoId, RepoKind};
 
     fn partial(dir: &std::path::Path, content: &[u8]) -> Partial {
-        let wanted = WantedFile {
-            path: "m.bin".parse().expect("a path"),
-            content: crate::content::Content::new(
+        let wanted = WantedFile::new(
+            "m.bin".parse().expect("a path"),
+            crate::content::Content::new(
                 content.len() as u64,
                 Digest::Sha256(Sha256::from_bytes(sha2::Sha256::digest(content).into())),
             ),
-        };
+        );
         let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
         Partial::open(&crate::store::journal::Partials::alone(dir), &wanted, &repo).expect("opened")
     }

@@ -57,7 +57,7 @@ struct Start {
 impl Start {
     /// `None` where there is nothing to look at, or nothing to be told.
     fn of(partial: &Partial) -> Option<Self> {
-        let WantedFile { path, content } = partial.wanted();
+        let WantedFile { path, content, .. } = partial.wanted();
         let is_to_come = partial.missing().first().is_some_and(|first| first.start == 0);
         (is_to_come && !partial.is_vouched_for()).then(|| Self {
             look: Look::new(path.file_name(), content.size(), None),

@@ -34,10 +34,8 @@ fn content(length: usize) -> Bytes {
 
 fn partial(dir: &std::path::Path, name: &str, content: &Bytes) -> Arc<Partial> {
     let digest = Sha256::from_bytes(sha2::Sha256::digest(content).into());
-    let file = WantedFile {
-        path: name.parse().expect("a path"),
-        content: Content::of_sha256(content.len() as u64, digest),
-    };
+    let file =
+        WantedFile::new(name.parse().expect("a path"), Content::of_sha256(content.len() as u64, digest));
     let repo = RepoId::new(RepoKind::Model, "o/n").expect("a repository");
     Arc::new(Partial::open(&Partials::alone(dir), &file, &repo).expect("opened"))
 }

@@ -118,7 +118,7 @@ fn source_of<F: Fn(u32, usize) -> Says + Send + Sync>(size: u64, says: F) -> Htt
     let place =
         Place { says, located: AtomicU32::new(0), asked: StdMutex::default(), hosts: StdMutex::default() };
     let digest = Digest::from_etag(&"a".repeat(64)).expect("a digest");
-    let file = WantedFile { path: "m.bin".parse().expect("a path"), content: Content::new(size, digest) };
+    let file = WantedFile::new("m.bin".parse().expect("a path"), Content::new(size, digest));
     let patience = Patience::new(Duration::from_secs(10), Duration::from_mins(5));
     HttpSource::new(place, file, None, Arc::new(patience))
 }

@@ -1,11 +1,19 @@
-//! Who vouches for a content: what was announced, and what the user pinned.
+//! Who vouches for a content: what was announced, what the user pinned, and what somebody signed.
+
+mod json;
+pub mod signature;
+mod signer;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::content::{Content, Sha256};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{LockedFile, Pins, RepoPath};
+use crate::request::{LockedFile, Pins, RepoPath, Signing};
+
+pub use signature::{Signed, SignedFile, SignedFiles, Statement};
+pub use signer::{Signer, Signers};
 
 /// The content to verify against: what was announced for `path`, with the user's pin, which must agree
 /// where the two can be compared.
@@ -28,10 +36,63 @@ pub fn pinned<'a>(
     // There may be 100,000: room that grows would be twice as much for a moment.
     let mut files = Vec::with_capacity(number);
     for (path, content) in announced {
-        let content = vouch(path, content, pins.for_file(path, number))?;
-        files.push(WantedFile { path: path.clone(), content });
+        let pin = pins.for_file(path, number);
+        let mut file = WantedFile::new(path.clone(), vouch(path, content, pin)?);
+        if pin.is_some() {
+            file.vouchers.add_pin();
+        }
+        files.push(file);
     }
     Ok(files)
+}
+
+/// Pins files to what a signature says of them; counts those that it names. Those that it does not name have to be
+/// allowed, but for itself and for git's own, which no signature names.
+pub fn pin_to_signature(
+    files: &mut [WantedFile],
+    signed: &Signed,
+    signing: &Signing,
+) -> Result<usize, Error> {
+    let signer: Arc<str> = signed.signer().to_string().into();
+    let folder = match signing.signature.folder() {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    };
+    let may_be_unsigned = |path: &RepoPath| {
+        let below = path.as_str().strip_prefix(&folder);
+        *path == signing.signature
+            || below.is_some_and(signature::is_never_signed)
+            || signing.allow_unsigned.is_match(path)
+    };
+    let wanted = files.iter().filter(|file| !may_be_unsigned(&file.path)).count();
+    let mut count = 0;
+    for file in files {
+        let below = file.path.as_str().strip_prefix(&folder).and_then(|name| name.parse().ok());
+        let is_alone = wanted == 1 && !may_be_unsigned(&file.path);
+        let digest = match below.and_then(|name: RepoPath| signed.statement().file(&name, is_alone)) {
+            Some(SignedFile::Whole(digest)) => *digest,
+            Some(SignedFile::Parts(parts)) => match &parts[..] {
+                [(size, digest)] if *size == file.size() => *digest,
+                parts => {
+                    let size = parts.last().map_or(0, |(end, _)| *end);
+                    return Err(Error::SignedInParts { path: file.path.clone(), parts: parts.len(), size });
+                }
+            },
+            None if may_be_unsigned(&file.path) => continue,
+            None => {
+                return Err(Error::Unsigned {
+                    path: file.path.clone(),
+                    signature: signing.signature.clone(),
+                });
+            }
+        };
+        file.content = file.content.with_sha256(digest).map_err(|announced| {
+            Error::SignatureContradicted { path: file.path.clone(), signed: digest, announced }
+        })?;
+        file.vouchers.add_signer(Arc::clone(&signer));
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Compares what a Hub says of a commit's files with a lock file, which lists them all.
@@ -60,7 +121,7 @@ pub fn check_lock(announced: &[WantedFile], locked: &[LockedFile]) -> Result<(),
 /// share a partial file, which only one may fill: with a pin and without one they must not be two contents.
 pub fn share_pins(files: &mut [WantedFile]) -> Result<(), Error> {
     let mut pinned = HashMap::new();
-    for WantedFile { path, content } in &*files {
+    for WantedFile { path, content, .. } in &*files {
         if let Some((_, pin)) = content.git_sha1().zip(content.sha256()) {
             let first = pinned.entry((content.size(), content.key())).or_insert(*content);
             vouch(path, *first, Some(pin))?;
@@ -83,7 +144,8 @@ mod tests {
         let content = Content::new(5, Digest::from_etag(&etag.repeat(40)).expect("a digest"));
         let pin = pin.map(|digit| digit.repeat(64).parse().expect("a digest"));
         let path = path.parse().expect("a path");
-        WantedFile { content: vouch(&path, content, pin).expect("agreed"), path }
+        let content = vouch(&path, content, pin).expect("agreed");
+        WantedFile::new(path, content)
     }
 
     #[test]
