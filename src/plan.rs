@@ -1,6 +1,7 @@
 //! What will be done about each file of a request: data alone. The store decides it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -20,12 +21,104 @@ pub struct WantedFile {
     /// What Xet storage calls them, where somebody told. It vouches for nothing.
     #[serde(skip)]
     pub xet_hash: Option<XetHash>,
+    /// Who says so.
+    #[serde(skip)]
+    pub vouchers: Vouchers,
+}
+
+/// Who says what the bytes of a file must be. In receipts and lists it is a list of words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct Vouchers {
+    hub: bool,
+    lock: bool,
+    pin: bool,
+    /// A key or certificate that is trusted, with which the model was signed.
+    signer: Option<Arc<str>>,
+}
+
+impl Vouchers {
+    /// A Hub, or a mirror of it, in what it announces.
+    pub fn hub() -> Self {
+        Self { hub: true, ..Self::default() }
+    }
+
+    /// A lock file.
+    pub fn lock() -> Self {
+        Self { lock: true, ..Self::default() }
+    }
+
+    /// Somebody who pinned a digest, too.
+    pub fn add_pin(&mut self) {
+        self.pin = true;
+    }
+
+    /// Somebody who signed the model, too.
+    pub fn add_signer(&mut self, signer: Arc<str>) {
+        self.signer = Some(signer);
+    }
+
+    /// All of both.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        Self {
+            hub: self.hub || others.hub,
+            lock: self.lock || others.lock,
+            pin: self.pin || others.pin,
+            signer: self.signer.clone().or_else(|| others.signer.clone()),
+        }
+    }
+
+    /// The same, but for the Hub.
+    #[must_use]
+    pub fn without_hub(&self) -> Self {
+        Self { hub: false, ..self.clone() }
+    }
+
+    /// Whether somebody has signed it.
+    pub fn has_signer(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// Whether it is known of whoever signed the model that he did.
+    pub fn has_signer_of(&self, others: &Self) -> bool {
+        others.signer.is_none() || self.signer == others.signer
+    }
+
+    /// Whether nothing was written down.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<Vec<String>> for Vouchers {
+    fn from(words: Vec<String>) -> Self {
+        let mut read = Self::default();
+        for word in words {
+            match word.as_str() {
+                "hub" => read.hub = true,
+                "lock" => read.lock = true,
+                "pin" => read.pin = true,
+                _ => read.signer = Some(word.into()),
+            }
+        }
+        read
+    }
+}
+
+impl From<Vouchers> for Vec<String> {
+    fn from(vouchers: Vouchers) -> Self {
+        let Vouchers { hub, lock, pin, signer } = vouchers;
+        let words = [(hub, "hub"), (lock, "lock"), (pin, "pin")].into_iter();
+        let words = words.filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned());
+        words.chain(signer.map(|signer| signer.to_string())).collect()
+    }
 }
 
 impl WantedFile {
-    /// Of which Xet storage is not known to have anything.
+    /// As the Hub announces it; Xet storage is not known to have anything of it.
     pub fn new(path: RepoPath, content: Content) -> Self {
-        Self { path, content, xet_hash: None }
+        Self { path, content, xet_hash: None, vouchers: Vouchers::hub() }
     }
 
     /// Length in bytes.

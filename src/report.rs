@@ -58,6 +58,15 @@ pub enum Event<'a> {
         /// Their total size.
         bytes: u64,
     },
+    /// A signature was verified: the files that it names are pinned to it.
+    Signed {
+        /// The signature.
+        signature: &'a RepoPath,
+        /// The key or certificate.
+        signer: &'a str,
+        /// How many of the files that are wanted it names.
+        files: usize,
+    },
     /// What will be done about it; in a run of several models a plan for each.
     Planned(&'a [&'a Plan]),
     /// A file that was there needs nothing.
@@ -239,6 +248,10 @@ impl Reporter for Below {
             Event::Progress(progress) => {
                 self.next
                     .report(&Event::Progress(&Progress { path: &self.place(progress.path), ..**progress }));
+            }
+            Event::Signed { signature, signer, files } => {
+                let (signer, files) = (*signer, *files);
+                self.next.report(&Event::Signed { signature: &self.place(signature), signer, files });
             }
             Event::Renewed { path, host } => {
                 self.next.report(&Event::Renewed { path: &self.place(path), host });

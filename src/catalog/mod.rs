@@ -24,6 +24,7 @@ use crate::request::{
     Choice, Commit, Destination, Gap, Names, Patterns, RepoId, RepoPath, Request, Revision, Selection, Unmet,
     quants,
 };
+use crate::source::Held;
 use crate::trust;
 use crate::words::host;
 
@@ -47,6 +48,8 @@ pub struct Resolution {
     pub listing: Option<Arc<Listed>>,
     /// Sets of shards that are taken although some of them are missing.
     pub gaps: Vec<Gap>,
+    /// A file whose bytes were needed first, and are here.
+    pub held: Option<(RepoPath, Held)>,
 }
 
 /// Asks the Hub. `known` is what earlier runs learnt: if the revision is still that commit, one
@@ -197,6 +200,7 @@ impl Resolution {
             urls: HashMap::new(),
             listing: None,
             gaps: Vec::new(),
+            held: None,
         }
     }
 
@@ -269,7 +273,11 @@ impl Resolution {
         let announced =
             announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
-        self.files.push(WantedFile { path: path.clone(), content, xet_hash: head.xet_hash });
+        let mut file = WantedFile { xet_hash: head.xet_hash, ..WantedFile::new(path.clone(), content) };
+        if pin.is_some() {
+            file.vouchers.add_pin();
+        }
+        self.files.push(file);
         if !hub.has_mirror_first() {
             self.urls.insert(path.clone(), head.url);
         }

@@ -3,7 +3,7 @@
 use super::{Resolution, listing};
 use crate::content::{Content, Digest};
 use crate::error::Error;
-use crate::plan::WantedFile;
+use crate::plan::{Vouchers, WantedFile};
 use crate::request::{Commit, Locked, NetworkUse, Patterns, RepoPath, Request, Selection};
 use crate::store::Store;
 use crate::trust;
@@ -37,6 +37,10 @@ pub fn is_certain(request: &Request, known: &Resolution) -> bool {
 pub fn of_lock(request: &Request, locked: &Locked) -> Result<Resolution, Error> {
     let announced = locked.files.iter().map(|file| (&file.path, file.content, file.xet_hash));
     let mut files = trust::pinned(&request.pins, announced)?;
+    for file in &mut files {
+        // Nobody else was asked.
+        file.vouchers = Vouchers::lock().and(&file.vouchers.without_hub());
+    }
     trust::share_pins(&mut files)?;
     Ok(Resolution::from_files(request, request.revision.commit(), files))
 }
@@ -62,7 +66,11 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         if !is_known {
             return Ok(None);
         }
-        files.push(WantedFile { path: path.clone(), content, xet_hash: receipt.xet_hash });
+        let mut file = WantedFile { xet_hash: receipt.xet_hash, ..WantedFile::new(path.clone(), content) };
+        if pin.is_some() {
+            file.vouchers.add_pin();
+        }
+        files.push(file);
         commits.push(origin.commit.filter(|_| is_of_repo));
     }
     let first = commits.first().copied().flatten();

@@ -119,7 +119,8 @@ impl Entry {
         let size = facts.size.filter(|size| i64::try_from(*size).is_ok());
         let size = size.ok_or_else(|| format!("the size of {name:?} is impossible"))?;
         let Facts { blob, xet_hash, .. } = facts;
-        Ok(Self { file: WantedFile { path, content: Content::new(size, digest), xet_hash }, blob })
+        let file = WantedFile { xet_hash, ..WantedFile::new(path, Content::new(size, digest)) };
+        Ok(Self { file, blob })
     }
 }
 

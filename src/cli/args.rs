@@ -180,6 +180,8 @@ pub(super) struct JobArgs {
     #[command(flatten)]
     pub(super) manifest: ManifestArgs,
     #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    #[command(flatten)]
     pub(super) destination: DestinationArgs,
     #[command(flatten)]
     pub(super) freshness: FreshnessArgs,
@@ -224,6 +226,8 @@ pub(super) struct StorageArgs {
     #[arg(value_names = ["SRC", "DEST"], required = true, num_args = 2..)]
     pub(super) pairs: Vec<String>,
 
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
     #[command(flatten)]
     pub(super) freshness: FreshnessArgs,
     #[command(flatten)]
@@ -387,6 +391,9 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) pins: PinArgs,
 
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+
     /// Fetch again what is wrong or missing
     #[arg(long, env = "MODELFETCH_REPAIR", value_parser = BoolishValueParser::new(),
           help_heading = "Selection")]
@@ -458,6 +465,31 @@ pub(super) struct PinArgs {
     /// It must agree with what the Hub announces: if not, nothing is fetched (exit 12).
     #[arg(long, value_name = "[FILE=]HEX", env = "MODELFETCH_SHA256", value_delimiter = '\n')]
     pub(super) sha256: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signatures")]
+pub(super) struct TrustArgs {
+    /// A public key, or a folder of them: the model must be signed with one that is trusted (repeatable)
+    ///
+    /// OpenSSF Model Signing 1.0, with ECDSA keys of the curves P-256 and P-384 as PEM. The signature is verified before
+    /// anything else is fetched, and its digests are pins.
+    #[arg(long, value_name = "FILE|DIR", env = "MODELFETCH_TRUST_KEY", value_delimiter = '\n',
+          value_hint = ValueHint::AnyPath)]
+    pub(super) trust_key: Vec<PathBuf>,
+
+    /// A certificate, or a folder of them: the same for signers whose certificate leads to it (repeatable)
+    #[arg(long, value_name = "FILE|DIR", env = "MODELFETCH_TRUST_CERT", value_delimiter = '\n',
+          value_hint = ValueHint::AnyPath)]
+    pub(super) trust_cert: Vec<PathBuf>,
+
+    /// The signature: a file of the repository, for `verify` one on disk [default: model.sig]
+    #[arg(long, value_name = "FILE", env = "MODELFETCH_SIGNATURE", value_hint = ValueHint::FilePath)]
+    pub(super) signature: Option<String>,
+
+    /// Take files that match this glob although the signature does not name them (repeatable)
+    #[arg(long, value_name = "GLOB", env = "MODELFETCH_ALLOW_UNSIGNED", value_delimiter = '\n')]
+    pub(super) allow_unsigned: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! Where each option came from: a flag on the command line beats a variable it contradicts.
 
+use std::path::PathBuf;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
@@ -51,6 +53,15 @@ impl Given<'_> {
         }
         let lines = values.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
         lines.map(str::to_owned).collect()
+    }
+
+    /// The same of paths.
+    pub(super) fn paths(&self, id: &str, values: &[PathBuf]) -> Vec<PathBuf> {
+        if self.source(id) != Some(ValueSource::EnvVariable) {
+            return values.to_vec();
+        }
+        let lines = values.iter().filter_map(|path| path.to_str()).map(str::trim);
+        lines.filter(|line| !line.is_empty()).map(PathBuf::from).collect()
     }
 
     fn is_flag(&self, id: &str) -> bool {

@@ -24,7 +24,10 @@ about it, the bytes to fetch and the free space. Nothing is downloaded or change
 pub(super) const VERIFY: &str = "\
 Hash the files on disk again and compare them with the receipts of the runs that fetched them, or \
 with --sha256. Needs no network and changes nothing unless --repair is given. A wrong or missing \
-file is named, and the exit number is 20.";
+file is named, and the exit number is 20.
+
+With --trust-key or --trust-cert the folder is compared with its signature, whoever put both there: every file \
+that is signed has to be right, and every file there has to be signed.";
 
 pub(super) const LOCK: &str = "\
 Look up what the models of a manifest are, and write commit, sizes and digests of their files into a \
@@ -38,6 +41,7 @@ A manifest, models.toml:
   revision = \"main\"                        # optional
   dir = \"gpt-oss\"                          # optional, below --dir
   sha256 = { \"FILE\" = \"HEX\" }            # optional
+  trust_key = \"keys/acme.pub\"             # optional, beside the manifest: it must be signed; also trust_cert
 
 What is locked already stays as it is, unless --update names it. `fetch --manifest models.toml --locked` \
 brings exactly what is locked.";
@@ -92,6 +96,9 @@ Examples:
 
   Exactly this file, or nothing:
     modelfetch fetch owner/name model.gguf --revision COMMIT --sha256 DIGEST --dir /models
+
+  Only what is signed with this key:
+    modelfetch fetch owner/name model.gguf --trust-key acme.pub --dir /models
 
   Is what is on disk still right?
     modelfetch verify --dir /models";

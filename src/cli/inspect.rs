@@ -40,6 +40,7 @@ pub(super) fn request(
         limits: request::limits(&transfer, given, environment)?,
         locked: None,
         delta: false,
+        signing: None,
     };
     notes.extend(unweighed);
     Ok((InspectRequest { subject: Subject::Hub(Box::new(wanted)), setup, architectures }, notes))

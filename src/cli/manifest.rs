@@ -1,18 +1,20 @@
 //! What `--manifest` means together with the other flags.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{JobArgs, LockArgs, PruneArgs};
 use super::given::{Given, Side};
 use super::request::{Noted, check_place, destination, limits, network};
+use super::signing::{of_model, signing};
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::lock::{Goal, LockRequest};
 use crate::command::prune::PruneRequest;
 use crate::error::Error;
 use crate::request::{
-    Destination, Locked, LockedModel, Lockfile, Manifest, Model, Proxies, RepoPath, Request,
+    Destination, Locked, LockedModel, Lockfile, Manifest, Model, Proxies, RepoPath, Request, Signing,
 };
 
 /// What a manifest says of its models, and the command line does not say again.
@@ -47,8 +49,16 @@ pub(super) fn models(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<ModelsRequest>, Error> {
-    let JobArgs { selection: _, manifest: files, destination: place, freshness, hub, transfer, output: _ } =
-        args;
+    let JobArgs {
+        selection: _,
+        manifest: files,
+        trust,
+        destination: place,
+        freshness,
+        hub,
+        transfer,
+        output: _,
+    } = args;
     let path = files.manifest.unwrap_or_default();
     let manifest = read_manifest(&path)?;
     let lockfile = beside(&path, files.lockfile);
@@ -61,9 +71,13 @@ pub(super) fn models(
     let destination = destination(place, given, environment)?;
     let network = network(&freshness, given, environment)?;
     let limits = limits(&transfer, given, environment)?;
+    // The flags are about models that say nothing of their own.
+    let of_all = signing(&trust, given, environment)?;
     let request = |model: &Model| -> Result<ModelRequest, Error> {
         let answer = lock.as_ref().and_then(|lock| lock.answer(model));
+        let signing = of_model(model, &path)?.or_else(|| of_all.clone());
         check_answer(model, answer, files.locked, &lockfile)?;
+        check_signature(model, answer, signing.as_ref(), &lockfile)?;
         let revision = match answer {
             Some(locked) => locked.commit.to_string().parse()?,
             None => model.wish.revision.clone(),
@@ -71,8 +85,9 @@ pub(super) fn models(
         let request = Request {
             repo: model.wish.repo.clone(),
             revision,
-            selection: model.wish.selection()?,
+            selection: model.wish.selection()?.with_signature(signing.as_ref()),
             pins: model.pins.clone(),
+            signing,
             destination: place_of(model, &destination)?,
             endpoints: endpoints.clone(),
             network,
@@ -110,7 +125,11 @@ pub(super) fn lock_request(
     };
     let written = read(&lockfile)?;
     let limits = limits(&transfer, given, environment)?;
-    Ok((LockRequest { manifest, lockfile, written, goal, endpoints, limits }, notes))
+    let mut signings = HashMap::new();
+    for model in &manifest.models {
+        signings.extend(of_model(model, &path)?.map(|signing| (model.name.clone(), signing)));
+    }
+    Ok((LockRequest { manifest, signings, lockfile, written, goal, endpoints, limits }, notes))
 }
 
 /// What `prune` is asked for.
@@ -190,6 +209,24 @@ fn check_answer(
         )),
         _ => Ok(()),
     }
+}
+
+/// A lock file of a time when no signature was demanded does not list it.
+fn check_signature(
+    model: &Model,
+    answer: Option<&LockedModel>,
+    signing: Option<&Arc<Signing>>,
+    lockfile: &Path,
+) -> Result<(), Error> {
+    let (Some(locked), Some(signing)) = (answer, signing) else { return Ok(()) };
+    if locked.lists(&signing.signature) {
+        return Ok(());
+    }
+    let (name, signature) = (&model.name, &signing.signature);
+    let why = format!(
+        "model `{name}` is to be signed, with `trust_key` or `trust_cert` in the manifest, and its `{signature}` is not locked"
+    );
+    Err(no_answer(lockfile, &why))
 }
 
 fn place_of(model: &Model, destination: &Destination) -> Result<Destination, Error> {

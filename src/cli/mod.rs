@@ -17,6 +17,7 @@ mod pages;
 pub mod reference;
 mod registry;
 mod request;
+mod signing;
 mod storage;
 mod suspects;
 mod token;

@@ -1,13 +1,19 @@
 //! The second step: what the flags and variables mean together, as requests of the library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::args::{DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, VerifyArgs};
+use super::args::{
+    DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, TrustArgs, VerifyArgs,
+};
 use super::given::{Given, Side, contradiction};
+use super::signing::signing;
 use super::{Environment, token};
+use crate::command::signed_folder::SignedFolder;
 use crate::command::verify::VerifyRequest;
 use crate::error::Error;
-use crate::request::{Destination, Limits, NetworkUse, Pins, Proxies, RepoId, RepoRef, Request, Selection};
+use crate::request::{
+    Destination, Limits, NetworkUse, Pins, Proxies, RepoId, RepoRef, Request, SIGNATURE, Selection,
+};
 
 /// A request, and what the user should know about it.
 pub(super) type Noted<T> = (T, Vec<String>);
@@ -18,13 +24,14 @@ pub(super) fn request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<Request>, Error> {
-    let JobArgs { selection, manifest: _, destination, freshness, hub, transfer, output: _ } = args;
+    let JobArgs { selection, manifest: _, trust, destination, freshness, hub, transfer, output: _ } = args;
     let repo_type = selection.repo_type;
     // clap has asked for one, unless a variable of that name beside it was blank.
     let repo = selection.repo.as_deref().unwrap_or_default();
     let reference = RepoRef::parse(repo.trim(), repo_type)?;
     let (endpoints, notes) = token::endpoints(hub, Some(&reference), given, environment, proxies)?;
     let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
+    let signing = signing(&trust, given, environment)?;
     let recheck = freshness.verify;
     let network = network(&freshness, given, environment)?;
     let destination = self::destination(destination, given, environment)?;
@@ -40,8 +47,9 @@ pub(super) fn request(
             (_, _) => selection.revision.clone(),
         }
         .unwrap_or_else(|| reference.repo.usual_revision()),
-        selection: files(selection, reference, given)?,
+        selection: files(selection, reference, given)?.with_signature(signing.as_ref()),
         pins,
+        signing,
         destination,
         endpoints,
         network,
@@ -59,20 +67,67 @@ pub(super) fn verify_request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<VerifyRequest>, Error> {
-    let VerifyArgs { paths, pins: pin_args, repair, destination, hub, transfer, output: _ } = args;
+    let VerifyArgs { paths, pins: pin_args, trust, repair, destination, hub, transfer, output: _ } = args;
+    let signed = signed_folder(trust, &destination, given, environment)?;
     let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     if let Some(empty) = paths.iter().find(|path| path.as_os_str().is_empty()) {
         return Err(Error::invalid("path", &empty.to_string_lossy(), "it is empty"));
     }
+    let mut place = self::destination(destination, given, environment)?;
+    if let Some(SignedFolder { signature, .. }) = &signed {
+        for (is_set, flag) in [(repair, "--repair"), (!pin_args.sha256.is_empty(), "--sha256")] {
+            if is_set {
+                let why = "a signature says itself what is right, and not where it can be had: `fetch --trust-key` fetches it";
+                return Err(Error::invalid("combination", &format!("{flag} with a signature"), why));
+            }
+        }
+        match place {
+            Destination::Cache(_) => {
+                let why = "a cache holds many models: name the folder of one below `snapshots` with --dir";
+                return Err(Error::invalid("combination", "--cache with a signature", why));
+            }
+            Destination::Dir(_) if !given.is_explicit("dir") => {
+                let folder = signature.parent().filter(|folder| !folder.as_os_str().is_empty());
+                place = Destination::Dir(folder.unwrap_or(Path::new(".")).to_owned());
+            }
+            Destination::Dir(_) | Destination::LocalDir(_) => {}
+        }
+    }
     let request = VerifyRequest {
-        destination: self::destination(destination, given, environment)?,
+        destination: place,
         paths,
         pins: pins(&given.lines("sha256", pin_args.sha256))?,
+        signed,
         repair,
         endpoints,
         limits: limits(&transfer, given, environment)?,
     };
     Ok((request, notes))
+}
+
+/// The signature of a folder, where somebody is trusted to have made one.
+fn signed_folder(
+    mut trust: TrustArgs,
+    place: &DestinationArgs,
+    given: &Given<'_>,
+    environment: &Environment,
+) -> Result<Option<SignedFolder>, Error> {
+    let named = trust.signature.take().filter(|path| !path.is_empty());
+    let Some(signing) = signing(&trust, given, environment)? else {
+        return match named {
+            Some(_) => {
+                let why =
+                    "say who may have signed: name a key with --trust-key or a certificate with --trust-cert";
+                Err(Error::invalid("combination", "--signature", why))
+            }
+            None => Ok(None),
+        };
+    };
+    let folder = place.dir.as_ref().or(place.local_dir.as_ref());
+    let usual =
+        || folder.map_or_else(|| SIGNATURE.into(), |folder| environment.expand_home(folder).join(SIGNATURE));
+    let signature = named.map_or_else(usual, |path| environment.expand_home(Path::new(&path)));
+    Ok(Some(SignedFolder { signing, signature }))
 }
 
 /// Which files: `FILE…` and the patterns, or what REPO itself carried.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::args::StorageArgs;
 use super::given::Given;
 use super::request::{Noted, limits, network};
+use super::signing::signing;
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::error::Error;
@@ -17,10 +18,11 @@ pub(super) fn models(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<ModelsRequest>, Error> {
-    let StorageArgs { pairs, freshness, hub, transfer, output: _ } = args;
+    let StorageArgs { pairs, trust, freshness, hub, transfer, output: _ } = args;
     let (endpoints, notes) = token::endpoints(hub, None, given, environment, proxies)?;
     let (network, limits) =
         (network(&freshness, given, environment)?, limits(&transfer, given, environment)?);
+    let signing = signing(&trust, given, environment)?;
     let mut models = Vec::new();
     for pair in pairs.chunks(2) {
         let [source, folder] = pair else {
@@ -28,11 +30,13 @@ pub(super) fn models(
             return Err(Error::invalid("source", &pair[0], why));
         };
         let reference = reference(source)?;
+        let selection = Selection::new(&Vec::from_iter(reference.files()), &[], &[], None)?;
         let request = Request {
             repo: reference.repo.clone(),
             revision: reference.revision.clone().unwrap_or_else(|| reference.repo.usual_revision()),
-            selection: Selection::new(&Vec::from_iter(reference.files()), &[], &[], None)?,
+            selection: selection.with_signature(signing.as_ref()),
             pins: Pins::default(),
+            signing: signing.clone(),
             destination: Destination::Dir(folder.into()),
             endpoints: endpoints.clone(),
             network,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Context;
 use crate::content::{GitSha1, Sha256};
 use crate::error::Error;
+use crate::plan::Vouchers;
 use crate::request::{Commit, Destination, RepoId, RepoPath, Revision};
 use crate::store::Store;
 use crate::store::holdings::{Condition, Holding, Unfinished};
@@ -40,6 +41,8 @@ pub struct HeldFile {
     pub sha256: Option<Sha256>,
     /// Git blob id, of a file that is not in LFS.
     pub git_sha1: Option<GitSha1>,
+    /// Who said what its bytes must be: `hub`, `lock`, `pin`, or a signer as `key:` or `certificate:` with a SHA-256.
+    pub vouched_by: Vouchers,
     /// When it was verified, in seconds since the epoch.
     pub verified_at: u64,
     /// Whether it still is the file that was verified.
@@ -90,6 +93,7 @@ impl From<Holding> for HeldFile {
             size: content.size(),
             sha256: content.sha256(),
             git_sha1: content.git_sha1(),
+            vouched_by: receipt.vouched_by,
             verified_at: receipt.verified_at,
             state: condition,
         }

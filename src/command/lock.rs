@@ -1,6 +1,6 @@
 //! `modelfetch lock`: looks up what the models of a manifest are, and writes it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::fetch::Models;
-use super::{Context, sets};
+use super::{Context, sets, signed};
 use crate::catalog::{self, Hub, Resolution};
 use crate::disk::{self, Durability};
 use crate::error::Error;
 use crate::request::{
     Commit, Destination, Endpoints, Limits, LockedFile, LockedModel, Lockfile, Manifest, Model, NetworkUse,
-    Recheck, RepoPath, Request,
+    Recheck, RepoPath, Request, Signing,
 };
 use crate::stop::blocking;
 use crate::store::Store;
@@ -28,6 +28,8 @@ const MODELS_PARALLEL: usize = 4;
 pub struct LockRequest {
     /// What is wanted.
     pub manifest: Manifest,
+    /// Whose signature models have to have, by their names.
+    pub signings: HashMap<String, Arc<Signing>>,
     /// Where the answer is written.
     pub lockfile: PathBuf,
     /// What is written there now.
@@ -137,22 +139,30 @@ async fn look_up(
     hub: &Arc<Hub>,
     context: &Context,
 ) -> Result<LockedModel, Error> {
+    let signing = request.signings.get(&model.name).cloned();
+    let has_signature =
+        |known: &LockedModel| signing.as_ref().is_none_or(|signing| known.lists(&signing.signature));
     let is_renewed = match &request.goal {
         Goal::Complete => false,
         Goal::Update(names) => names.is_empty() || names.contains(&model.name),
         Goal::Check => true,
     };
     let commit = match known {
-        Some(known) if known.is_intact && !is_renewed => return Ok(known.clone()),
-        // Moved by hand: that is the one to look up.
-        Some(known) if !known.is_intact && request.goal != Goal::Check => known.commit,
+        Some(known) if known.is_intact && !is_renewed && has_signature(known) => return Ok(known.clone()),
+        // Moved by hand, or of a time when no signature was demanded: that is the one to look up.
+        Some(known)
+            if (!known.is_intact || !is_renewed && !has_signature(known)) && request.goal != Goal::Check =>
+        {
+            known.commit
+        }
         _ => catalog::commit(hub, &model.wish.repo, &model.wish.revision).await?,
     };
     let at_commit = Request {
         repo: model.wish.repo.clone(),
         revision: commit.to_string().parse()?,
-        selection: model.wish.selection()?,
+        selection: model.wish.selection()?.with_signature(signing.as_ref()),
         pins: model.pins.clone(),
+        signing,
         destination: Destination::Dir(PathBuf::new()),
         endpoints: request.endpoints.clone(),
         network: NetworkUse::RequireFresh,
@@ -161,8 +171,10 @@ async fn look_up(
         locked: None,
         delta: false,
     };
-    let resolution = catalog::resolve(hub, &at_commit, None).await?;
+    let resolution = catalog::resolve(hub, &at_commit, None).await;
+    let resolution = resolution.map_err(|error| signed::absent(&at_commit, error))?;
     let nothing = Store::new(&at_commit.destination, &at_commit.repo);
+    let resolution = Box::pin(signed::pin(&at_commit, &nothing, hub, resolution, context)).await?;
     sets::check(&resolution, &nothing, hub, &request.limits, context).await?;
     Ok(LockedModel::new(model.name.clone(), model.wish.clone(), commit, files(&resolution)))
 }

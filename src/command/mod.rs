@@ -8,6 +8,8 @@ pub mod lock;
 pub mod prune;
 mod sample;
 mod sets;
+mod signed;
+pub mod signed_folder;
 pub mod smoke;
 pub mod verify;
 

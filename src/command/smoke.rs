@@ -9,7 +9,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::fetch::with_unfinished;
-use super::{Context, offline, sample, tell_gaps};
+use super::{Context, offline, sample, signed, tell_gaps};
 use crate::catalog::{self, Snapshot};
 use crate::content::{gguf, kind};
 use crate::error::Error;
@@ -92,7 +92,9 @@ async fn smoke_unstopped(
             Err(why) => context.reporter.report(&Event::Warning(&format!("{}: {why}", endpoint.host()))),
         }
     }
-    let resolution = catalog::resolve(&hub, request, None).await?;
+    let resolution = catalog::resolve(&hub, request, None).await;
+    let resolution = resolution.map_err(|error| signed::absent(request, error))?;
+    let resolution = Box::pin(signed::pin(request, &store, &hub, resolution, context)).await?;
     tell_gaps(&resolution, context);
     let mut asked = endpoints(request);
     if let (Some(only), None) = (asked.next(), asked.next()) {

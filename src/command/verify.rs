@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
+use super::signed_folder::{Found, SignedFolder, Verdict, fault_in_parts};
 use super::{Context, fetch};
 use crate::content::{Content, Sha256};
 use crate::disk::Dir;
@@ -17,9 +18,11 @@ use crate::request::{
 use crate::store::Store;
 use crate::store::hashing::HashQueue;
 use crate::store::receipt::Receipt;
+use crate::trust::SignedFile;
 
 /// Files on their way at the same time; of these as many are open and hashed as there are cores.
 const AHEAD: usize = 16;
+const MISSING: &str = "it is missing, or no regular file";
 
 /// What `modelfetch verify` is asked for.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct VerifyRequest {
     pub paths: Vec<PathBuf>,
     /// Digests that win over the receipts.
     pub pins: Pins,
+    /// A signature that wins over all of them.
+    pub signed: Option<SignedFolder>,
     /// Fetch again what is wrong or missing.
     pub repair: bool,
     /// Hubs for the repair.
@@ -60,8 +65,12 @@ pub async fn verify(
     found: &mut (dyn FnMut(&Checked) + Send),
 ) -> Result<(), Error> {
     let subjects = {
-        let request = request.clone();
-        context.stop.or_blocking("looking at the disk", move || subjects(&request)).await?
+        let (request, watching) = (request.clone(), context.clone());
+        let look = move || match &request.signed {
+            Some(folder) => signed_subjects(folder, &request, &watching),
+            None => subjects(&request),
+        };
+        context.stop.or_blocking("looking at the disk", look).await?
     };
     let (mut wrong, hashes) = (0, HashQueue::default());
     let hashes = &hashes;
@@ -85,6 +94,7 @@ struct Subject {
     place: Place,
     wanted: WantedFile,
     receipt: Option<Receipt>,
+    signed: Option<Verdict>,
 }
 
 #[derive(Clone)]
@@ -93,6 +103,33 @@ enum Place {
     Stored(Store),
     /// Where the user says it is.
     At(PathBuf),
+    /// The same, which may be a link.
+    Followed(PathBuf),
+}
+
+/// What a signature says of the files of a folder.
+fn signed_subjects(
+    folder: &SignedFolder,
+    request: &VerifyRequest,
+    context: &Context,
+) -> Result<Vec<Subject>, Error> {
+    let subject = |Found { name, path, verdict }| {
+        let size = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let (digest, signed) = match verdict {
+            Verdict::Signed(SignedFile::Whole(digest)) => (digest, None),
+            other => (Sha256::ZERO, Some(other)),
+        };
+        let is_link = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+        let place = if is_link { Place::Followed(path) } else { Place::At(path) };
+        Subject {
+            place,
+            wanted: WantedFile::new(name, Content::of_sha256(size, digest)),
+            receipt: None,
+            signed,
+        }
+    };
+    let found = folder.look(request.destination.root(), &request.paths, context)?;
+    Ok(found.into_iter().map(subject).collect())
 }
 
 fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
@@ -100,8 +137,14 @@ fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
     for store in Store::all(&request.destination)? {
         for receipt in store.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let wanted = WantedFile { path: receipt.path.clone(), content, xet_hash: receipt.xet_hash };
-            subjects.push(Subject { place: Place::Stored(store.clone()), wanted, receipt: Some(receipt) });
+            let wanted =
+                WantedFile { xet_hash: receipt.xet_hash, ..WantedFile::new(receipt.path.clone(), content) };
+            subjects.push(Subject {
+                place: Place::Stored(store.clone()),
+                wanted,
+                receipt: Some(receipt),
+                signed: None,
+            });
         }
     }
     subjects.sort_by_cached_key(Subject::path);
@@ -149,7 +192,7 @@ fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> 
     let size = open_at(&at)?.map(|file| file.metadata().map_err(Error::io("look at", &at))).transpose()?;
     let content = Content::of_sha256(size.map_or(0, |metadata| metadata.len()), pin);
     let wanted = WantedFile::new(named.unwrap_or(name), content);
-    Ok(Subject { place: Place::At(at), wanted, receipt: None })
+    Ok(Subject { place: Place::At(at), wanted, receipt: None, signed: None })
 }
 
 /// Opens a file that the user named; `None` if there is none.
@@ -161,11 +204,21 @@ fn open_at(path: &Path) -> Result<Option<std::fs::File>, Error> {
     }
 }
 
+/// The same, also behind a link.
+fn follow(path: &Path) -> Result<Option<std::fs::File>, Error> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {
+            std::fs::File::open(path).map(Some).map_err(Error::io("open", path))
+        }
+        _ => Ok(None),
+    }
+}
+
 impl Subject {
     fn path(&self) -> PathBuf {
         match &self.place {
             Place::Stored(store) => store.target_path(&self.wanted),
-            Place::At(path) => path.clone(),
+            Place::At(path) | Place::Followed(path) => path.clone(),
         }
     }
 
@@ -190,10 +243,23 @@ impl Subject {
         let open = move || match place {
             Place::Stored(store) => store.open(&wanted),
             Place::At(path) => open_at(&path),
+            Place::Followed(path) => follow(&path),
         };
+        match &self.signed {
+            None | Some(Verdict::Signed(SignedFile::Whole(_))) => {}
+            Some(Verdict::Fault(why)) => return Ok(Some(why.clone())),
+            Some(Verdict::Signed(SignedFile::Parts(parts))) => {
+                let (path, parts) = (self.path(), parts.clone());
+                let hash = move || match open()? {
+                    Some(file) => fault_in_parts(file, &path, &parts),
+                    None => Ok(Some(MISSING.into())),
+                };
+                return context.stop.or_blocking("hashing files", hash).await;
+            }
+        }
         let (reporter, stop) = (&*context.reporter, &context.stop);
         match hashes.hash(open, self.path(), &self.wanted, reporter, stop).await {
-            Ok(None) => Ok(Some("it is missing, or no regular file".into())),
+            Ok(None) => Ok(Some(MISSING.into())),
             Ok(Some(Err(unlike))) => Ok(Some(unlike.to_string())),
             Ok(Some(Ok(proven))) => Ok(proven.strange().map(|strange| strange.why.clone())),
             Err(error) => Err(error),
@@ -218,7 +284,7 @@ impl Subject {
             pins: Pins::parse(pins.iter().map(String::as_str))?,
             destination: match &self.place {
                 Place::Stored(store) => store.destination(),
-                Place::At(_) => request.destination.clone(),
+                Place::At(_) | Place::Followed(_) => request.destination.clone(),
             },
             endpoints: request.endpoints.clone(),
             network: NetworkUse::RequireFresh,
@@ -226,6 +292,7 @@ impl Subject {
             limits: request.limits.clone(),
             locked: None,
             delta: false,
+            signing: None,
         };
         fetch::fetch(&fetch, context).await.map(|_| ())
     }

@@ -50,6 +50,11 @@ macro_rules! hex_digest {
             pub fn from_bytes(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)
             }
+
+            /// The raw bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                &self.0
+            }
         }
 
         impl FromStr for $name {

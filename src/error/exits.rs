@@ -53,7 +53,7 @@ exits! {
     USAGE: 2, "usage", Fail, "usage: bad flag, value, token or manifest";
     UNAUTHORISED: 10, "unauthorised", Fail, "not authorised, or gated";
     NOT_FOUND: 11, "not-found", Fail, "repository, revision, file or object not found";
-    PIN_MISMATCH: 12, "pin-mismatch", Fail, "a pinned SHA256 or the lock file contradicts the Hub";
+    PIN_MISMATCH: 12, "pin-mismatch", Fail, "a pinned SHA256, the lock file or a signature contradicts the Hub";
     DIGEST_MISMATCH: 20, "digest-mismatch", Fail, "wrong bytes, after every part was asked for again";
     NO_SPACE: 21, "no-space", Fail, "not enough disk space";
     IO: 22, "io", Fail, "target not writable, or another I/O error";

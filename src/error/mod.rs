@@ -262,6 +262,46 @@ pub enum Error {
         announced: Sha256,
     },
 
+    /// The signature that a model has to have is missing, broken, or of nobody who is trusted.
+    #[error("the signature `{signature}` is not accepted: {why}")]
+    BadSignature {
+        /// Which one: a file of the repository, or on disk.
+        signature: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A file is wanted that the signature does not name.
+    #[error("`{path}` is not signed: `{signature}` does not name it")]
+    Unsigned {
+        /// The file.
+        path: RepoPath,
+        /// The signature.
+        signature: RepoPath,
+    },
+
+    /// The signature knows a file in parts, and the Hub as a whole.
+    #[error("`{path}` is signed in {parts} parts of {} in all, and nothing is signed of it as a whole", Bytes(*.size))]
+    SignedInParts {
+        /// The file.
+        path: RepoPath,
+        /// How many.
+        parts: usize,
+        /// Their length in bytes.
+        size: u64,
+    },
+
+    /// The signature and the Hub, or a pin, disagree.
+    #[error("what is signed of `{path}` is not what the Hub has\n  signed: {signed}\n  Hub:    {announced}")]
+    SignatureContradicted {
+        /// The file.
+        path: RepoPath,
+        /// The signed digest.
+        signed: Sha256,
+        /// The Hub's digest.
+        announced: Sha256,
+    },
+
     /// The lock file and the Hub disagree about a commit.
     #[error("the lock file and the Hub disagree about `{path}`\n  locked: {locked}\n  Hub:    {announced}")]
     LockContradicted {
@@ -644,9 +684,13 @@ impl Error {
             | Self::NothingMatches { .. }
             | Self::LayerGone { .. }
             | Self::ObjectNotFound { .. } => exits::NOT_FOUND,
-            Self::PinMismatch { .. } | Self::LockContradicted { .. } | Self::LockOutdated { .. } => {
-                exits::PIN_MISMATCH
-            }
+            Self::PinMismatch { .. }
+            | Self::BadSignature { .. }
+            | Self::Unsigned { .. }
+            | Self::SignedInParts { .. }
+            | Self::SignatureContradicted { .. }
+            | Self::LockContradicted { .. }
+            | Self::LockOutdated { .. } => exits::PIN_MISMATCH,
             Self::ModelsFailed { failed, .. } => worst(failed).map_or(exits::INTERNAL, Self::exit),
             Self::DigestMismatch { .. }
             | Self::ManifestMismatch { .. }
@@ -752,6 +796,10 @@ impl Error {
             Self::NothingMatches { quants, .. } if quants.is_empty() => "`plan` without file names lists all files".into(),
             Self::NothingMatches { quants, .. } => format!("quantizations there: {}", quants.join(", ")),
             Self::PinMismatch { .. } => "nothing was fetched; if the new content is wanted, change the pin, else pin the old commit with --revision".into(),
+            Self::BadSignature { .. } => "ask whoever signs the model which key or certificate is right, and name that with --trust-key or --trust-cert; nothing was fetched".into(),
+            Self::Unsigned { path, .. } => format!("nothing of the model was fetched; leave the file out with --exclude '{0}', or take it all the same with --allow-unsigned '{0}'", glob_of(path.as_str())),
+            Self::SignedInParts { .. } => "nothing of the model was fetched; have it signed by files (`use_file_serialization`), or fetch it without --trust-key and look at it with `verify --signature`".into(),
+            Self::SignatureContradicted { .. } => "nothing of the model was fetched: the file was changed since it was signed, or the signature is of another revision; tell the repository's owner, or take a --revision that fits".into(),
             Self::LockContradicted { .. } => "nothing was fetched: a commit never changes, so this is another repository, a mirror that lies, or a lock file of another one; check --endpoint, then run `modelfetch lock --update`".into(),
             Self::LockOutdated { .. } => "`modelfetch lock --update` writes what is there now; look at the difference before it is deployed".into(),
             Self::ModelsFailed { failed, .. } => return worst(failed)?.hint(),

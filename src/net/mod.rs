@@ -2,6 +2,7 @@
 
 mod certificate;
 mod client;
+pub mod der;
 mod dns;
 mod patience;
 mod redact;

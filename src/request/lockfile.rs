@@ -89,6 +89,11 @@ impl LockedModel {
         Self { name, wish, commit, files, is_intact: true }
     }
 
+    /// Whether a file is one of its own.
+    pub fn lists(&self, path: &RepoPath) -> bool {
+        self.files.iter().any(|file| file.path == *path)
+    }
+
     fn read(table: &Table<'_, '_>) -> Result<Self, Invalid> {
         table.check_keys(&KEYS)?;
         let missing = |key: &str| table.invalid(&format!("`{key}` is missing"));

@@ -7,7 +7,21 @@ use super::{Pins, RepoId, RepoKind, RepoPath, RepoRef, Revision, Selection};
 use crate::words::Invalid;
 
 /// What a model may say of itself.
-const KEYS: [&str; 9] = ["name", "repo", "revision", "files", "include", "exclude", "quant", "dir", "sha256"];
+const KEYS: [&str; 13] = [
+    "name",
+    "repo",
+    "revision",
+    "files",
+    "include",
+    "exclude",
+    "quant",
+    "dir",
+    "sha256",
+    "trust_key",
+    "trust_cert",
+    "signature",
+    "allow_unsigned",
+];
 
 /// All models of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +39,21 @@ pub struct Model {
     pub wish: Wish,
     /// SHA-256 digests given by the user.
     pub pins: Pins,
+    /// Whose signature it has to have, if any is demanded.
+    pub signing: Option<SigningWish>,
+}
+
+/// Whose signature a model has to have, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningWish {
+    /// Files and folders with public keys.
+    pub trust_key: Vec<String>,
+    /// Files and folders with certificates.
+    pub trust_cert: Vec<String>,
+    /// The signature, if it is not called as usual.
+    pub signature: Option<String>,
+    /// Globs of files that need not be signed.
+    pub allow_unsigned: Vec<String>,
 }
 
 /// What is wanted of a repository. A lock file repeats it, and answers it as long as both are the same.
@@ -85,7 +114,25 @@ impl Model {
         let pins =
             Pins::parse(pins.iter().map(String::as_str)).map_err(|why| table.invalid(&why.to_string()))?;
         let name = table.text("name")?.map_or_else(|| wish.repo.to_string(), |name| name.value);
-        Ok(Self { name, wish, pins })
+        Ok(Self { name, wish, pins, signing: SigningWish::read(table)? })
+    }
+}
+
+impl SigningWish {
+    fn read(table: &Table<'_, '_>) -> Result<Option<Self>, Invalid> {
+        let wish = Self {
+            trust_key: table.one_or_more("trust_key")?,
+            trust_cert: table.one_or_more("trust_cert")?,
+            signature: table.parsed::<RepoPath>("signature")?.map(|path| path.value.as_str().to_owned()),
+            allow_unsigned: table.one_or_more("allow_unsigned")?,
+        };
+        if !wish.trust_key.is_empty() || !wish.trust_cert.is_empty() {
+            return Ok(Some(wish));
+        }
+        if wish.signature.is_some() || !wish.allow_unsigned.is_empty() {
+            return Err(table.invalid("it says nobody who may sign: name a `trust_key` or `trust_cert`"));
+        }
+        Ok(None)
     }
 }
 

@@ -14,6 +14,7 @@ mod reference;
 mod repo;
 mod selection;
 mod shard;
+mod signing;
 mod table;
 mod token;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
 pub use lockfile::{LockedFile, LockedModel, Lockfile};
-pub use manifest::{Manifest, Model, Wish};
+pub use manifest::{Manifest, Model, SigningWish, Wish};
 pub use oci::{LoginFile, RegistryLogin, RegistryLogins};
 pub use pins::Pins;
 pub use place::{Place, is_localhost};
@@ -33,6 +34,7 @@ pub use reference::RepoRef;
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, Revision};
 pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet, glob_of};
 pub use shard::Shard;
+pub use signing::{Globs, PemFile, SIGNATURE, Signing};
 pub use token::{BadToken, Token, TokenSource};
 
 use crate::words::Invalid;
@@ -48,6 +50,8 @@ pub struct Request {
     pub selection: Selection,
     /// SHA-256 digests given by the user.
     pub pins: Pins,
+    /// Whose signature the files must have, if any is demanded; it is one of the files.
+    pub signing: Option<Arc<Signing>>,
     /// Where the files go.
     pub destination: Destination,
     /// Hubs to ask, in order.

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::glob::Glob;
-use super::{Quant, RepoPath, Shard};
+use super::{Quant, RepoPath, Shard, Signing};
 use crate::words::Invalid;
 
 /// Larger sets of shards are taken from the list: to ask for each name costs more than its pages.
@@ -25,6 +26,8 @@ pub struct Names {
     given: Vec<RepoPath>,
     paths: Vec<RepoPath>,
     by_list: Option<Patterns>,
+    /// A file that is taken beside all that: one of `paths`.
+    also: Option<RepoPath>,
 }
 
 /// Names, globs and a quantization, applied to a listing.
@@ -34,6 +37,8 @@ pub struct Patterns {
     include: Vec<Wish>,
     exclude: Vec<Wish>,
     quant: Option<Quant>,
+    /// A file that is taken beside all that.
+    also: Option<RepoPath>,
 }
 
 /// A name or a glob: which of the two, only a list can tell, for `a[1].gguf` may be either.
@@ -95,7 +100,7 @@ impl Selection {
         let shards: Vec<_> = given.iter().filter_map(|path| Shard::parse(path.as_str())).collect();
         let is_large = shards.iter().any(|shard| shard.total > NAMED_MAX);
         let has_sets = shards.iter().any(|shard| shard.total > 1);
-        let patterns = Patterns { files, include, exclude, quant };
+        let patterns = Patterns { files, include, exclude, quant, also: None };
         if given.is_empty() || needs_list || is_large {
             return Ok(Self::Matching(patterns));
         }
@@ -108,12 +113,32 @@ impl Selection {
                 set.map_or_else(|| Ok(vec![path.clone()]), Iterator::collect::<Result<Vec<RepoPath>, _>>)?;
             paths.extend(set.into_iter().filter(|path| seen.insert(path.clone())));
         }
-        Ok(Self::Named(Names { given, paths, by_list: has_sets.then_some(patterns) }))
+        Ok(Self::Named(Names { given, paths, by_list: has_sets.then_some(patterns), also: None }))
     }
 
     /// One file alone, even if it is a shard of a set.
     pub fn single(path: RepoPath) -> Self {
-        Self::Named(Names { given: vec![path.clone()], paths: vec![path], by_list: None })
+        Self::Named(Names { given: vec![path.clone()], paths: vec![path], by_list: None, also: None })
+    }
+
+    /// The same, and the signature, which has to be there if one is demanded.
+    #[must_use]
+    pub fn with_signature(mut self, signing: Option<&Arc<Signing>>) -> Self {
+        let Some(Signing { signature: path, .. }) = signing.map(Arc::as_ref) else { return self };
+        let patterns = match &mut self {
+            Self::Named(names) => {
+                if !names.paths.contains(path) {
+                    names.paths.push(path.clone());
+                }
+                names.also = Some(path.clone());
+                names.by_list.as_mut()
+            }
+            Self::Matching(patterns) => Some(patterns),
+        };
+        if let Some(patterns) = patterns {
+            patterns.also = Some(path.clone());
+        }
+        self
     }
 
     /// What it asks for, in a few words, for messages.
@@ -144,7 +169,13 @@ impl Names {
                 paths.map(|path| Wish::new(path.as_str())).collect()
             };
             // One shard alone is what an `--include` takes.
-            Patterns { files: wishes(false), include: wishes(true), exclude: Vec::new(), quant: None }
+            Patterns {
+                files: wishes(false),
+                include: wishes(true),
+                exclude: Vec::new(),
+                quant: None,
+                also: self.also.clone(),
+            }
         })
     }
 
@@ -164,12 +195,18 @@ impl Patterns {
     /// Whether a file of this name may be picked: others can be forgotten while a list is read.
     pub fn may_pick(&self, name: &str) -> bool {
         let is_wished = |wish: &Wish| wish.text == name || wish.is_match(name) || wish.is_of_set_of(name);
+        if self.is_also(name) {
+            return true;
+        }
         (self.takes_all() || self.files.iter().chain(&self.include).any(is_wished))
             && (self.quant.is_none() || Quant::may_take(name))
     }
 
     /// Picks from the names of a list.
     pub fn choose(&self, names: &[&str]) -> Result<Choice, Unmet> {
+        if let Some(also) = self.also.as_ref().filter(|also| !names.contains(&also.as_str())) {
+            return Err(Unmet::Missing(also.clone()));
+        }
         if self.takes_all() && self.exclude.is_empty() && self.quant.is_none() {
             return Ok(Choice { picked: (0..names.len()).collect(), gaps: Vec::new() });
         }
@@ -193,6 +230,9 @@ impl Patterns {
             let left: Vec<_> = picked.iter().map(|at| names[*at]).collect();
             picked = quant.choose(&left).into_iter().map(|at| picked[at]).collect();
         }
+        // Alone it is not what was asked for.
+        let also = names.iter().position(|name| self.is_also(name)).filter(|_| !picked.is_empty());
+        picked.extend(also.filter(|also| !picked.contains(also)));
         let gaps = self.gaps(&picked.iter().map(|at| names[*at]).collect::<Vec<_>>(), &listed);
         Ok(Choice { picked, gaps })
     }
@@ -206,6 +246,10 @@ impl Patterns {
         let of_model = self.quant.as_ref().and_then(|_| picked.iter().find_map(|name| Shard::parse(name)));
         sets.extend(of_model.map(|shard| (shard, false)));
         sets.into_iter().filter_map(|(shard, is_named)| Gap::of(shard, is_named, listed)).collect()
+    }
+
+    fn is_also(&self, name: &str) -> bool {
+        self.also.as_ref().is_some_and(|also| also.as_str() == name)
     }
 
     fn takes_all(&self) -> bool {

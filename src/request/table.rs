@@ -131,6 +131,14 @@ impl<'a> Table<'a, '_> {
         values.iter().map(|value| Ok(self.as_text(key, value)?.value)).collect()
     }
 
+    /// The same, where one text may stand alone.
+    pub(super) fn one_or_more(&self, key: &str) -> Result<Vec<String>, Invalid> {
+        match self.entries.get(key).map(Spanned::get_ref) {
+            Some(DeValue::String(text)) => Ok(vec![text.clone().into_owned()]),
+            _ => self.list(key),
+        }
+    }
+
     /// A number that counts something.
     pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Invalid> {
         let Some(value) = self.entries.get(key) else { return Ok(None) };

@@ -82,6 +82,11 @@ enum Body<'a> {
         files: usize,
         bytes: u64,
     },
+    Signed {
+        signature: &'a RepoPath,
+        signer: &'a str,
+        files: usize,
+    },
     Planned {
         plan: &'a Plan,
     },
@@ -171,6 +176,7 @@ impl JsonState {
             Event::Resolved { repo, revision, commit, files, bytes } => {
                 Body::Resolved { repo: repo.to_string(), revision, commit, files, bytes }
             }
+            Event::Signed { signature, signer, files } => Body::Signed { signature, signer, files },
             Event::Planned([plan]) => Body::Planned { plan },
             Event::Planned(plans) => Body::PlannedModels { plans },
             Event::Skipped { path } => Body::Skipped { path },
@@ -273,6 +279,7 @@ mod tests {
                 files: 1,
                 bytes: size,
             },
+            Event::Signed { signature: &file.path, signer: "key:ab", files: 1 },
             Event::Planned(&[&plan]),
             Event::Skipped { path: &file.path },
             Event::Started { path: &file.path, size, resumed: 0, hash_only: false },

@@ -60,7 +60,11 @@ pub fn listed(held: &Held, now: SystemTime) -> String {
         };
         let (size, age) = (Bytes(file.size).to_string(), age(now, file.verified_at));
         let (target, repo, revision) = (file.target.display(), &file.repo, &file.revision);
-        let line = format!("{state:8} {size:>9} {age:>7}  {target}  {repo}@{revision}{commit}  {digest}");
+        let vouchers = Vec::from(file.vouched_by.clone());
+        let vouchers =
+            if vouchers.is_empty() { String::new() } else { format!("  by {}", vouchers.join(", ")) };
+        let line =
+            format!("{state:8} {size:>9} {age:>7}  {target}  {repo}@{revision}{commit}  {digest}{vouchers}");
         text.push_str(&(one_line(&line) + "\n"));
     }
     for part in &held.unfinished {

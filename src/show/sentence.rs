@@ -22,6 +22,9 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
             count(*files as u64, "file"),
             Bytes(*bytes)
         ),
+        Event::Signed { signature, signer, files } => {
+            format!("{signature}: signed by {signer}, with {} that are wanted", count(*files as u64, "file"))
+        }
         Event::Planned(plans) => planned(plans),
         Event::Skipped { path } => format!("{path}: already there and verified"),
         Event::Copying { path, size, delta } => format!("{path}: {}", copied(path, *size, delta)),

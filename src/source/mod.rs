@@ -3,6 +3,7 @@
 //! [`Source`] is all that the transfer knows of a server, a registry or a file: one call for a range,
 //! and what to do about the troubles that the call may end in.
 
+mod held;
 pub mod http;
 mod local;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use futures_util::stream::BoxStream;
 use crate::error::{Error, Failure};
 use crate::net::Watchdog;
 
+pub use held::Held;
 pub use local::LocalFile;
 
 /// Somebody who has the bytes of one content.

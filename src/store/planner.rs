@@ -153,6 +153,20 @@ impl Store {
         Ok(true)
     }
 
+    /// Whether it is written down of every file who signed it, where somebody did. Others who vouch for a file are written
+    /// down when there is something to write anyway.
+    pub fn knows_signers(&self, files: &[WantedFile]) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files.iter().filter(|wanted| wanted.vouchers.has_signer()) {
+            let on_disk = lookout.look(wanted)?;
+            let receipt = on_disk.proven(&wanted.content, self.recheck);
+            if !receipt.is_some_and(|receipt| receipt.vouched_by.has_signer_of(&wanted.vouchers)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
         let mut lookout = Lookout::new(self)?;
         for wanted in files {

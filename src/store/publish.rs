@@ -157,12 +157,14 @@ impl WriteAccess {
             let file = self.store.open(wanted)?.ok_or_else(|| meddled(&path))?;
             proof = proof.renewed_by_name(&file, &path)?;
         }
-        // What is known of a file stays known.
+        // The bytes are the same: what is known of them stays known, and whoever vouched for them before still does.
         let xet_hash = wanted.xet_hash.or(receipt.xet_hash);
-        if is_visible && receipt.origin == *origin && receipt.xet_hash == xet_hash {
+        let vouchers = wanted.vouchers.and(&receipt.vouched_by);
+        let is_known = receipt.xet_hash == xet_hash && receipt.vouched_by == vouchers;
+        if is_visible && receipt.origin == *origin && is_known {
             return Ok(());
         }
-        self.write_receipt(&WantedFile { xet_hash, ..wanted.clone() }, &proof, origin)
+        self.write_receipt(&WantedFile { xet_hash, vouchers, ..wanted.clone() }, &proof, origin)
     }
 
     /// It only saves work, so it need not survive a power cut. What gives the file another name comes before it: that

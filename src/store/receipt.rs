@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hashing::Proof;
 use crate::content::{Content, GitSha1, Sha256, XetHash};
 use crate::disk::Identity;
-use crate::plan::{Origin, WantedFile};
+use crate::plan::{Origin, Vouchers, WantedFile};
 use crate::request::{Recheck, RepoPath};
 
 /// More is no receipt.
@@ -37,6 +37,9 @@ pub struct Receipt {
     /// Where it came from.
     #[serde(flatten)]
     pub origin: Origin,
+    /// Who said what its bytes must be; nobody in receipts of older versions.
+    #[serde(skip_serializing_if = "Vouchers::is_empty", default)]
+    pub vouched_by: Vouchers,
     /// When it was verified, in seconds since the epoch.
     pub verified_at: u64,
     /// Which program wrote this.
@@ -72,6 +75,7 @@ impl Receipt {
             git_sha1: proof.content().git_sha1(),
             xet_hash: wanted.xet_hash,
             origin: origin.clone(),
+            vouched_by: wanted.vouchers.clone(),
             verified_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             tool: concat!("modelfetch ", env!("CARGO_PKG_VERSION")).into(),
         }

@@ -9,11 +9,13 @@ use modelfetch::content::{Digest, gguf, kind, safetensors};
 use modelfetch::memory::{Model, Setup};
 use modelfetch::net;
 use modelfetch::request::{
-    Endpoint, LoginFile, RegistryLogins, RepoKind, RepoPath, RepoRef, Revision, Shard, quants,
+    Endpoint, Globs, LoginFile, PemFile, RegistryLogins, RepoKind, RepoPath, RepoRef, Revision, SIGNATURE,
+    Shard, Signing, quants,
 };
 use modelfetch::source::http::parse_content_range;
 use modelfetch::store::journal::Journal;
 use modelfetch::store::receipt::Receipt;
+use modelfetch::trust::{Signed, SignedFile, SignedFiles, Signers, Statement};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -21,7 +23,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const PARSERS: [Parser; 13] = [
+pub(crate) const PARSERS: [Parser; 14] = [
     ("challenge", challenge),
     ("content_range", content_range),
     ("error_body", error_body),
@@ -33,6 +35,7 @@ pub(crate) const PARSERS: [Parser; 13] = [
     ("receipt", receipt),
     ("reconstruction", reconstruction),
     ("safetensors", safetensors_header),
+    ("signature", signature),
     ("tree", tree_page),
     ("urls", urls),
 ];
@@ -191,6 +194,36 @@ pub(crate) fn safetensors_header(data: &[u8]) {
         (header.names.len() as u64, 16),
         "no byte is in two tensors, and none in none"
     );
+}
+
+/// The signature of a model, and what it says.
+pub(crate) fn signature(data: &[u8]) {
+    let file = |text: &[u8]| PemFile { name: "a.pem".into(), text: text.into() };
+    let signing = Signing {
+        keys: vec![file(include_bytes!("../it/vectors/signing-key-pub.pem"))],
+        certificates: vec![file(include_bytes!("../it/vectors/ca-cert.pem"))],
+        signature: SIGNATURE.parse().expect("a path"),
+        allow_unsigned: Globs::default(),
+    };
+    let signers = Signers::read(&signing).expect("a key and a certificate");
+    let signed = Signed::verify(data, &signers);
+    // Whatever is changed of a signature, what it says stays what was signed.
+    if let Ok(signed) = signed {
+        let SignedFiles::Folder(files) = &signed.statement().files else { panic!("two files were signed") };
+        let digest =
+            "32dcb1f8e1ae52d5963e56a6ba06ab58b424c15ed2a6b70d2feca1d089370028".parse().expect("a digest");
+        assert_eq!(files.get(&"signme-2".parse().expect("a path")), Some(&SignedFile::Whole(digest)));
+    }
+    if let Ok(Statement { files: SignedFiles::Folder(files), .. }) = Statement::parse(data) {
+        assert!(!files.is_empty());
+        for (path, file) in files {
+            let parsed: Result<RepoPath, _> = path.as_str().parse();
+            assert_eq!(parsed, Ok(path));
+            if let SignedFile::Parts(parts) = file {
+                assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0), "{parts:?}");
+            }
+        }
+    }
 }
 
 /// A page of the list of files, and the answer about a revision.

@@ -44,6 +44,10 @@ promise! {
     LayerGone => 11,
     ObjectNotFound => 11,
     PinMismatch => 12,
+    BadSignature => 12,
+    Unsigned => 12,
+    SignedInParts => 12,
+    SignatureContradicted => 12,
     LockContradicted => 12,
     LockOutdated => 12,
     ModelsFailed => 11,
@@ -74,6 +78,7 @@ promise! {
 }
 
 /// One error of every variant.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn examples() -> Vec<Error> {
     let repo = || RepoId::new(RepoKind::Model, "o/n").expect("repository");
     let oci = || RepoId::new(RepoKind::Oci, "r.example/m").expect("repository");
@@ -125,6 +130,10 @@ fn examples() -> Vec<Error> {
             quants: vec!["Q8_0".into()],
         },
         Error::PinMismatch { path: path(), pinned: sha256(1), announced: sha256(2) },
+        Error::BadSignature { signature: "model.sig".into(), why: "it was changed".into() },
+        Error::Unsigned { path: path(), signature: path() },
+        Error::SignedInParts { path: path(), parts: 3, size: 3 },
+        Error::SignatureContradicted { path: path(), signed: sha256(1), announced: sha256(2) },
         Error::LockContradicted { path: path(), locked: "a".into(), announced: "b".into() },
         Error::LockOutdated { lockfile: "models.lock".into(), differences: vec!["chat: moved".into()] },
         Error::ModelsFailed { failed: failed(), models: 3 },
@@ -228,7 +237,7 @@ fn every_message_is_readable_and_keeps_secrets() {
         let text = modelfetch::show::message::error(&error, false);
         assert!(text.starts_with("error: "), "{variant}: {text}");
         assert!(
-            !text.contains("signature") && !text.contains("secret=") && !text.contains('{'),
+            !text.contains("signature=") && !text.contains("secret=") && !text.contains('{'),
             "{variant}: {text}"
         );
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{variant}: {text}");

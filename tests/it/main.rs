@@ -43,6 +43,7 @@ mod resume;
 mod rooms;
 mod secrets;
 mod sets;
+mod signatures;
 mod small;
 mod smoke;
 mod snapshot;

@@ -35,7 +35,7 @@ use crate::words::{Bytes, chain, host};
 /// Time for one page of JSON.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A page lists at most 1,000 entries of a few hundred bytes each.
-pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
+const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Hosts that are the Hub beside the configured endpoints (`huggingface_hub` `constants.py`).
 const HUB_ORIGINS: [&str; 3] = ["https://huggingface.co", "https://hub-ci.huggingface.co", "https://hf.co"];
 

@@ -24,7 +24,7 @@ pub use blob::source;
 pub use challenge::Challenge;
 pub use manifest::{Manifest, Unfit};
 
-use super::hub::{Excess, PAGE_BYTES_MAX, bounded_body};
+use super::hub::{Excess, bounded_body};
 use super::tree::Listed;
 use crate::content::Sha256;
 use crate::error::{Error, Failure};
@@ -262,7 +262,7 @@ impl Registries {
             _ => told_digest(response.headers()),
         };
         let watchdog = Watchdog::new(self.stall_timeout);
-        let json = bounded_body(&url, response, watchdog, Excess::Refuse, PAGE_BYTES_MAX).await?;
+        let json = bounded_body(&url, response, watchdog, Excess::Refuse).await?;
         let computed = Sha256::from_bytes(sha2::Sha256::digest(&json).into());
         match expected.filter(|expected| *expected != computed) {
             Some(expected) => Err(Setback::Final(Error::ManifestMismatch {
@@ -501,9 +501,7 @@ impl Registries {
                 .map_or_else(|| login.absence(repo), |(_, path)| format!("the login from `{path}` was used"));
             return Ok(Err(format!("its token endpoint gives none: {failure}; {login}")));
         }
-        let json =
-            bounded_body(&url, response, Watchdog::new(self.stall_timeout), Excess::Refuse, PAGE_BYTES_MAX)
-                .await?;
+        let json = bounded_body(&url, response, Watchdog::new(self.stall_timeout), Excess::Refuse).await?;
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
         let token = ["token", "access_token"].into_iter().find_map(|key| json[key].as_str());
         let header = token.filter(|token| !token.is_empty()).and_then(net::authorization);

@@ -86,7 +86,11 @@ async fn all_files(
         }
         let url = work.resolution.urls.get(&item.file.path).cloned();
         let url = url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked));
-        let source = snapshot.source(&item.file, url);
+        let held = work.resolution.held.as_ref().filter(|(path, _)| *path == item.file.path);
+        let source = match held {
+            Some((_, held)) => Arc::new(held.clone()),
+            None => snapshot.source(&item.file, url),
+        };
         let (of_file, item) = (Arc::clone(of_file), item.clone());
         tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });
     }

@@ -7,9 +7,9 @@ use tracing::debug;
 
 use super::Context;
 use crate::catalog::{self, Hub, Resolution, recall};
-use crate::command::{offline, tell_gaps};
+use crate::command::{offline, signed, tell_gaps};
 use crate::error::Error;
-use crate::plan::WantedFile;
+use crate::plan::{Vouchers, WantedFile};
 use crate::report::Event;
 use crate::request::{NetworkUse, Request};
 use crate::store::Store;
@@ -41,6 +41,24 @@ impl Known {
 /// `huggingface_hub` (2.x, `_get_metadata_or_catch_error`) decides the same. A revision or file that is gone is
 /// the Hub's word on what was asked for, and an error there and here.
 pub(super) async fn look_up(
+    request: &Request,
+    store: &Store,
+    hub: &Arc<Hub>,
+    context: &Context,
+) -> Result<Known, Error> {
+    let known = look_up_unsigned(request, store, hub, context).await;
+    let Known { resolution, from_disk, stale, earlier } =
+        known.map_err(|error| signed::absent(request, error))?;
+    let resolution = Arc::unwrap_or_clone(resolution);
+    let resolution = Box::pin(signed::pin(request, store, hub, resolution, context)).await?.into();
+    let earlier = match earlier {
+        Some(earlier) => signed::pin_earlier(request, store, earlier, context).await,
+        None => None,
+    };
+    Ok(Known { resolution, from_disk, stale, earlier })
+}
+
+async fn look_up_unsigned(
     request: &Request,
     store: &Store,
     hub: &Hub,
@@ -87,9 +105,13 @@ pub(super) async fn look_up(
         tokio::time::timeout(PATIENCE_WHEN_SATISFIED, question).await.unwrap_or_else(|_| Err(silence()))
     });
     match (asked.await, recalled) {
-        (Ok(resolution), recalled) => {
+        (Ok(mut resolution), recalled) => {
             if let Some(locked) = &request.locked {
                 trust::check_lock(&resolution.files, &locked.files)?;
+                resolution
+                    .files
+                    .iter_mut()
+                    .for_each(|file| file.vouchers = file.vouchers.and(&Vouchers::lock()));
             }
             tell(request, &resolution, context);
             let earlier = recalled.filter(|_| may_fall_back).map(Arc::new);

@@ -301,7 +301,8 @@ async fn nothing_to_do(
             store.is_recorded(files, &origin, resolution.listing.is_some())?
                 && !store.is_to_note_xet(files)?
         };
-        let is_done = is_done && store.is_noted(files, origin.commit.as_ref())?;
+        let is_done =
+            is_done && store.knows_signers(files)? && store.is_noted(files, origin.commit.as_ref())?;
         is_done.then(|| store.plan(&origin, files)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await

@@ -286,7 +286,7 @@ impl FileWork {
 
     /// Whether the user has named its digest.
     fn is_vouched_for(&self, wanted: &WantedFile) -> bool {
-        self.pins.for_file(&wanted.path, self.files).is_some()
+        self.pins.for_file(&wanted.path, self.files).is_some() || wanted.vouchers.has_signer()
     }
 
     /// Says that a file is published that is not what its name says, because the user has named its digest.

@@ -7,6 +7,7 @@ pub(crate) mod names;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod secret;
+pub(crate) mod signing;
 pub(crate) mod volume;
 
 use fake_hub::{FakeHub, Payload, Repo, Server};

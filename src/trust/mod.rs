@@ -1,11 +1,19 @@
-//! Who vouches for a content: what was announced, and what the user pinned.
+//! Who vouches for a content: what was announced, what the user pinned, and what somebody signed.
+
+mod json;
+pub mod signature;
+mod signer;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::content::{Content, Sha256, XetHash};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{LockedFile, Pins, RepoPath};
+use crate::request::{LockedFile, Pins, RepoPath, Signing};
+
+pub use signature::{Signed, SignedFile, SignedFiles, Statement};
+pub use signer::{Signer, Signers};
 
 /// The content to verify against: what was announced for `path`, with the user's pin, which must agree
 /// where the two can be compared.
@@ -28,10 +36,64 @@ pub fn pinned<'a>(
     // There may be 100,000: room that grows would be twice as much for a moment.
     let mut files = Vec::with_capacity(number);
     for (path, content, xet_hash) in announced {
-        let content = vouch(path, content, pins.for_file(path, number))?;
-        files.push(WantedFile { path: path.clone(), content, xet_hash });
+        let pin = pins.for_file(path, number);
+        let content = vouch(path, content, pin)?;
+        let mut file = WantedFile { xet_hash, ..WantedFile::new(path.clone(), content) };
+        if pin.is_some() {
+            file.vouchers.add_pin();
+        }
+        files.push(file);
     }
     Ok(files)
+}
+
+/// Pins files to what a signature says of them; counts those that it names. Those that it does not name have to be
+/// allowed, but for itself and for git's own, which no signature names.
+pub fn pin_to_signature(
+    files: &mut [WantedFile],
+    signed: &Signed,
+    signing: &Signing,
+) -> Result<usize, Error> {
+    let signer: Arc<str> = signed.signer().to_string().into();
+    let folder = match signing.signature.folder() {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    };
+    let may_be_unsigned = |path: &RepoPath| {
+        let below = path.as_str().strip_prefix(&folder);
+        *path == signing.signature
+            || below.is_some_and(signature::is_never_signed)
+            || signing.allow_unsigned.is_match(path)
+    };
+    let wanted = files.iter().filter(|file| !may_be_unsigned(&file.path)).count();
+    let mut count = 0;
+    for file in files {
+        let below = file.path.as_str().strip_prefix(&folder).and_then(|name| name.parse().ok());
+        let is_alone = wanted == 1 && !may_be_unsigned(&file.path);
+        let digest = match below.and_then(|name: RepoPath| signed.statement().file(&name, is_alone)) {
+            Some(SignedFile::Whole(digest)) => *digest,
+            Some(SignedFile::Parts(parts)) => match &parts[..] {
+                [(size, digest)] if *size == file.size() => *digest,
+                parts => {
+                    let size = parts.last().map_or(0, |(end, _)| *end);
+                    return Err(Error::SignedInParts { path: file.path.clone(), parts: parts.len(), size });
+                }
+            },
+            None if may_be_unsigned(&file.path) => continue,
+            None => {
+                return Err(Error::Unsigned {
+                    path: file.path.clone(),
+                    signature: signing.signature.clone(),
+                });
+            }
+        };
+        file.content = file.content.with_sha256(digest).map_err(|announced| {
+            Error::SignatureContradicted { path: file.path.clone(), signed: digest, announced }
+        })?;
+        file.vouchers.add_signer(Arc::clone(&signer));
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Compares what a Hub says of a commit's files with a lock file, which lists them all.
