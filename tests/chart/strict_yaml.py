@@ -11,7 +11,7 @@ import yaml
 # The lists that are merged by a key: server-side apply refuses a second entry of the same key.
 KEYS = {
     "containers": "name", "initContainers": "name", "volumes": "name", "env": "name", "resourceClaims": "name",
-    "imagePullSecrets": "name", "claims": "name", "volumeMounts": "mountPath", "ports": "name", "endpoints": "port",
+    "imagePullSecrets": "name", "claims": "name", "volumeMounts": "mountPath", "ports": "name",
 }
 
 
