@@ -67,7 +67,7 @@ pub async fn inspect(request: &InspectRequest, context: &Context) -> Result<Insp
             context.stop.or_blocking("reading headers", look).await
         }
         Subject::Hub(wanted) => {
-            let work = remote::inspect(wanted, request, context);
+            let work = Box::pin(remote::inspect(wanted, request, context));
             context.stop.or("reading headers", work).await
         }
     }
