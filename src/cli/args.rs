@@ -261,7 +261,7 @@ pub(super) struct InspectArgs {
     #[command(flatten)]
     pub(super) choice: ChoiceArgs,
     #[command(flatten)]
-    pub(super) server: ServerArgs,
+    pub(super) server: MemoryArgs,
 
     /// List each tensor with its type and shape
     #[arg(long, env = "MODELFETCH_TENSORS", value_parser = BoolishValueParser::new(), help_heading = "Output")]
@@ -278,7 +278,7 @@ pub(super) struct InspectArgs {
 /// How llama.cpp's server would be started: flags as it calls them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory, as llama.cpp's server would be started")]
-pub(super) struct ServerArgs {
+pub(super) struct MemoryArgs {
     /// Fail (exit 24) unless the model fits into a card of this size, such as 24GiB (repeatable: several cards)
     ///
     /// What the card has free counts, not what is printed on it. All layers are taken to be on cards.

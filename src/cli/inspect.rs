@@ -1,6 +1,6 @@
 //! What `inspect` is to look at, and how a server would be started.
 
-use super::args::{ChoiceArgs, InspectArgs, PinArgs, SelectionArgs, ServerArgs};
+use super::args::{ChoiceArgs, InspectArgs, MemoryArgs, PinArgs, SelectionArgs};
 use super::given::Given;
 use super::request::{self, Noted};
 use super::{Environment, token, values};
@@ -30,7 +30,7 @@ pub(super) fn request(
         SelectionArgs { repo: Some(repo), files, include, exclude, quant, revision: None, repo_type, pins };
     let wanted = Request {
         repo: reference.repo.clone(),
-        revision: revision.or(reference.revision.clone()).unwrap_or_default(),
+        revision: revision.or(reference.revision.clone()).unwrap_or_else(|| reference.repo.usual_revision()),
         selection: request::files(selection, reference, given)?,
         pins: Pins::default(),
         destination: Destination::Dir(".".into()),
@@ -47,7 +47,7 @@ pub(super) fn request(
 }
 
 /// How the server is started, the architectures it knows, and what is not taken into account.
-fn setup(args: ServerArgs) -> Result<(Setup, Vec<String>, Vec<String>), Error> {
+fn setup(args: MemoryArgs) -> Result<(Setup, Vec<String>, Vec<String>), Error> {
     let mut setup = Setup { cards: args.fits, ..Setup::default() };
     let mut notes = Vec::new();
     let mut words = args.server_args.iter().map(|word| word.trim()).filter(|word| !word.is_empty());

@@ -44,6 +44,8 @@ pub(super) struct Widths {
     pub(super) heads: u64,
     pub(super) inner: u64,
     pub(super) experts: u64,
+    /// Heads whose scores are all held, where there is no flash attention.
+    pub(super) scores: u64,
 }
 
 /// The metadata of an architecture.
@@ -166,6 +168,8 @@ impl Layers {
                 heads: most(&heads).saturating_mul(key_length.saturating_add(value_length).max(1)),
                 inner: length("ssm.inner_size", 0),
                 experts: experts.saturating_add(used.saturating_mul(embedding)),
+                // llama.cpp forces flash attention off for it.
+                scores: if architecture == "grok" { most(&heads) } else { 0 },
             },
         })
     }

@@ -215,8 +215,12 @@ impl<'a> Model<'a> {
             .into_iter()
             .fold(0u64, u64::saturating_add)
             .saturating_mul(ROWS);
-        let mask = cells.all.saturating_mul(5) / 2;
-        let floats = row.saturating_add(vocabulary).saturating_add(mask).saturating_mul(cells.ubatch);
+        // An indexer weighs every cell for every token, in several steps.
+        let is_sparse = self.layers.list.iter().any(|layer| layer.index_keys > 0);
+        let mask = if is_sparse { cells.all.saturating_mul(12) } else { cells.all.saturating_mul(5) / 2 };
+        let scores = cells.all.saturating_mul(widths.scores).saturating_mul(4);
+        let of_token = row.saturating_add(vocabulary).saturating_add(mask).saturating_add(scores);
+        let floats = of_token.saturating_mul(cells.ubatch);
         let states = self.layers.list.iter().map(|layer| layer.state).max().unwrap_or(0);
         let states = states.saturating_mul(4 * cells.slots);
         floats.saturating_add(states).saturating_mul(4).saturating_add(16 << 20)
