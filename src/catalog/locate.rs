@@ -11,6 +11,7 @@ use crate::error::{Error, Failure};
 use crate::net;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
+use crate::retry::Setback;
 use crate::source::Source;
 use crate::source::http::{HttpSource, Locate, Located};
 
@@ -105,7 +106,7 @@ impl Locate for HubFile {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
+    ) -> BoxFuture<'a, Result<Response, Setback>> {
         Box::pin(async move {
             let response = self.snapshot.hub.get(url, range).await?;
             if self.guess.get() == Some(url) {

@@ -517,6 +517,12 @@ pub(super) struct HubArgs {
     #[arg(long, value_name = "PATH", env = "MODELFETCH_TOKEN_FILE", value_hint = ValueHint::FilePath)]
     pub(super) token_file: Option<PathBuf>,
 
+    /// File with an id token, to be exchanged for an access token to HF_OIDC_RESOURCE [default: HF_OIDC_ID_TOKEN]
+    ///
+    /// It is read again for each exchange: something else may renew it, as the kubelet does with a projected token.
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_ID_TOKEN_FILE", value_hint = ValueHint::FilePath)]
+    pub(super) id_token_file: Option<PathBuf>,
+
     /// An endpoint that may see the token (repeatable) [default: the first endpoint]
     #[arg(long, value_name = "URL", env = "MODELFETCH_TOKEN_ENDPOINT", value_delimiter = '\n',
           value_hint = ValueHint::Url)]

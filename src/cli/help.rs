@@ -114,6 +114,8 @@ pub const VARIABLES: [Variable; 21] = [
     variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
     variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
     variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
+    variable("HF_OIDC_RESOURCE", "user or repository that the Hub gives an access token for, in exchange for an id token"),
+    variable("HF_OIDC_ID_TOKEN", "that id token; a file of --id-token-file comes before it"),
     variable("HF_ENDPOINT", "base URL of the Hub or a mirror"),
     variable("HF_HUB_CACHE", "place of --cache; default $HF_HOME/hub"),
     variable("HF_HOME", "default $XDG_CACHE_HOME/huggingface, else ~/.cache/huggingface"),

@@ -363,7 +363,7 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
         }
     };
     if let Some(endpoints) = endpoints {
-        secrets.extend(endpoints.token().map(|token| token.expose().to_owned()));
+        secrets.extend(endpoints.token().and_then(|token| token.expose()).map(str::to_owned));
         logins.extend(endpoints.iter().filter_map(Endpoint::login).cloned());
         secrets.extend(endpoints.registry_logins().secrets());
     }

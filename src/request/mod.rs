@@ -33,7 +33,9 @@ pub use reference::RepoRef;
 pub use repo::{Commit, RepoId, RepoKind, RepoPath, Revision};
 pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet, glob_of};
 pub use shard::Shard;
-pub use token::{BadToken, Token, TokenSource};
+pub(crate) use token::check_id_token;
+pub use token::{BadToken, IdToken, Identity, Token, TokenSource};
+pub(crate) use token::Value as TokenValue;
 
 use crate::words::Invalid;
 

@@ -18,6 +18,7 @@ mod idempotent;
 mod input;
 mod inspect;
 mod integrity;
+mod keyless;
 mod late;
 mod lists;
 mod llama_cpp;
