@@ -74,6 +74,10 @@
 {{- if .ctx.Values.model.hfTokenSecret.name -}}
 {{- $env = append $env (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" .ctx.Values.model.hfTokenSecret)) -}}
 {{- end -}}
+{{- with .ctx.Values.model.hfOidc.resource -}}
+{{- $env = append $env (dict "name" "HF_OIDC_RESOURCE" "value" .) -}}
+{{- $env = append $env (dict "name" "MODELFETCH_ID_TOKEN_FILE" "value" (printf "%s/token" (include "llamacpp-app.idTokenPath" $.ctx))) -}}
+{{- end -}}
 {{- if $fetch.caBundle.configMap -}}
 {{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" (printf "%s/%s" (include "llamacpp-app.caBundlePath" .ctx) $fetch.caBundle.key)) -}}
 {{- end -}}
@@ -82,6 +86,9 @@
 
 {{/* Name of a CA bundle's volume and the folder it is mounted at. */}}
 {{- define "llamacpp-app.caBundlePath" -}}/etc/modelfetch/ca{{- end -}}
+
+{{/* The folder of the pod's identity token. */}}
+{{- define "llamacpp-app.idTokenPath" -}}/var/run/secrets/modelfetch{{- end -}}
 
 {{/* The container that fetches and verifies the model: the Job's, and the server pod's guard. Takes {ctx, isGuard}. */}}
 {{- define "llamacpp-app.fetchContainer" -}}
@@ -109,6 +116,11 @@ volumeMounts:
     mountPath: {{ include "llamacpp-app.caBundlePath" .ctx }}
     readOnly: true
   {{- end }}
+  {{- if $values.model.hfOidc.resource }}
+  - name: id-token
+    mountPath: {{ include "llamacpp-app.idTokenPath" .ctx }}
+    readOnly: true
+  {{- end }}
 {{- end -}}
 
 {{/* The claim stays writable in the pod's volume list, because the guard of the same pod writes. */}}
@@ -120,6 +132,18 @@ volumeMounts:
 - name: ca-bundle
   configMap:
     name: {{ . | quote }}
+{{- end }}
+{{- with .Values.model.hfOidc }}
+{{- if .resource }}
+# The kubelet renews it while the pod runs.
+- name: id-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          audience: {{ .audience | quote }}
+          expirationSeconds: 3600
+          path: token
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -52,6 +52,15 @@ def fetch(r):
     return r.job("download-model")["spec"]["template"]["spec"]["containers"][0]
 
 
+def id_token(r):
+    """What the download Job asks an access token for, and the audience of the token it shows for that."""
+    volumes = {volume["name"]: volume for volume in download_pod(r)["volumes"]}
+    if "id-token" not in volumes:
+        return None
+    (source,) = volumes["id-token"]["projected"]["sources"]
+    return variable("HF_OIDC_RESOURCE")(r), source["serviceAccountToken"]["audience"]
+
+
 def download_pod(r):
     return r.job("download-model")["spec"]["template"]["spec"]
 
@@ -201,6 +210,8 @@ CHANGES = {
     "model.size": Change("100Gi", claim_spec("resources"), {"requests": {"storage": "100Gi"}}),
     "model.hfTokenSecret.name": Change("hf", secret_variable, {"name": "hf", "key": "token"}),
     "model.hfTokenSecret.key": Change("t", secret_variable, {"name": "hf", "key": "t"}, nested("model.hfTokenSecret.name", "hf")),
+    "model.hfOidc.resource": Change("me", id_token, ("me", "hub"), nested("model.hfOidc.audience", "hub")),
+    "model.hfOidc.audience": Change("hub", id_token, ("me", "hub"), nested("model.hfOidc.resource", "me")),
     # Download
     "fetch.mode": Change("initContainer", lambda r: (count("Job")(r), r.guard["args"]), (0, ["fetch"])),
     "fetch.guard": Change(False, lambda r: r.guard, None),
