@@ -70,7 +70,8 @@ tag or kept lock file of a cache names; and nothing while another process holds 
 pub(super) const SMOKE: &str = "\
 Prove in seconds and a few MB that `fetch` would work with the same arguments, for CI: repository, \
 revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \
-the GGUF header is valid and the target has room. The exit numbers are those of `fetch`.";
+the GGUF header is valid and the target has room. The exit numbers are those of `fetch`. With --manifest \
+each model is tried, and whether the Hub has what the lock file says.";
 
 pub(super) const CLUSTER: &str = "\
 What the chart's hook Jobs ask of the Kubernetes API: no kubectl, no shell, no second image. They run \

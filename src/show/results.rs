@@ -160,11 +160,12 @@ pub fn checked(check: &Check) -> String {
     secrets::fit(&format!("ok  {}: {}\n", check.name, one_line(&check.seen))).into_owned()
 }
 
-/// The end of a smoke test.
-pub fn smoked(outcome: &SmokeOutcome) -> String {
-    format!(
-        "a fetch would work: {} to fetch, seen with {} received\n",
-        Bytes(outcome.plan.bytes_to_fetch),
-        Bytes(outcome.bytes_fetched)
-    )
+/// The end of smoke tests.
+pub fn smoked<'a>(outcomes: impl IntoIterator<Item = &'a SmokeOutcome>) -> String {
+    let (mut to_fetch, mut fetched) = (0, 0);
+    for outcome in outcomes {
+        to_fetch += outcome.plan.bytes_to_fetch;
+        fetched += outcome.bytes_fetched;
+    }
+    format!("a fetch would work: {} to fetch, seen with {} received\n", Bytes(to_fetch), Bytes(fetched))
 }
