@@ -30,9 +30,9 @@ pub struct LocalFile {
 
 impl LocalFile {
     /// `path` is its name in messages. A disk that is silent for `stall_timeout` is asked again.
-    pub fn new(file: File, path: &Path, stall_timeout: Duration) -> Self {
+    pub fn new(file: Arc<File>, path: &Path, stall_timeout: Duration) -> Self {
         let origin = Provenance::new(&path.display().to_string());
-        Self { file: Arc::new(file), path: path.into(), origin, stall_timeout }
+        Self { file, path: path.into(), origin, stall_timeout }
     }
 
     async fn read(self, range: Range<u64>) -> Result<Bytes, Trouble> {

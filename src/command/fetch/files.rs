@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use url::Url;
 
 use super::one_file::FileWork;
 use crate::catalog::{Hub, Resolution, Snapshot};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::Error;
-use crate::plan::{Action, Item, Plan};
+use crate::plan::{Action, Item, Original, Plan};
 use crate::report::FileOutcome;
 use crate::request::{Limits, NetworkUse, Pins};
 use crate::stop::{self, Cause};
-use crate::store::WriteAccess;
+use crate::store::{Store, WriteAccess};
 use crate::store::hashing::HashQueue;
 use crate::transfer::{Engine, Scope};
 
@@ -81,9 +82,7 @@ async fn all_files(
         if outcomes.failed() || of_file.scope.stop.cause().is_some() {
             break;
         }
-        let url = work.resolution.urls.get(&item.file.path).cloned();
-        let url = url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked));
-        let source = snapshot.source(&item.file, url);
+        let source = snapshot.source(&item.file, url_of(work, &snapshot, item));
         let (of_file, item) = (Arc::clone(of_file), item.clone());
         tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });
     }
@@ -91,14 +90,36 @@ async fn all_files(
         outcomes.note(Some(finished), halt);
     }
     of_file.scope.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
-    let originals = originals(plan);
+    let own = originals(plan);
+    let store = of_file.access.store();
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action == Action::Copy) {
-        let original = originals.get(&item.file.content);
-        let original = original.ok_or_else(|| Error::Internal("a copy without an original".into()))?;
-        outcomes.done[index] = Some(of_file.copy(item, original).await?);
+        let content = &item.file.content;
+        let copied = match (own.get(content), plan.originals.get(content)) {
+            (Some(original), _) => of_file.copy(item, store, &original.file).await,
+            (None, Some(Original { repo, file })) => {
+                let elsewhere = Store::new(&store.destination(), repo);
+                match of_file.copy(item, &elsewhere, file).await {
+                    // It is not what it was: this run may have replaced it, too.
+                    Err(Error::Meddled { .. }) => {
+                        let demand = of_file.engine.admit(item.file.size()).await;
+                        let source = snapshot.source(&item.file, url_of(work, &snapshot, item));
+                        of_file.settle(item, source, &demand).await
+                    }
+                    copied => copied,
+                }
+            }
+            (None, None) => Err(Error::Internal("a copy without an original".into())),
+        };
+        outcomes.done[index] = Some(copied?);
     }
     of_file.check_kept(plan).await?;
     Ok(outcomes.done.into_iter().flatten().collect())
+}
+
+/// Where the bytes of a file are, as far as that is known without a question.
+fn url_of(work: &Work<'_>, snapshot: &Snapshot, item: &Item) -> Option<Url> {
+    let url = work.resolution.urls.get(&item.file.path).cloned();
+    url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked))
 }
 
 /// Who brings each content.

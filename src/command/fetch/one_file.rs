@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tracing::debug;
 
 use crate::command::Context;
 use crate::content::look::Strange;
@@ -331,16 +332,22 @@ impl FileWork {
         self.change(move |access, _| access.discard_partial(&content)).await
     }
 
-    /// Makes a second name of content that this run has just brought, or found.
-    pub(super) async fn copy(&self, item: &Item, original: &Item) -> Result<FileOutcome, Error> {
+    /// Makes a second name of content that this run has just brought, or found, or that is in another store of this
+    /// target.
+    pub(super) async fn copy(
+        &self,
+        item: &Item,
+        from: &Store,
+        original: &WantedFile,
+    ) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let wanted = &item.file;
         let store = self.access.store();
-        if store.target_path(&original.file) == store.target_path(&item.file) {
+        if from.target_path(original) == store.target_path(wanted) {
             let kept = wanted.clone();
             self.change_in_turn(move |access, origin| access.keep(&kept, origin)).await?;
         } else {
-            let verified = self.fill_from(&original.file, wanted).await?;
+            let verified = self.fill_from(from, original, wanted).await?;
             self.publish(verified).await?;
         }
         let copied = self.outcome(wanted, Done::Copied, 0, started.elapsed());
@@ -349,15 +356,25 @@ impl FileWork {
     }
 
     /// The bytes of another file on this disk, on the same way as those from a network.
-    async fn fill_from(&self, original: &WantedFile, wanted: &WantedFile) -> Result<Verified, Error> {
-        let path = self.access.store().target_path(original);
+    async fn fill_from(
+        &self,
+        from: &Store,
+        original: &WantedFile,
+        wanted: &WantedFile,
+    ) -> Result<Verified, Error> {
+        let path = from.target_path(original);
         let opened = {
-            let (access, original) = (Arc::clone(&self.access), original.clone());
-            self.scope.stop.or_blocking("copying", move || access.store().open(&original)).await?
+            let (from, original) = (from.clone(), original.clone());
+            self.scope.stop.or_blocking("copying", move || from.open(&original)).await?
         };
-        let opened = opened.ok_or_else(|| Error::Meddled { path: path.clone() })?;
-        let source = LocalFile::new(opened, &path, self.stall_timeout);
+        let opened = Arc::new(opened.ok_or_else(|| Error::Meddled { path: path.clone() })?);
         let partial = self.open(wanted).await?;
+        let shared = {
+            let (partial, opened) = (Arc::clone(&partial), Arc::clone(&opened));
+            blocking(move || partial.share(&opened)).await??
+        };
+        debug!(path = %wanted.path, original = %path.display(), shared, "copy");
+        let source = LocalFile::new(opened, &path, self.stall_timeout);
         self.begin(wanted, partial.written());
         let demand = self.engine.admit(wanted.size()).await;
         let filled =
