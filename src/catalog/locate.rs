@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
-use super::{Head, Hub, Resolution, oci};
+use super::{Head, Hub, Resolution, address, oci};
 use crate::content::{Digest, GitSha1};
 use crate::error::{Error, Failure};
 use crate::net;
@@ -36,7 +36,8 @@ impl Snapshot {
     /// The address at which a file that is known, as from a lock file, is asked for without a question before. Small files
     /// have a place of their own, which [`Self::source`] finds.
     pub fn place(&self, file: &WantedFile) -> Option<Url> {
-        let is_small = file.content.git_sha1().is_some() || self.repo.is_oci();
+        let has_other = self.repo.is_oci() || self.repo.is_address();
+        let is_small = file.content.git_sha1().is_some() || has_other;
         self.hub.place(&self.repo, &self.revision, &file.path).filter(|_| !is_small)
     }
 
@@ -44,6 +45,9 @@ impl Snapshot {
     pub fn source(&self, file: &WantedFile, url: Option<Url>) -> Arc<dyn Source> {
         if self.repo.is_oci() {
             return oci::source(Arc::clone(&self.hub), self.repo.clone(), file);
+        }
+        if self.repo.is_address() {
+            return address::source(&self.hub, &self.repo, file);
         }
         let is_guessable = url.is_none();
         let blob = file.content.git_sha1().filter(|_| is_guessable);

@@ -220,7 +220,7 @@ pub(super) struct LockArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StorageArgs {
-    /// What to fetch, hf://owner/name[:revision][/path], and the folder for it, as often as needed
+    /// What to fetch, hf://owner/name[:revision][/path] or url:https://host/file#sha256=HEX, and its folder; repeatable
     #[arg(value_names = ["SRC", "DEST"], required = true, num_args = 2..)]
     pub(super) pairs: Vec<String>,
 
@@ -397,6 +397,7 @@ pub(super) struct SelectionArgs {
     /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
     /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
     /// is written %2F where a path follows. oci://REGISTRY/NAME[:TAG|@DIGEST] is a model in an OCI registry.
+    /// url:https://HOST/FILE is a file on no Hub, which needs a --sha256, and file:///FOLDER/FILE one of this machine.
     #[arg(env = "MODELFETCH_REPO", help_heading = None, required_unless_present = "manifest")]
     pub(super) repo: Option<String>,
 

@@ -156,9 +156,8 @@ impl Job {
     pub fn describe(&self) -> String {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => format!(
-                "{}@{} ({}) into `{}`",
-                request.repo,
-                request.revision,
+                "{} ({}) into `{}`",
+                request.repo.at("@", &request.revision),
                 request.selection.describe(),
                 request.destination.root().display()
             ),

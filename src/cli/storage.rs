@@ -8,7 +8,9 @@ use super::request::{Noted, limits, network};
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::error::Error;
-use crate::request::{Destination, Pins, Proxies, RepoKind, RepoRef, Request, Revision, Selection};
+use crate::request::{
+    Destination, Pins, Proxies, RepoId, RepoKind, RepoPath, RepoRef, Request, Revision, Selection,
+};
 
 /// The pairs as requests.
 pub(super) fn models(
@@ -32,7 +34,7 @@ pub(super) fn models(
             repo: reference.repo.clone(),
             revision: reference.revision.clone().unwrap_or_else(|| reference.repo.usual_revision()),
             selection: Selection::new(&Vec::from_iter(reference.files()), &[], &[], None)?,
-            pins: Pins::default(),
+            pins: Pins::parse(reference.sha256.map(|digest| digest.to_string()).as_deref())?,
             destination: Destination::Dir(folder.into()),
             endpoints: endpoints.clone(),
             network,
@@ -40,12 +42,18 @@ pub(super) fn models(
             limits: limits.clone(),
             locked: None,
         };
-        let folder = reference.repo.to_string().parse().ok().filter(|_| pairs.len() > 2);
+        let folder = folder_of(&reference.repo).filter(|_| pairs.len() > 2);
         models.push(ModelRequest { name: source.clone(), folder, request });
     }
     let root = PathBuf::from(pairs.get(1).map(String::as_str).unwrap_or_default());
     let (what, destination) = (pairs.first().cloned().unwrap_or_default(), Destination::Dir(root));
     Ok((ModelsRequest { what, destination, models, endpoints, limits }, notes))
+}
+
+/// What tells its files from those of other sources.
+fn folder_of(repo: &RepoId) -> Option<RepoPath> {
+    let name = repo.to_string();
+    name.trim_end_matches('/').replace("://", "/").parse().ok()
 }
 
 /// What follows a `:` is a revision to `KServe` (`hf://owner/name:revision`), where it is a quantization to llama.cpp.

@@ -106,7 +106,7 @@ async fn smoke_unstopped(
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
     let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
-    if request.network == NetworkUse::Offline {
+    if request.network == NetworkUse::Offline && !request.repo.is_here() {
         return Err(offline(request, &store));
     }
     let limits = impatient(&request.limits);
@@ -129,7 +129,7 @@ async fn smoke_unstopped(
     store.check_names(&request.repo, &resolution.files)?;
     if let Some(locked) = request.locked.as_ref().filter(|_| unasked.is_none()) {
         trust::check_lock(&resolution.files, &locked.files)?;
-        checks.pass("lock file".into(), "the Hub has what it says".into());
+        checks.pass("lock file".into(), "what is there now is what it says".into());
     }
     if unasked.is_none() {
         sets::check(&resolution, &store, hub, &limits, context).await?;
@@ -149,11 +149,15 @@ async fn smoke_unstopped(
     let bytes = resolution.files.iter().map(WantedFile::size).sum();
     let files = resolution.files.len();
     checks.pass(
-        format!("{} at {}", request.repo, request.revision),
-        format!("commit {commit}, {}, {}", count(files as u64, "file"), Bytes(bytes)),
+        request.repo.at(" at ", &request.revision),
+        match resolution.commit {
+            Some(commit) => format!("commit {commit}, {}, {}", count(files as u64, "file"), Bytes(bytes)),
+            None => format!("{}, {}", count(files as u64, "file"), Bytes(bytes)),
+        },
     );
     for file in &resolution.files {
-        if let Some(pin) = request.pins.for_file(&file.path, files) {
+        let pin = request.pins.for_file(&file.path, files).filter(|_| !request.repo.is_address());
+        if let Some(pin) = pin.filter(|_| unasked.is_none()) {
             checks.pass(format!("pin of {}", file.path), format!("the Hub has {pin}"));
         }
     }
@@ -211,7 +215,9 @@ async fn smoke_unstopped(
 
 /// The Hubs that are asked; none for what is in a registry.
 fn endpoints(request: &Request) -> impl Iterator<Item = &Endpoint> {
-    let is_hub = |endpoint: &&Endpoint| endpoint.registry().is_none() && !request.repo.is_oci();
+    let is_hub = |endpoint: &&Endpoint| {
+        endpoint.registry().is_none() && !request.repo.is_oci() && !request.repo.is_address()
+    };
     request.endpoints.iter().filter(is_hub)
 }
 

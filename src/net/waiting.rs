@@ -7,7 +7,10 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 /// How long the server asks to wait: the `RateLimit` header when nothing is left (`t`, seconds to
 /// the reset, plus one; `huggingface_hub` `utils/_http.py`), else `Retry-After` as seconds or date.
 pub fn ordered_wait(headers: &HeaderMap) -> Option<Duration> {
-    granted(headers).filter(|granted| granted.left == 0).map(|granted| granted.reset).or_else(|| retry_after(headers))
+    granted(headers)
+        .filter(|granted| granted.left == 0)
+        .map(|granted| granted.reset)
+        .or_else(|| retry_after(headers))
 }
 
 /// What is left of a window of requests.

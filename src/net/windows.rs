@@ -84,7 +84,12 @@ mod tests {
 
     /// Seconds that a request has to wait.
     fn wait(windows: &Windows, path: &str) -> u64 {
-        windows.admit(&url(path)).err().and_then(|spent| spent.ordered_wait()).unwrap_or(Duration::ZERO).as_secs()
+        windows
+            .admit(&url(path))
+            .err()
+            .and_then(|spent| spent.ordered_wait())
+            .unwrap_or(Duration::ZERO)
+            .as_secs()
     }
 
     #[tokio::test(start_paused = true)]

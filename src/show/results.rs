@@ -58,8 +58,8 @@ pub fn listed(held: &Held, now: SystemTime) -> String {
             (None, None) => String::new(),
         };
         let (size, age) = (Bytes(file.size).to_string(), age(now, file.verified_at));
-        let (target, repo, revision) = (file.target.display(), &file.repo, &file.revision);
-        let line = format!("{state:8} {size:>9} {age:>7}  {target}  {repo}@{revision}{commit}  {digest}");
+        let (target, repo) = (file.target.display(), file.repo.at("@", &file.revision));
+        let line = format!("{state:8} {size:>9} {age:>7}  {target}  {repo}{commit}  {digest}");
         text.push_str(&(one_line(&line) + "\n"));
     }
     for part in &held.unfinished {
@@ -115,7 +115,7 @@ pub fn planned(plan: &Plan) -> impl Display + '_ {
 
 fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let commit = plan.commit.map(|commit| format!(" (commit {commit})")).unwrap_or_default();
-    writeln!(f, "{} at {}{commit} into `{}`", plan.repo, plan.revision, plan.dir.display())?;
+    writeln!(f, "{}{commit} into `{}`", plan.repo.at(" at ", &plan.revision), plan.dir.display())?;
     for item in &plan.items {
         let size = Bytes(item.file.size()).to_string();
         match item.action {

@@ -1,6 +1,7 @@
 //! Tests through the public interface: the library's and the binary's.
 
 mod access;
+mod addresses;
 mod blocked;
 mod cache;
 mod chaos;

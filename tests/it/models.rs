@@ -310,16 +310,20 @@ fn a_storage_initializer_is_called_as_kserve_calls_one() {
 #[test]
 fn a_smoke_test_tries_every_model_and_ends_with_the_worst() {
     let bed = Bed::new();
-    let smoke = |arguments: &[&str]| {
-        bed.command("smoke", ["--manifest", "models.toml"]).args(arguments).run()
-    };
-    smoke(&[]).succeeds().prints("chat: GGUF header of m.gguf").prints("vision: range at").prints("5.2 MB to fetch");
+    let smoke =
+        |arguments: &[&str]| bed.command("smoke", ["--manifest", "models.toml"]).args(arguments).run();
+    smoke(&[])
+        .succeeds()
+        .prints("chat: GGUF header of m.gguf")
+        .prints("vision: range at")
+        .prints("5.24 MB to fetch");
     bed.lock([]).succeeds();
     let run = smoke(&["--json"]).succeeds();
     let smokes = run.json()["smokes"].clone();
-    let names: Vec<_> = smokes.as_array().expect("models").iter().map(|model| model["name"].clone()).collect();
+    let names: Vec<_> =
+        smokes.as_array().expect("models").iter().map(|model| model["name"].clone()).collect();
     assert_eq!(names, ["chat", "vision"]);
-    assert!(smokes[0]["checks"].to_string().contains("the Hub has what it says"), "{smokes}");
+    assert!(smokes[0]["checks"].to_string().contains("what is there now is what it says"), "{smokes}");
 
     bed.manifest(&MANIFEST.replace("mmproj.gguf", "other.gguf"));
     let run = smoke(&[]).exits(11).says("1 of 2 models failed").says("vision: file `other.gguf` not found");

@@ -251,7 +251,8 @@ fn the_rate_limit_header_is_obeyed_before_a_request_is_refused() {
     let repo = Repo::model(REPO).lfs("a.gguf", model(1, 1)).lfs("b.gguf", model(2, 1));
     let hub = built(FakeHub::builder().repo(repo).rate_limit(limit));
     let dir = TestDir::new();
-    let run = dir.fetch(&hub, [REPO, "a.gguf", "b.gguf"]).run().succeeds().says("grants no more requests for");
+    let run =
+        dir.fetch(&hub, [REPO, "a.gguf", "b.gguf"]).run().succeeds().says("grants no more requests for");
     run.not_before(Duration::from_millis(1900));
     let statuses: Vec<_> = hub.requests_to(Server::Hub).iter().map(|record| record.status).collect();
     assert_eq!(statuses, [302, 302]);

@@ -3,6 +3,7 @@
 mod complete;
 mod exchange;
 mod head;
+mod measure;
 mod pages;
 mod refusal;
 
@@ -480,7 +481,9 @@ impl Hub {
         patience: &Patience,
     ) -> Result<Response, Setback> {
         let token = self.endpoints.token_at(url).filter(|_| self.endpoints.login_for(url).is_none());
-        let Some((token, endpoint)) = token else { return Ok(self.send_with(None, question, url, patience).await?) };
+        let Some((token, endpoint)) = token else {
+            return Ok(self.send_with(None, question, url, patience).await?);
+        };
         match token.value() {
             TokenValue::Access(text) => {
                 let header = net::authorization(text).expect("a token holds only visible ASCII");

@@ -16,8 +16,8 @@ use crate::plan::{Action, Item, Original, Plan};
 use crate::report::FileOutcome;
 use crate::request::{Limits, NetworkUse, Pins};
 use crate::stop::{self, Cause};
-use crate::store::{Store, WriteAccess};
 use crate::store::hashing::HashQueue;
+use crate::store::{Store, WriteAccess};
 use crate::transfer::{Engine, Scope};
 
 /// What is to be done.

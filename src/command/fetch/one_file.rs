@@ -1,5 +1,6 @@
 //! One file: what the plan says about it, done.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Commit, NetworkUse, Pins};
-use crate::source::{LocalFile, Source};
+use crate::source::{self, LocalFile, Source};
 use crate::stop::{Stop, blocking};
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
 use crate::store::partial::Partial;
@@ -94,6 +95,15 @@ fn outcome(
         bytes_fetched,
         seconds: time.as_secs_f64(),
     }
+}
+
+/// Has a partial file share the bytes of a source that is on the same disk, where the file system can do that.
+async fn share(partial: &Arc<Partial>, source: Option<&Path>) -> Result<(), Error> {
+    let Some(path) = source.map(Path::to_owned).filter(|_| partial.written() == 0) else { return Ok(()) };
+    let partial = Arc::clone(partial);
+    let shared = blocking(move || partial.share(&source::open(&path)?)).await??;
+    debug!(shared, "a file of this machine");
+    Ok(())
 }
 
 /// Does the work on single files.
@@ -205,6 +215,9 @@ impl FileWork {
         let mut was_strange = false;
         loop {
             let partial = self.open(wanted).await?;
+            if resumed.is_none() {
+                share(&partial, source.path()).await?;
+            }
             let on_disk = partial.written();
             resumed.get_or_insert(on_disk);
             let inherited = suspects.is_none().then(|| partial.ranges());
@@ -217,7 +230,11 @@ impl FileWork {
                 Ok(verified) => {
                     self.tell_strange(wanted, verified.strange());
                     self.publish(verified).await?;
-                    let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
+                    let done = match source.path() {
+                        Some(_) => Done::Copied,
+                        None if resumed > Some(0) => Done::Resumed,
+                        None => Done::Fetched,
+                    };
                     let fetched = self.outcome(wanted, done, counts.received, started.elapsed());
                     self.scope.reporter.report(&Event::Published(&fetched));
                     return Ok(fetched);
