@@ -66,5 +66,5 @@ pub mod content;
 pub mod words;
 
 pub use command::{
-    Context, fetch, fetch_models, inspect, list, lock, plan, plan_models, prune, smoke, verify,
+    Context, fetch, fetch_models, inspect, list, lock, plan, plan_models, prune, smoke, smoke_models, verify,
 };

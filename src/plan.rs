@@ -1,5 +1,6 @@
 //! What will be done about each file of a request: data alone. The store decides it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -154,6 +155,8 @@ pub struct Plan {
     pub targets: Targets,
     /// Every file, in the order asked for.
     pub items: Vec<Item>,
+    /// Files that other requests have brought, by the content that this one wants too.
+    pub originals: HashMap<Content, Original>,
     /// Size of all files.
     pub bytes_total: u64,
     /// Bytes to be fetched.
@@ -226,6 +229,15 @@ pub struct OlderFile {
     pub verified_at: u64,
 }
 
+/// A verified file of the target that is not one of the request, or not under its name there.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// Its repository: a folder of a cache.
+    pub repo: RepoId,
+    /// Its name and content.
+    pub file: WantedFile,
+}
+
 /// What to do about one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
@@ -235,7 +247,7 @@ pub enum Action {
     /// Something of its length is there, without a proof, or one is asked for anew: hash it, and fetch the file
     /// only if it is wrong.
     Adopt,
-    /// Another name of this request has the same content, or brings it: a copy of that.
+    /// Another name has the same content, or brings it in this run: a copy of that.
     Copy,
     /// A part of it is there.
     Resume {

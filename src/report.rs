@@ -136,6 +136,8 @@ pub enum Event<'a> {
     Published(&'a FileOutcome),
     /// Something a person should know, with what to do about it.
     Warning(&'a str),
+    /// A text that is to be shown nowhere from now on: a server may repeat it.
+    Secret(&'a str),
 }
 
 /// Time between two progress events of a file.
@@ -270,7 +272,8 @@ impl Reporter for Below {
             | Event::Resolved { .. }
             | Event::Retrying { .. }
             | Event::Recovered { .. }
-            | Event::Warning(_) => self.next.report(event),
+            | Event::Warning(_)
+            | Event::Secret(_) => self.next.report(event),
         }
     }
 }

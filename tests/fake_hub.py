@@ -18,6 +18,7 @@ class FakeHub:
         self.repo = announcement["repo"]
         self.commit = announcement["commit"]
         self.authority = announcement["ca_file"]
+        self.id_token = announcement["id_token"]
         self.files = {file["path"]: file for file in announcement["files"]}
         self.smalls = [str(value) for flag, value in zip(arguments, arguments[1:]) if flag == "--small"]
         """Files that are not in LFS, `{}` inside."""

@@ -116,6 +116,10 @@
 {{- if $fetch.registrySecret -}}
 {{- $env = append $env (dict "name" "REGISTRY_AUTH_FILE" "value" (printf "%s/.dockerconfigjson" (include "llamacpp-app.registryAuthPath" .ctx))) -}}
 {{- end -}}
+{{- with .ctx.Values.model.hfOidc.resource -}}
+{{- $env = append $env (dict "name" "HF_OIDC_RESOURCE" "value" .) -}}
+{{- $env = append $env (dict "name" "MODELFETCH_ID_TOKEN_FILE" "value" (printf "%s/token" (include "llamacpp-app.idTokenPath" $.ctx))) -}}
+{{- end -}}
 {{- if $fetch.caBundle.configMap -}}
 {{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" (printf "%s/%s" (include "llamacpp-app.caBundlePath" .ctx) $fetch.caBundle.key)) -}}
 {{- end -}}
@@ -124,6 +128,9 @@
 
 {{/* Name of a CA bundle's volume and the folder it is mounted at. */}}
 {{- define "llamacpp-app.caBundlePath" -}}/etc/modelfetch/ca{{- end -}}
+
+{{/* The folder of the pod's identity token. */}}
+{{- define "llamacpp-app.idTokenPath" -}}/var/run/secrets/modelfetch{{- end -}}
 
 {{/*
 The container that fetches and verifies the model: the Job's, and the server pod's guard. Takes {ctx, isGuard, isCheck}: with
@@ -167,6 +174,11 @@ volumeMounts:
     mountPath: {{ include "llamacpp-app.caBundlePath" .ctx }}
     readOnly: true
   {{- end }}
+  {{- if $values.model.hfOidc.resource }}
+  - name: id-token
+    mountPath: {{ include "llamacpp-app.idTokenPath" .ctx }}
+    readOnly: true
+  {{- end }}
 {{- end -}}
 
 {{/* The mount of the models as JSON. */}}
@@ -202,6 +214,18 @@ volumeMounts:
 - name: ca-bundle
   configMap:
     name: {{ . | quote }}
+{{- end }}
+{{- with .Values.model.hfOidc }}
+{{- if .resource }}
+# The kubelet renews it while the pod runs.
+- name: id-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          audience: {{ .audience | quote }}
+          expirationSeconds: 3600
+          path: token
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -123,6 +123,12 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if and (or .sha256 .extraSha256) (eq $.Values.fetch.mode "none") -}}
 {{- $problems = append $problems "model.sha256 is checked by the fetch, which fetch.mode=none never runs: remove the digest or fetch" -}}
 {{- end -}}
+{{- if ne (empty .hfOidc.resource) (empty .hfOidc.audience) -}}
+{{- $problems = append $problems "model.hfOidc.resource and model.hfOidc.audience go together: set both (the audience of the Hub is https://huggingface.co), or neither" -}}
+{{- end -}}
+{{- if and .hfOidc.resource .hfTokenSecret.name -}}
+{{- $problems = append $problems "model.hfTokenSecret and model.hfOidc are two ways to one token: remove one" -}}
+{{- end -}}
 {{- if regexMatch "^/(tmp|app|etc|proc|sys|dev|usr|lib|lib64|bin)?(/.*)?$" .path -}}
 {{- $problems = append $problems (printf "model.path=%s would hide a folder that the server's container needs: use another, such as /models" .path) -}}
 {{- end -}}
@@ -269,7 +275,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- end -}}
 {{- range .Values.server.extraVolumes -}}
-{{- if has .name (list "models" "api-keys" "ca-bundle" "manifest" "preset" "registry-login") -}}
+{{- if has .name (list "models" "api-keys" "ca-bundle" "manifest" "preset" "registry-login" "id-token") -}}
 {{- $problems = append $problems (printf "server.extraVolumes names a volume %s, which the chart has: choose another name" .name) -}}
 {{- end -}}
 {{- end -}}

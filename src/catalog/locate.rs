@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
-use super::{Head, Hub, Resolution, oci};
+use super::{Head, Hub, Resolution, address, oci};
 use crate::content::{Digest, GitSha1};
 use crate::error::{Error, Failure};
 use crate::net;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
+use crate::retry::Setback;
 use crate::source::Source;
 use crate::source::http::{HttpSource, Locate, Located};
 
@@ -35,7 +36,8 @@ impl Snapshot {
     /// The address at which a file that is known, as from a lock file, is asked for without a question before. Small files
     /// have a place of their own, which [`Self::source`] finds.
     pub fn place(&self, file: &WantedFile) -> Option<Url> {
-        let is_small = file.content.git_sha1().is_some() || self.repo.is_oci();
+        let has_other = self.repo.is_oci() || self.repo.is_address();
+        let is_small = file.content.git_sha1().is_some() || has_other;
         self.hub.place(&self.repo, &self.revision, &file.path).filter(|_| !is_small)
     }
 
@@ -43,6 +45,9 @@ impl Snapshot {
     pub fn source(&self, file: &WantedFile, url: Option<Url>) -> Arc<dyn Source> {
         if self.repo.is_oci() {
             return oci::source(Arc::clone(&self.hub), self.repo.clone(), file);
+        }
+        if self.repo.is_address() {
+            return address::source(&self.hub, &self.repo, file);
         }
         let is_guessable = url.is_none();
         let blob = file.content.git_sha1().filter(|_| is_guessable);
@@ -105,7 +110,7 @@ impl Locate for HubFile {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
+    ) -> BoxFuture<'a, Result<Response, Setback>> {
         Box::pin(async move {
             let response = self.snapshot.hub.get(url, range).await?;
             if self.guess.get() == Some(url) {

@@ -1,5 +1,6 @@
 //! What a reference stands for: the commit, the names and contents of its files, and where to get them.
 
+mod address;
 mod hub;
 pub mod listing;
 mod locate;
@@ -56,6 +57,7 @@ pub struct Resolution {
 /// question is enough.
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
+        _ if request.repo.is_address() => address::resolve(hub, request).await?,
         Selection::Named(names) if request.repo.is_oci() => {
             Box::pin(from_registry(hub, request, &names.in_list(), known)).await?
         }

@@ -222,7 +222,7 @@ pub(super) struct LockArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StorageArgs {
-    /// What to fetch, hf://owner/name[:revision][/path], and the folder for it, as often as needed
+    /// What to fetch, hf://owner/name[:revision][/path] or url:https://host/file#sha256=HEX, and its folder; repeatable
     #[arg(value_names = ["SRC", "DEST"], required = true, num_args = 2..)]
     pub(super) pairs: Vec<String>,
 
@@ -417,6 +417,7 @@ pub(super) struct SelectionArgs {
     /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
     /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
     /// is written %2F where a path follows. oci://REGISTRY/NAME[:TAG|@DIGEST] is a model in an OCI registry.
+    /// url:https://HOST/FILE is a file on no Hub, which needs a --sha256, and file:///FOLDER/FILE one of this machine.
     #[arg(env = "MODELFETCH_REPO", help_heading = None, required_unless_present = "manifest")]
     pub(super) repo: Option<String>,
 
@@ -566,6 +567,12 @@ pub(super) struct HubArgs {
     /// process list.
     #[arg(long, value_name = "PATH", env = "MODELFETCH_TOKEN_FILE", value_hint = ValueHint::FilePath)]
     pub(super) token_file: Option<PathBuf>,
+
+    /// File with an id token, to be exchanged for an access token to HF_OIDC_RESOURCE [default: HF_OIDC_ID_TOKEN]
+    ///
+    /// It is read again for each exchange: something else may renew it, as the kubelet does with a projected token.
+    #[arg(long, value_name = "PATH", env = "MODELFETCH_ID_TOKEN_FILE", value_hint = ValueHint::FilePath)]
+    pub(super) id_token_file: Option<PathBuf>,
 
     /// An endpoint that may see the token (repeatable) [default: the first endpoint]
     #[arg(long, value_name = "URL", env = "MODELFETCH_TOKEN_ENDPOINT", value_delimiter = '\n',

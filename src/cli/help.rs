@@ -74,7 +74,8 @@ tag or kept lock file of a cache names; and nothing while another process holds 
 pub(super) const SMOKE: &str = "\
 Prove in seconds and a few MB that `fetch` would work with the same arguments, for CI: repository, \
 revision and files exist, the token is enough, the pin agrees with the Hub, ranges arrive as asked, \
-the GGUF header is valid and the target has room. The exit numbers are those of `fetch`.";
+the GGUF header is valid and the target has room. The exit numbers are those of `fetch`. With --manifest \
+each model is tried, and compared with the lock file.";
 
 pub(super) const CLUSTER: &str = "\
 What the chart's hook Jobs ask of the Kubernetes API: no kubectl, no shell, no second image. They run \
@@ -117,10 +118,15 @@ const fn variable(name: &'static str, meaning: &'static str) -> Variable {
 }
 
 /// The standard variables that are honoured, with `huggingface_hub`'s meaning.
-pub const VARIABLES: [Variable; 21] = [
+pub const VARIABLES: [Variable; 23] = [
     variable("HF_TOKEN", "access token (older name: HUGGING_FACE_HUB_TOKEN)"),
     variable("HF_TOKEN_PATH", "file with the token; default $HF_HOME/token"),
     variable("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1: use a token from --token-file only"),
+    variable(
+        "HF_OIDC_RESOURCE",
+        "user or repository that the Hub gives an access token for, in exchange for an id token",
+    ),
+    variable("HF_OIDC_ID_TOKEN", "that id token; a file of --id-token-file comes before it"),
     variable("HF_ENDPOINT", "base URL of the Hub or a mirror"),
     variable("HF_HUB_CACHE", "place of --cache; default $HF_HOME/hub"),
     variable("HF_HOME", "default $XDG_CACHE_HOME/huggingface, else ~/.cache/huggingface"),

@@ -79,8 +79,8 @@ pub(super) fn models(
         check_answer(model, answer, files.locked, &lockfile)?;
         check_signature(model, answer, signing.as_ref(), &lockfile)?;
         let revision = match answer {
-            Some(locked) => locked.commit.to_string().parse()?,
-            None => model.wish.revision.clone(),
+            Some(LockedModel { commit: Some(commit), .. }) => commit.to_string().parse()?,
+            _ => model.wish.revision.clone(),
         };
         let request = Request {
             repo: model.wish.repo.clone(),
@@ -197,9 +197,10 @@ fn check_answer(
 ) -> Result<(), Error> {
     match answer {
         Some(locked) if !locked.is_intact => {
+            let commit = locked.commit.map(|commit| format!(" of commit {commit}")).unwrap_or_default();
             let why = format!(
-                "model `{}` was changed by hand, and its files belong to another state of it: `modelfetch lock` looks up those of commit {}",
-                model.name, locked.commit
+                "model `{}` was changed by hand, and its files belong to another state of it: `modelfetch lock` looks up those{commit}",
+                model.name
             );
             Err(Error::invalid("lock file", &lockfile.to_string_lossy(), why))
         }

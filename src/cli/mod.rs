@@ -120,6 +120,8 @@ pub enum Job {
     Verify(VerifyRequest),
     /// [`crate::command::smoke()`]
     Smoke(Request),
+    /// [`crate::smoke_models()`]
+    SmokeModels(ModelsRequest),
     /// [`crate::command::cluster`]
     Cluster(Task, ServiceAccount),
 }
@@ -145,7 +147,7 @@ impl Job {
             Self::Prune(_) => "prune",
             Self::Inspect(..) => "inspect",
             Self::Verify(_) => "verify",
-            Self::Smoke(_) => "smoke",
+            Self::Smoke(_) | Self::SmokeModels(_) => "smoke",
             Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
             Self::Cluster(Task::PatchService(_), _) => "cluster patch-service",
         }
@@ -155,13 +157,12 @@ impl Job {
     pub fn describe(&self) -> String {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => format!(
-                "{}@{} ({}) into `{}`",
-                request.repo,
-                request.revision,
+                "{} ({}) into `{}`",
+                request.repo.at("@", &request.revision),
                 request.selection.describe(),
                 request.destination.root().display()
             ),
-            Self::FetchModels(request) | Self::PlanModels(request) => format!(
+            Self::FetchModels(request) | Self::PlanModels(request) | Self::SmokeModels(request) => format!(
                 "{} of `{}` into `{}`",
                 count(request.models.len() as u64, "model"),
                 request.what,
@@ -192,9 +193,10 @@ impl Job {
     pub fn deadline(&self) -> Option<Duration> {
         match self {
             Self::Fetch(request) | Self::Plan(request) | Self::Smoke(request) => request.limits.deadline,
-            Self::FetchModels(request) | Self::Initialize(request) | Self::PlanModels(request) => {
-                request.limits.deadline
-            }
+            Self::FetchModels(request)
+            | Self::Initialize(request)
+            | Self::PlanModels(request)
+            | Self::SmokeModels(request) => request.limits.deadline,
             Self::Inspect(request, _) => match &request.subject {
                 Subject::Hub(request) => request.limits.deadline,
                 Subject::Disk(_) => None,
@@ -321,11 +323,12 @@ fn invocation(
         Command::Smoke(args) => {
             let output = output(args.output.clone())?;
             if manifest::is_meant(&args, &given)? {
-                let why = "smoke tries one REPO; `plan --manifest` looks up all models";
-                return Err(Error::invalid("combination", "smoke --manifest", why));
+                let (request, notes) = manifest::models(args, &given, environment, &proxies)?;
+                (Job::SmokeModels(request), output, notes)
+            } else {
+                let (request, notes) = request::request(args, &given, environment, &proxies)?;
+                (Job::Smoke(request), output, notes)
             }
-            let (request, notes) = request::request(args, &given, environment, &proxies)?;
-            (Job::Smoke(request), output, notes)
         }
         Command::Verify(args) => {
             let output = output(args.output.clone())?;
@@ -345,9 +348,10 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
     let mut logins: Vec<_> = proxies.iter().filter_map(Proxy::login).collect();
     let endpoints = match job {
         Job::Fetch(request) | Job::Plan(request) | Job::Smoke(request) => Some(&request.endpoints),
-        Job::FetchModels(request) | Job::Initialize(request) | Job::PlanModels(request) => {
-            Some(&request.endpoints)
-        }
+        Job::FetchModels(request)
+        | Job::Initialize(request)
+        | Job::PlanModels(request)
+        | Job::SmokeModels(request) => Some(&request.endpoints),
         Job::Lock(request) => Some(&request.endpoints),
         Job::Verify(request) => Some(&request.endpoints),
         Job::Inspect(request, _) => match &request.subject {
@@ -364,7 +368,7 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
         }
     };
     if let Some(endpoints) = endpoints {
-        secrets.extend(endpoints.token().map(|token| token.expose().to_owned()));
+        secrets.extend(endpoints.token().and_then(|token| token.expose()).map(str::to_owned));
         logins.extend(endpoints.iter().filter_map(Endpoint::login).cloned());
         secrets.extend(endpoints.registry_logins().secrets());
     }

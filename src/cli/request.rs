@@ -30,8 +30,13 @@ pub(super) fn request(
     let repo = selection.repo.as_deref().unwrap_or_default();
     let reference = RepoRef::parse(repo.trim(), repo_type)?;
     let (endpoints, notes) = token::endpoints(hub, Some(&reference), given, environment, proxies)?;
-    let pins = pins(&given.lines("sha256", selection.pins.sha256.clone()))?;
+    let mut pinned = given.lines("sha256", selection.pins.sha256.clone());
+    pinned.extend(reference.sha256.map(|digest| digest.to_string()));
+    let pins = pins(&pinned)?;
     let signing = signing(&trust, given, environment)?;
+    if reference.repo.is_address() && selection.revision.is_some() {
+        return Err(Error::invalid("combination", "url: and --revision", "a plain address has no revision"));
+    }
     let recheck = freshness.verify;
     let network = network(&freshness, given, environment)?;
     let destination = self::destination(destination, given, environment)?;
@@ -177,9 +182,13 @@ pub(super) fn check_place(repo: &RepoId, destination: &Destination) -> Result<()
         Destination::LocalDir(_) => "--local-dir",
         Destination::Dir(_) => return Ok(()),
     };
-    let why =
-        format!("{place} is for readers that ask the Hub, which knows nothing of a registry: use --dir");
-    if repo.is_oci() { Err(Error::invalid("combination", &repo.to_string(), why)) } else { Ok(()) }
+    let what = if repo.is_oci() { "a registry" } else { "an address" };
+    let why = format!("{place} is for readers that ask the Hub, which knows nothing of {what}: use --dir");
+    if repo.is_oci() || repo.is_address() {
+        Err(Error::invalid("combination", &repo.to_string(), why))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn destination(

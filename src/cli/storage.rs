@@ -9,7 +9,9 @@ use super::signing::signing;
 use super::{Environment, token};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::error::Error;
-use crate::request::{Destination, Pins, Proxies, RepoKind, RepoRef, Request, Revision, Selection};
+use crate::request::{
+    Destination, Pins, Proxies, RepoId, RepoKind, RepoPath, RepoRef, Request, Revision, Selection,
+};
 
 /// The pairs as requests.
 pub(super) fn models(
@@ -35,7 +37,7 @@ pub(super) fn models(
             repo: reference.repo.clone(),
             revision: reference.revision.clone().unwrap_or_else(|| reference.repo.usual_revision()),
             selection: selection.with_signature(signing.as_ref()),
-            pins: Pins::default(),
+            pins: Pins::parse(reference.sha256.map(|digest| digest.to_string()).as_deref())?,
             signing: signing.clone(),
             destination: Destination::Dir(folder.into()),
             endpoints: endpoints.clone(),
@@ -45,12 +47,18 @@ pub(super) fn models(
             locked: None,
             delta: !freshness.no_delta,
         };
-        let folder = reference.repo.to_string().parse().ok().filter(|_| pairs.len() > 2);
+        let folder = folder_of(&reference.repo).filter(|_| pairs.len() > 2);
         models.push(ModelRequest { name: source.clone(), folder, request });
     }
     let root = PathBuf::from(pairs.get(1).map(String::as_str).unwrap_or_default());
     let (what, destination) = (pairs.first().cloned().unwrap_or_default(), Destination::Dir(root));
     Ok((ModelsRequest { what, destination, models, endpoints, limits }, notes))
+}
+
+/// What tells its files from those of other sources.
+fn folder_of(repo: &RepoId) -> Option<RepoPath> {
+    let name = repo.to_string();
+    name.trim_end_matches('/').replace("://", "/").parse().ok()
 }
 
 /// What follows a `:` is a revision to `KServe` (`hf://owner/name:revision`), where it is a quantization to llama.cpp.

@@ -10,7 +10,7 @@ use crate::words::is_token;
 /// Tokens of the Hub have 37 characters. What is much shorter may be a name.
 const TOKEN_MIN: usize = 20;
 /// Where the environment has secrets.
-pub(super) const VARIABLES: [&str; 3] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LB_IP"];
+pub(super) const VARIABLES: [&str; 4] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN", "LB_IP"];
 
 /// What is surely a secret, wherever it stands.
 pub(super) fn certain(arguments: &[OsString], environment: &Environment) -> Vec<String> {

@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 
 use super::args::HubArgs;
-use super::given::Given;
+use super::given::{Given, Side};
 use super::request::Noted;
 use super::{Environment, netrc, registry};
 use crate::error::Error;
-use crate::request::{Endpoint, Endpoints, Proxies, RepoRef, Token, TokenSource};
+use crate::request::{Endpoint, Endpoints, IdToken, Identity, Proxies, RepoRef, Token, TokenSource};
 
 /// The endpoints with their token, and notes for the user where a token or a password stays at home. `pasted` is a
 /// repository whose text may name an endpoint.
@@ -20,7 +20,17 @@ pub(super) fn endpoints(
 ) -> Result<Noted<Endpoints>, Error> {
     let endpoint = given.lines("endpoint", hub.endpoint);
     let token_endpoint = given.lines("token_endpoint", hub.token_endpoint);
-    let hub = HubArgs { endpoint, token_endpoint, ..hub };
+    let (token_file, id_token_file) = given.at_most_one(
+        &Side { id: "token_file", label: "--token-file", set: hub.token_file.is_some() },
+        &Side { id: "id_token_file", label: "--id-token-file", set: hub.id_token_file.is_some() },
+    )?;
+    let hub = HubArgs {
+        endpoint,
+        token_endpoint,
+        token_file: hub.token_file.filter(|_| token_file),
+        id_token_file: hub.id_token_file.filter(|_| id_token_file),
+        ..hub
+    };
     choose(&hub, pasted, environment, proxies)
 }
 
@@ -117,6 +127,9 @@ fn find(hub: &HubArgs, environment: &Environment) -> Result<Option<Token>, Error
             .map(Some)
             .ok_or_else(|| Error::invalid("token file", &path.to_string_lossy(), "it is empty"));
     }
+    if let Some(token) = in_exchange(hub, environment)? {
+        return Ok(Some(token));
+    }
     if environment.is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
         return Ok(None);
     }
@@ -126,6 +139,31 @@ fn find(hub: &HubArgs, environment: &Environment) -> Result<Option<Token>, Error
         }
     }
     from_default_file(environment)
+}
+
+/// What the Hub gives for an identity token. That comes before a token that is there: who names a resource means it
+/// (`huggingface_hub` 2.4, `utils/_auth.py`).
+fn in_exchange(hub: &HubArgs, environment: &Environment) -> Result<Option<Token>, Error> {
+    let is_off = environment.is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN");
+    let resource = environment.text("HF_OIDC_RESOURCE");
+    let variable = || {
+        let text = environment.text("HF_OIDC_ID_TOKEN").map(str::trim);
+        text.map(|text| IdToken::Variable("HF_OIDC_ID_TOKEN", text.to_owned()))
+    };
+    let token = match (&hub.id_token_file, resource) {
+        (Some(path), None) => {
+            let why = "set HF_OIDC_RESOURCE too: the user or the repository that the access token is to be for";
+            return Err(Error::invalid("id token file", &path.to_string_lossy(), why));
+        }
+        (Some(path), Some(_)) => IdToken::File(path.clone()),
+        (None, None) => return Ok(None),
+        (None, Some(_)) if is_off => return Ok(None),
+        (None, Some(resource)) => variable().ok_or_else(|| {
+            let why = "there is no id token: set HF_OIDC_ID_TOKEN to what the CI has given, or name a file with --id-token-file";
+            Error::invalid("HF_OIDC_RESOURCE", resource, why)
+        })?,
+    };
+    Ok(Some(Token::in_exchange(Identity::new(resource.unwrap_or_default(), token)?)))
 }
 
 /// A file nobody named may be missing or belong to somebody else.
@@ -147,7 +185,13 @@ mod tests {
     use crate::request::RepoKind;
 
     fn hub() -> HubArgs {
-        HubArgs { endpoint: vec![], token_file: None, token_endpoint: vec![], insecure_token: false }
+        HubArgs {
+            endpoint: vec![],
+            token_file: None,
+            id_token_file: None,
+            token_endpoint: vec![],
+            insecure_token: false,
+        }
     }
 
     fn source(hub: &HubArgs, pairs: &[(&str, &str)]) -> Option<TokenSource> {

@@ -79,6 +79,9 @@ pub struct ModelChange {
     pub bytes: u64,
     /// What is different, in words.
     pub differences: Vec<String>,
+    /// Whether it was locked before, and is now.
+    #[serde(skip)]
+    is_locked: (bool, bool),
 }
 
 /// Brings the lock file up to date, or says whether it is.
@@ -149,17 +152,21 @@ async fn look_up(
     };
     let commit = match known {
         Some(known) if known.is_intact && !is_renewed && has_signature(known) => return Ok(known.clone()),
+        _ if model.wish.repo.is_address() => None,
         // Moved by hand, or of a time when no signature was demanded: that is the one to look up.
         Some(known)
             if (!known.is_intact || !is_renewed && !has_signature(known)) && request.goal != Goal::Check =>
         {
             known.commit
         }
-        _ => catalog::commit(hub, &model.wish.repo, &model.wish.revision).await?,
+        _ => Some(catalog::commit(hub, &model.wish.repo, &model.wish.revision).await?),
     };
     let at_commit = Request {
         repo: model.wish.repo.clone(),
-        revision: commit.to_string().parse()?,
+        revision: match commit {
+            Some(commit) => commit.to_string().parse()?,
+            None => model.wish.revision.clone(),
+        },
         selection: model.wish.selection()?.with_signature(signing.as_ref()),
         pins: model.pins.clone(),
         signing,
@@ -202,22 +209,33 @@ impl ModelChange {
         let files = to.map_or(&[][..], |model| &model.files);
         Self {
             name: to.or(from).map(|model| model.name.clone()).unwrap_or_default(),
-            from: from.map(|model| model.commit),
-            to: to.map(|model| model.commit),
+            from: from.and_then(|model| model.commit),
+            to: to.and_then(|model| model.commit),
             files: files.len(),
             bytes: files.iter().map(|file| file.content.size()).sum(),
             differences: from.zip(to).map(|(from, to)| differences(from, to)).unwrap_or_default(),
+            is_locked: (from.is_some(), to.is_some()),
         }
     }
 
     /// What has changed, in a line each; none if nothing has.
     pub fn describe(&self) -> Vec<String> {
         let Self { name, from, to, .. } = self;
-        let what = match (from, to) {
-            (None, Some(to)) => format!("{name}: {to}, {}, was not locked", count(self.files as u64, "file")),
-            (Some(from), None) => format!("{name}: {from} is locked, and not wanted any more"),
-            (Some(from), Some(to)) if from != to => format!("{name}: {from} -> {to}"),
+        let shown = |commit: &Option<Commit>| commit.map(|commit| format!("{commit}, ")).unwrap_or_default();
+        let what = match self.is_locked {
+            (false, _) => {
+                format!("{name}: {}{}, was not locked", shown(to), count(self.files as u64, "file"))
+            }
+            (true, false) => format!("{name}: {}is locked, and not wanted any more", shown(from)),
+            (true, true) if from != to => {
+                format!(
+                    "{name}: {} -> {}",
+                    shown(from).trim_end_matches(", "),
+                    shown(to).trim_end_matches(", ")
+                )
+            }
             _ if self.differences.is_empty() => return Vec::new(),
+            _ if to.is_none() => format!("{name}: the same address"),
             _ => format!("{name}: the same commit"),
         };
         let mut lines = vec![what];

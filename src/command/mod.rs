@@ -28,7 +28,7 @@ pub use inspect::inspect;
 pub use list::list;
 pub use lock::lock;
 pub use prune::prune;
-pub use smoke::smoke;
+pub use smoke::{smoke, smoke_models};
 pub use verify::verify;
 
 /// What a run needs from its surroundings.

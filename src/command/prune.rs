@@ -127,7 +127,7 @@ fn prune_files(
         } else if holding.condition == Condition::Verified {
             touched.extend(links.iter().map(|link| link.commit));
             let origin = &holding.receipt.origin;
-            let what = format!("{}@{} {}", origin.repo, origin.revision, holding.receipt.path);
+            let what = format!("{} {}", origin.repo.at("@", &origin.revision), holding.receipt.path);
             pruned.removed.push(Removed { path: holding.target, bytes: holding.allocated, what });
         }
     }
@@ -152,7 +152,7 @@ impl Kept {
         let mut kept = Self { paths: HashSet::new(), commits: store.named_commits()? };
         for model in request.keep.iter().flat_map(|lockfile| &lockfile.models) {
             if store.is_of(&model.wish.repo) {
-                kept.commits.insert(model.commit);
+                kept.commits.extend(model.commit);
             }
             let dir = model.wish.dir.as_ref().map_or_else(|| root.to_owned(), |dir| root.join(dir.as_str()));
             kept.paths.extend(model.files.iter().map(|file| dir.join(file.path.as_str())));

@@ -8,15 +8,16 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
-use super::fetch::with_unfinished;
-use super::{Context, offline, sample, signed, tell_gaps};
-use crate::catalog::{self, Snapshot};
+use super::fetch::{ModelRequest, Models, ModelsRequest, with_unfinished};
+use super::{Context, offline, sample, sets, signed, tell_gaps};
+use crate::catalog::{self, Hub, Snapshot, recall};
 use crate::content::{gguf, kind};
 use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
 use crate::request::{Endpoint, Limits, NetworkUse, Request};
 use crate::store::Store;
+use crate::trust;
 use crate::words::{Bytes, count, free_space, tame};
 
 /// Bytes asked for at the middle and the end of a file.
@@ -67,22 +68,48 @@ pub async fn smoke(
     context: &Context,
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
-    let work = smoke_unstopped(request, context, passed);
+    let hub = Arc::new(context.hub(&request.endpoints, &impatient(&request.limits)));
+    let work = smoke_unstopped(request, &hub, context, passed);
     context.stop.or("smoke-testing", work).await
+}
+
+/// The same for each model of a manifest, one after the other; the failure of one does not hide the others.
+pub async fn smoke_models(
+    request: &ModelsRequest,
+    context: &Context,
+    passed: &mut (dyn FnMut(&Check) + Send),
+) -> Result<Models<SmokeOutcome>, Error> {
+    let hub = Arc::new(context.hub(&request.endpoints, &impatient(&request.limits)));
+    let mut ended = Vec::new();
+    for ModelRequest { name, request, .. } in &request.models {
+        let mut told = |check: &Check| {
+            passed(&Check { name: format!("{name}: {}", check.name), seen: check.seen.clone() });
+        };
+        let work = smoke_unstopped(request, &hub, context, &mut told);
+        let outcome = match context.stop.or("smoke-testing", work).await {
+            Err(stopped @ (Error::Interrupted { .. } | Error::Deadline { .. })) => return Err(stopped),
+            outcome => outcome,
+        };
+        ended.push((name.clone(), outcome));
+    }
+    Ok(Models::new(ended))
+}
+
+fn impatient(limits: &Limits) -> Limits {
+    Limits { give_up_after: limits.give_up_after.min(PATIENCE), ..limits.clone() }
 }
 
 async fn smoke_unstopped(
     request: &Request,
+    hub: &Arc<Hub>,
     context: &Context,
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
     let store = Store::new(&request.destination, &request.repo).rechecking(request.recheck);
-    if request.network == NetworkUse::Offline {
+    if request.network == NetworkUse::Offline && !request.repo.is_here() {
         return Err(offline(request, &store));
     }
-    let mut limits = request.limits.clone();
-    limits.give_up_after = limits.give_up_after.min(PATIENCE);
-    let hub = Arc::new(context.hub(&request.endpoints, &limits));
+    let limits = impatient(&request.limits);
     let mut checks = Checks { passed, list: Vec::new() };
 
     for endpoint in endpoints(request) {
@@ -92,12 +119,29 @@ async fn smoke_unstopped(
             Err(why) => context.reporter.report(&Event::Warning(&format!("{}: {why}", endpoint.host()))),
         }
     }
-    let resolution = catalog::resolve(&hub, request, None).await;
-    let resolution = resolution.map_err(|error| signed::absent(request, error))?;
-    let resolution = Box::pin(signed::pin(request, &store, &hub, resolution, context)).await?;
+    // As a fetch does then: nobody is asked what the files are, and who has them need be no Hub.
+    let unasked = request.locked.as_ref().filter(|locked| locked.is_enough);
+    let resolution = match unasked {
+        Some(locked) => recall::of_lock(request, locked)?,
+        None => {
+            let resolution = catalog::resolve(hub, request, None).await;
+            resolution.map_err(|error| signed::absent(request, error))?
+        }
+    };
+    let resolution = Box::pin(signed::pin(request, &store, hub, resolution, context)).await?;
     tell_gaps(&resolution, context);
+    store.check_names(&request.repo, &resolution.files)?;
+    if let Some(locked) = request.locked.as_ref().filter(|_| unasked.is_none()) {
+        trust::check_lock(&resolution.files, &locked.files)?;
+        checks.pass("lock file".into(), "what is there now is what it says".into());
+    }
+    if unasked.is_none() {
+        sets::check(&resolution, &store, hub, &limits, context).await?;
+    }
     let mut asked = endpoints(request);
-    if let (Some(only), None) = (asked.next(), asked.next()) {
+    if let (Some(only), None) = (asked.next(), asked.next())
+        && unasked.is_none()
+    {
         let given = match (only.login(), request.endpoints.token_for(only.url())) {
             (Some(_), _) => "answers like a Hub, to a user name and password".into(),
             (None, Some(token)) => format!("answers like a Hub, to the token from {}", token.source()),
@@ -109,18 +153,22 @@ async fn smoke_unstopped(
     let bytes = resolution.files.iter().map(WantedFile::size).sum();
     let files = resolution.files.len();
     checks.pass(
-        format!("{} at {}", request.repo, request.revision),
-        format!("commit {commit}, {}, {}", count(files as u64, "file"), Bytes(bytes)),
+        request.repo.at(" at ", &request.revision),
+        match resolution.commit {
+            Some(commit) => format!("commit {commit}, {}, {}", count(files as u64, "file"), Bytes(bytes)),
+            None => format!("{}, {}", count(files as u64, "file"), Bytes(bytes)),
+        },
     );
     for file in &resolution.files {
-        if let Some(pin) = request.pins.for_file(&file.path, files) {
+        let pin = request.pins.for_file(&file.path, files).filter(|_| !request.repo.is_address());
+        if let Some(pin) = pin.filter(|_| unasked.is_none()) {
             checks.pass(format!("pin of {}", file.path), format!("the Hub has {pin}"));
         }
     }
 
     let mut sampled: Vec<_> = resolution.files.iter().collect();
     sampled.sort_by_key(|file| std::cmp::Reverse(file.size()));
-    if let Some(file) = sampled.first() {
+    if let Some(file) = sampled.first().filter(|_| unasked.is_none()) {
         for endpoint in endpoints(request) {
             let name = format!("answers of {}", endpoint.host());
             match hub.manners(endpoint, &resolution.repo, &commit, &file.path).await {
@@ -129,10 +177,11 @@ async fn smoke_unstopped(
             }
         }
     }
-    let snapshot = Snapshot::new(hub, &resolution);
+    let snapshot = Snapshot::new(Arc::clone(hub), &resolution);
     let probe = Probe { snapshot, context, limits, fetched: AtomicU64::new(0) };
     for file in sampled.into_iter().take(FILES_SAMPLED) {
         let url = resolution.urls.get(&file.path).cloned();
+        let url = url.or_else(|| probe.snapshot.place(file).filter(|_| unasked.is_some()));
         probe.sample(file, url, &mut checks).await?;
     }
 
@@ -170,7 +219,9 @@ async fn smoke_unstopped(
 
 /// The Hubs that are asked; none for what is in a registry.
 fn endpoints(request: &Request) -> impl Iterator<Item = &Endpoint> {
-    let is_hub = |endpoint: &&Endpoint| endpoint.registry().is_none() && !request.repo.is_oci();
+    let is_hub = |endpoint: &&Endpoint| {
+        endpoint.registry().is_none() && !request.repo.is_oci() && !request.repo.is_address()
+    };
     request.endpoints.iter().filter(is_hub)
 }
 

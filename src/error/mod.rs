@@ -99,6 +99,24 @@ pub enum Error {
         answer: Box<Failure>,
     },
 
+    /// The Hub gives no access token for an identity token.
+    #[error("{host} gives no access token for `{resource}` in exchange for the id token from {identity}")]
+    NoExchange {
+        /// Host of the Hub.
+        host: String,
+        /// What the access token was to be for.
+        resource: String,
+        /// Where the identity token was found.
+        identity: TokenSource,
+        /// What it says of itself.
+        claims: String,
+        /// It has run out.
+        is_over: bool,
+        /// The Hub's answer.
+        #[source]
+        answer: Box<Failure>,
+    },
+
     /// No such repository, or a private one this token cannot see: the Hub does not tell which.
     #[error("repository `{repo}` not found on {host}, or it is private")]
     RepoNotFound {
@@ -675,6 +693,7 @@ impl Error {
             | Self::ClusterRejected { .. } => exits::USAGE,
             Self::Gated { .. }
             | Self::Unauthorised { .. }
+            | Self::NoExchange { .. }
             | Self::RegistryRefused { .. }
             | Self::ClusterForbidden { .. } => exits::UNAUTHORISED,
             Self::RepoNotFound { .. }
@@ -732,6 +751,7 @@ impl Error {
             self,
             Self::Gated { .. }
                 | Self::Unauthorised { .. }
+                | Self::NoExchange { .. }
                 | Self::RegistryRefused { .. }
                 | Self::RepoNotFound { .. }
         )
@@ -760,6 +780,9 @@ impl Error {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let token_hint = |token: &Option<TokenSource>| match token {
+            Some(source @ TokenSource::Exchange { .. }) => format!(
+                "the token from {source} was used, which is for that repository alone, or for public and gated ones that this user may read"
+            ),
             Some(source) => format!(
                 "the token from {source} was used; check that it is valid and may read this repository"
             ),
@@ -777,6 +800,8 @@ impl Error {
                 });
                 format!("accept the conditions at {page}; {token}")
             }
+            Self::NoExchange { claims, is_over: true, .. } => format!("the id token says: {claims}; a variable needs a new one for each job, and a file (--id-token-file) is read again each time"),
+            Self::NoExchange { resource, claims, answer, .. } => no_exchange_hint(resource, claims, answer),
             Self::RepoNotFound { repo, .. } if repo.is_oci() => "check the spelling; some registries say so of what a login is needed for".into(),
             Self::RepoNotFound { token, .. } => format!("check the spelling; {}", token_hint(token)),
             Self::RevisionNotFound { repo, .. } if repo.is_oci() => {
@@ -851,6 +876,20 @@ fn too_large_hint(longest_context: Option<u64>, others: &[String]) -> String {
         others => format!("of the repository with the same caches {} would", others.join(", ")),
     };
     format!("nothing was fetched; {context}; {others}")
+}
+
+fn no_exchange_hint(resource: &str, claims: &str, answer: &Failure) -> String {
+    let said = format!("the id token says: {claims}");
+    let where_to = match resource.contains('/') {
+        true => "in the settings of that repository",
+        false => "in that user's settings, under Authentication",
+    };
+    match answer {
+        Failure::Status { status: 400 | 401 | 403, .. } => format!(
+            "{said}; a trusted publisher with just that has to be set up {where_to}, and the audience has to be the Hub's address"
+        ),
+        _ => format!("check --endpoint and HF_ENDPOINT: it is asked at /oauth/token there; {said}"),
+    }
 }
 
 /// What is tried with a name that a file or folder is to get: [`Error::Io`] has a hint of its own for it.

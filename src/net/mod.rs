@@ -151,7 +151,8 @@ pub fn error_words(body: &[u8]) -> String {
     redact::redact(&printable(&words))
 }
 
-/// What a JSON error says in words: `error` from the Hub, `message` from Kubernetes.
+/// What a JSON error says in words: `error` from the Hub, `message` from Kubernetes, and a code with its description from
+/// who gives tokens (RFC 6749, section 5.2).
 fn json_words(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     // A registry's (OCI distribution specification, "Error codes").
@@ -159,7 +160,13 @@ fn json_words(body: &[u8]) -> Option<String> {
         let words = ["code", "message"].into_iter().filter_map(|key| first[key].as_str());
         return Some(words.collect::<Vec<_>>().join(": ")).filter(|words| !words.is_empty());
     }
-    ["message", "error"].into_iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned))
+    let text = |key: &str| value.get(key)?.as_str();
+    match (text("message"), text("error"), text("error_description")) {
+        (Some(message), _, _) => Some(message.to_owned()),
+        (None, Some(error), Some(description)) => Some(format!("{error}: {description}")),
+        (None, error, None) => error.map(str::to_owned),
+        (None, None, description) => description.map(str::to_owned),
+    }
 }
 
 fn printable(text: &str) -> String {

@@ -22,7 +22,7 @@ use modelfetch::command::inspect::Facts;
 use modelfetch::command::list::Held;
 use modelfetch::command::lock::LockOutcome;
 use modelfetch::command::prune::Pruned;
-use modelfetch::command::smoke::SmokeOutcome;
+use modelfetch::command::smoke::{Check, SmokeOutcome};
 use modelfetch::command::verify::Checked;
 use modelfetch::disk::{self, Durability};
 use modelfetch::error::Error;
@@ -54,6 +54,7 @@ enum Finding {
     Inspected(Vec<Facts>, u64),
     Verified(Vec<Checked>),
     Smoked(SmokeOutcome),
+    SmokedModels(Models<SmokeOutcome>),
     Cluster(String),
 }
 
@@ -242,9 +243,20 @@ async fn execute(
         Job::Smoke(request) => {
             let mut outcome =
                 modelfetch::smoke(request, context, &mut |check| say(&results::checked(check))).await?;
-            say(&results::smoked(&outcome));
+            say(&results::smoked([&outcome]));
             outcome.reword(|text| secrets::fit(text).into_owned());
             *found = Some(Finding::Smoked(outcome));
+        }
+        Job::SmokeModels(request) => {
+            let passed = &mut |check: &Check| say(&results::checked(check));
+            let mut models = modelfetch::smoke_models(request, context, passed).await?;
+            let all = models.check().and_then(|()| models.check_space());
+            if all.is_ok() {
+                say(&results::smoked(models.good()));
+            }
+            models.reword(|text| secrets::fit(text).into_owned());
+            *found = Some(Finding::SmokedModels(models));
+            all?;
         }
         Job::Cluster(task, account) => {
             let reporter = Arc::clone(&context.reporter);
@@ -282,6 +294,7 @@ impl Finding {
             }
             Self::Verified(files) => Findings::Verified { files },
             Self::Smoked(smoke) => Findings::Smoked { smoke },
+            Self::SmokedModels(models) => Findings::SmokedModels { smokes: &models.ends },
             Self::Cluster(did) => Findings::Cluster { did },
         }
     }

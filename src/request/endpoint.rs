@@ -276,7 +276,12 @@ impl Endpoints {
 
     /// The token, if `url` belongs to an endpoint it is meant for.
     pub fn token_for(&self, url: &Url) -> Option<&Token> {
-        self.token.as_ref().filter(|_| self.token_for.iter().any(|endpoint| endpoint.has_origin_of(url)))
+        self.token_at(url).map(|(token, _)| token)
+    }
+
+    /// The same, with that endpoint.
+    pub fn token_at(&self, url: &Url) -> Option<(&Token, &Endpoint)> {
+        self.token.as_ref().zip(self.token_for.iter().find(|endpoint| endpoint.has_origin_of(url)))
     }
 
     /// The user name and password for the endpoint that `url` belongs to. They stand in for the token there: a request

@@ -32,8 +32,8 @@ pub struct LockedModel {
     pub name: String,
     /// What the manifest asked for.
     pub wish: Wish,
-    /// The commit that the revision was.
-    pub commit: Commit,
+    /// The commit that the revision was; a plain address has none.
+    pub commit: Option<Commit>,
     /// Its files, by path.
     pub files: Vec<LockedFile>,
     /// Whether it is as this program wrote it: somebody may have moved the commit, whose files are not known then.
@@ -84,7 +84,7 @@ impl Lockfile {
 
 impl LockedModel {
     /// As found on a Hub; its files are put in order.
-    pub fn new(name: String, wish: Wish, commit: Commit, mut files: Vec<LockedFile>) -> Self {
+    pub fn new(name: String, wish: Wish, commit: Option<Commit>, mut files: Vec<LockedFile>) -> Self {
         files.sort_by(|a, b| a.path.as_str().cmp(b.path.as_str()));
         Self { name, wish, commit, files, is_intact: true }
     }
@@ -97,9 +97,13 @@ impl LockedModel {
     fn read(table: &Table<'_, '_>) -> Result<Self, Invalid> {
         table.check_keys(&KEYS)?;
         let missing = |key: &str| table.invalid(&format!("`{key}` is missing"));
-        let commit = table.parsed::<Commit>("commit")?.ok_or_else(|| missing("commit"))?.value;
+        let (wish, commit) =
+            (Wish::read(table)?, table.parsed::<Commit>("commit")?.map(|commit| commit.value));
+        if commit.is_none() && !wish.repo.is_address() {
+            return Err(missing("commit"));
+        }
         let files = table.tables("file")?.iter().map(LockedFile::read).collect::<Result<_, _>>()?;
-        let mut locked = Self::new(table.required("name")?.value, Wish::read(table)?, commit, files);
+        let mut locked = Self::new(table.required("name")?.value, wish, commit, files);
         locked.is_intact = table.text("checksum")?.is_some_and(|text| text.value == locked.checksum());
         Ok(locked)
     }
@@ -150,8 +154,12 @@ impl fmt::Display for Head<'_> {
         let Wish { repo, revision, files, include, exclude, quant, dir } = wish;
         writeln!(f, "name = {}", text(name))?;
         writeln!(f, "repo = {}", text(&repo.to_string()))?;
-        writeln!(f, "revision = {}", text(revision.as_str()))?;
-        writeln!(f, "commit = \"{commit}\"")?;
+        if !repo.is_address() {
+            writeln!(f, "revision = {}", text(revision.as_str()))?;
+        }
+        if let Some(commit) = commit {
+            writeln!(f, "commit = \"{commit}\"")?;
+        }
         for (key, list) in [("files", files), ("include", include), ("exclude", exclude)] {
             if !list.is_empty() {
                 let texts: Vec<_> = list.iter().map(|one| text(one)).collect();
@@ -213,7 +221,7 @@ mod tests {
         };
         let model = model();
         let commit = "ab".repeat(20).parse().expect("a commit");
-        LockedModel::new(model.name, model.wish, commit, paths.iter().map(file).collect())
+        LockedModel::new(model.name, model.wish, Some(commit), paths.iter().map(file).collect())
     }
 
     fn parse(text: &str) -> Result<Lockfile, Invalid> {

@@ -105,7 +105,10 @@ impl Model {
     fn read(table: &Table<'_, '_>) -> Result<Self, Invalid> {
         table.check_keys(&KEYS)?;
         let wish = Wish::read(table)?;
-        let mut pins = Vec::new();
+        // A plain address may end with what its file must hash to.
+        let pinned = RepoRef::parse(table.required("repo")?.value.trim(), RepoKind::Model);
+        let pinned = pinned.ok().and_then(|reference| reference.sha256);
+        let mut pins: Vec<String> = pinned.iter().map(ToString::to_string).collect();
         for Entry { key: file, text: digest } in table.texts_by_key("sha256")? {
             let pin = file.map_or(digest.value.clone(), |file| format!("{file}={}", digest.value));
             Pins::parse([pin.as_str()]).map_err(|why| table.wrong(digest.at, &why))?;
@@ -154,6 +157,9 @@ impl Wish {
         let revision = table.parsed::<Revision>("revision")?.map(|revision| revision.value);
         if revision.is_some() && reference.revision.is_some() {
             return Err(twice("a revision", "revision"));
+        }
+        if revision.is_some() && reference.repo.is_address() {
+            return Err(table.document().invalid(repo.at, "a plain address has no revision"));
         }
         let mut files = table.list("files")?;
         if let Some(file) = reference.files() {

@@ -1,6 +1,7 @@
 //! What the user asked for, as types: who makes one from text, also from a file of this program's own state,
 //! has bad input refused, so that no later step checks a name again.
 
+mod address;
 mod endpoint;
 mod glob;
 mod lockfile;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use address::file_at;
 pub use endpoint::{Endpoint, Endpoints, Login, TokenInTheClear};
 pub use lockfile::{LockedFile, LockedModel, Lockfile};
 pub use manifest::{Manifest, Model, SigningWish, Wish};
@@ -35,7 +37,9 @@ pub use repo::{Commit, RepoId, RepoKind, RepoPath, Revision};
 pub use selection::{Choice, Gap, Names, Patterns, Selection, Unmet, glob_of};
 pub use shard::Shard;
 pub use signing::{Globs, PemFile, SIGNATURE, Signing};
-pub use token::{BadToken, Token, TokenSource};
+pub(crate) use token::Value as TokenValue;
+pub(crate) use token::check_id_token;
+pub use token::{BadToken, IdToken, Identity, Token, TokenSource};
 
 use crate::words::Invalid;
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use url::Url;
 
+use super::address::{self, Address};
 use super::endpoint::HOSTS;
 use super::glob::escape;
 use super::{Login, RepoId, RepoKind, RepoPath, Revision, oci};
+use crate::content::Sha256;
 use crate::words::Invalid;
 
 /// A repository as people write it, with what else the text carried.
@@ -26,6 +28,8 @@ pub struct RepoRef {
     pub endpoint: Option<String>,
     /// User name and password of a pasted URL.
     pub login: Option<Login>,
+    /// What the file of a plain address must hash to.
+    pub sha256: Option<Sha256>,
 }
 
 /// What stands between a repository and a revision in an address.
@@ -53,12 +57,17 @@ impl RepoRef {
     }
 
     /// Reads `[KIND/]owner/name[@revision]`, `owner/name:QUANT`, `hf://[KIND/]owner/name[@revision][/path]`,
-    /// `oci://registry/name[:tag|@digest]` and `[https://]host/[KIND/]owner/name[:QUANT]` with what the Hub's pages and downloads append; KIND is `models`,
-    /// `datasets` or `spaces`. What is none of these is refused with the spelling that was probably meant.
+    /// `oci://registry/name[:tag|@digest]` and `[https://]host/[KIND/]owner/name[:QUANT]` with what the Hub's pages and
+    /// downloads append, and `url:https://host/folder/file[#sha256=HEX]` and `file:///folder/file`, which are on no Hub;
+    /// KIND is `models`, `datasets` or `spaces`. What is none of these is refused with the spelling that was probably meant.
     pub fn parse(text: &str, kind: RepoKind) -> Result<Self, Invalid> {
         if text.starts_with(oci::SCHEME) {
             let (repo, revision) = oci::parse(text)?;
             return Ok(Self { revision, ..Self::bare(repo) });
+        }
+        if let Some(address) = address::parse(text) {
+            let Address { folder, file, sha256 } = address?;
+            return Ok(Self { file, sha256, ..Self::bare(folder) });
         }
         if let Some(rest) = text.strip_prefix("hf://") {
             return Self::parse_hf(rest, kind);
@@ -88,7 +97,16 @@ impl RepoRef {
     }
 
     fn bare(repo: RepoId) -> Self {
-        Self { repo, revision: None, quant: None, file: None, folder: None, endpoint: None, login: None }
+        Self {
+            repo,
+            revision: None,
+            quant: None,
+            file: None,
+            folder: None,
+            endpoint: None,
+            login: None,
+            sha256: None,
+        }
     }
 
     /// Where the revision of `owner/name@revision/path` ends, `huggingface_hub` decides like this (`hf_file_system.py`):

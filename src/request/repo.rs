@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::oci;
+use super::{address, oci};
 use crate::content::{GitSha1, Sha256};
 use crate::words::{FromText, Invalid};
 
@@ -27,6 +27,9 @@ pub enum RepoKind {
     /// A repository of an OCI registry, which no Hub knows.
     #[value(skip)]
     Oci,
+    /// A folder of a plain server, which no Hub knows.
+    #[value(skip)]
+    Url,
 }
 
 impl RepoKind {
@@ -37,12 +40,13 @@ impl RepoKind {
             Self::Dataset => "datasets",
             Self::Space => "spaces",
             Self::Oci => "oci",
+            Self::Url => "url",
         }
     }
 }
 
 /// `owner/name`, with its kind. In a registry the owner is the registry, as `HOST` or `HOST:PORT`, and the name may have
-/// several parts.
+/// several parts. Of an address the owner is scheme, host and port, and the name the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawRepoId")]
 pub struct RepoId {
@@ -78,6 +82,9 @@ impl RepoId {
             let (owner, name) = oci::split(text)?;
             return Ok(Self { kind, owner, name });
         }
+        if kind == RepoKind::Url {
+            return address::folder(text);
+        }
         let invalid = |why: &str| Invalid::new("repository", text, why);
         let Some((owner, name)) = text.split_once('/') else {
             return Err(invalid("expected `owner/name`"));
@@ -109,8 +116,14 @@ impl RepoId {
         match self.kind {
             RepoKind::Model => format!("{}/{}", self.owner, self.name),
             RepoKind::Oci => format!("{}{}/{}", oci::SCHEME, self.owner, self.name),
+            RepoKind::Url => address::reference(self),
             kind => format!("{}/{}/{}", kind.plural(), self.owner, self.name),
         }
+    }
+
+    /// It with a revision, if it can have one, and what stands in between.
+    pub fn at(&self, sign: &str, revision: &Revision) -> String {
+        if self.is_address() { self.to_string() } else { format!("{self}{sign}{revision}") }
     }
 
     /// Whether it is in a registry, and unknown to any Hub.

@@ -1,5 +1,7 @@
 //! Values for the reporters' tests.
 
+use std::collections::HashMap;
+
 use crate::content::Content;
 use crate::plan::{Action, Item, Plan, Targets, WantedFile};
 use crate::report::{Done, FileOutcome, Outcome};
@@ -54,6 +56,7 @@ pub(super) fn plan(files: u64) -> Plan {
         dir: "/models".into(),
         targets: Targets::ByName("/models".into()),
         items: (0..files).map(item).collect(),
+        originals: HashMap::new(),
         bytes_total: files * SIZE,
         bytes_to_fetch: files * SIZE,
         bytes_needed: files * SIZE,

@@ -199,6 +199,7 @@ impl JsonState {
                 Body::Published { file }
             }
             Event::Warning(message) => Body::Warning { message },
+            Event::Secret(_) => return None,
         })
     }
 

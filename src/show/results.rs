@@ -59,12 +59,11 @@ pub fn listed(held: &Held, now: SystemTime) -> String {
             (None, None) => String::new(),
         };
         let (size, age) = (Bytes(file.size).to_string(), age(now, file.verified_at));
-        let (target, repo, revision) = (file.target.display(), &file.repo, &file.revision);
+        let (target, repo) = (file.target.display(), file.repo.at("@", &file.revision));
         let vouchers = Vec::from(file.vouched_by.clone());
         let vouchers =
             if vouchers.is_empty() { String::new() } else { format!("  by {}", vouchers.join(", ")) };
-        let line =
-            format!("{state:8} {size:>9} {age:>7}  {target}  {repo}@{revision}{commit}  {digest}{vouchers}");
+        let line = format!("{state:8} {size:>9} {age:>7}  {target}  {repo}{commit}  {digest}{vouchers}");
         text.push_str(&(one_line(&line) + "\n"));
     }
     for part in &held.unfinished {
@@ -120,7 +119,7 @@ pub fn planned(plan: &Plan) -> impl Display + '_ {
 
 fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     let commit = plan.commit.map(|commit| format!(" (commit {commit})")).unwrap_or_default();
-    writeln!(f, "{} at {}{commit} into `{}`", plan.repo, plan.revision, plan.dir.display())?;
+    writeln!(f, "{}{commit} into `{}`", plan.repo.at(" at ", &plan.revision), plan.dir.display())?;
     for item in &plan.items {
         let size = Bytes(item.file.size()).to_string();
         write!(f, "  {:6} {size:>9}  {}", verb(&item.action), item.file.path)?;
@@ -171,11 +170,12 @@ pub fn checked(check: &Check) -> String {
     secrets::fit(&format!("ok  {}: {}\n", check.name, one_line(&check.seen))).into_owned()
 }
 
-/// The end of a smoke test.
-pub fn smoked(outcome: &SmokeOutcome) -> String {
-    format!(
-        "a fetch would work: {} to fetch, seen with {} received\n",
-        Bytes(outcome.plan.bytes_to_fetch),
-        Bytes(outcome.bytes_fetched)
-    )
+/// The end of smoke tests.
+pub fn smoked<'a>(outcomes: impl IntoIterator<Item = &'a SmokeOutcome>) -> String {
+    let (mut to_fetch, mut fetched) = (0, 0);
+    for outcome in outcomes {
+        to_fetch += outcome.plan.bytes_to_fetch;
+        fetched += outcome.bytes_fetched;
+    }
+    format!("a fetch would work: {} to fetch, seen with {} received\n", Bytes(to_fetch), Bytes(fetched))
 }

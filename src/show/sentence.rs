@@ -45,7 +45,7 @@ pub(super) fn sentence(event: &Event<'_>) -> Option<String> {
         }
         Event::Published(outcome) => published(outcome),
         Event::Warning(text) => format!("warning: {text}"),
-        Event::Started { .. } | Event::Progress(_) => return None,
+        Event::Started { .. } | Event::Progress(_) | Event::Secret(_) => return None,
     };
     Some(one_line(&text))
 }

@@ -104,6 +104,11 @@ pub enum Findings<'a> {
         /// The checks that passed, and the plan.
         smoke: &'a SmokeOutcome,
     },
+    /// Of smoke tests of several models.
+    SmokedModels {
+        /// Each of them.
+        smokes: &'a [ModelEnd<SmokeOutcome>],
+    },
     /// Of a `cluster` command.
     Cluster {
         /// What was found and done, in a sentence.
@@ -133,6 +138,14 @@ impl Findings<'_> {
             }
             Self::Smoked { smoke } => {
                 Totals { bytes_total: smoke.plan.bytes_total, bytes_fetched: smoke.bytes_fetched, ..told }
+            }
+            Self::SmokedModels { smokes } => {
+                let good = || smokes.iter().filter_map(|end| end.outcome.as_ref());
+                Totals {
+                    bytes_total: good().map(|smoke| smoke.plan.bytes_total).sum(),
+                    bytes_fetched: good().map(|smoke| smoke.bytes_fetched).sum(),
+                    ..told
+                }
             }
         }
     }

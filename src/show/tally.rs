@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Show, Summary};
+use super::{Show, Summary, secrets};
 use crate::report::{Event, Reporter};
 use crate::request::RepoPath;
 
@@ -54,6 +54,10 @@ impl Tally {
 
 impl Reporter for Tally {
     fn report(&self, event: &Event<'_>) {
+        if let Event::Secret(text) = event {
+            secrets::keep([(*text).to_owned()]);
+            return;
+        }
         self.sums.lock().unwrap_or_else(PoisonError::into_inner).add(event);
         self.next.report(event);
     }

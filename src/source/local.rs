@@ -1,8 +1,8 @@
 //! A content in a file of this machine: another name of it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use tokio::sync::OnceCell;
 
 use super::{Body, Opened, Provenance, Source, Trouble};
 use crate::error::Error;
@@ -30,9 +31,9 @@ pub struct LocalFile {
 
 impl LocalFile {
     /// `path` is its name in messages. A disk that is silent for `stall_timeout` is asked again.
-    pub fn new(file: File, path: &Path, stall_timeout: Duration) -> Self {
+    pub fn new(file: Arc<File>, path: &Path, stall_timeout: Duration) -> Self {
         let origin = Provenance::new(&path.display().to_string());
-        Self { file: Arc::new(file), path: path.into(), origin, stall_timeout }
+        Self { file, path: path.into(), origin, stall_timeout }
     }
 
     async fn read(self, range: Range<u64>) -> Result<Bytes, Trouble> {
@@ -74,4 +75,53 @@ impl Source for LocalFile {
     fn is_metered(&self) -> bool {
         false
     }
+}
+
+/// A file that is opened when it is first asked for.
+#[derive(Debug)]
+pub struct LocalPath {
+    path: PathBuf,
+    stall_timeout: Duration,
+    opened: OnceCell<LocalFile>,
+}
+
+impl LocalPath {
+    /// A disk that is silent for `stall_timeout` is asked again.
+    pub fn new(path: PathBuf, stall_timeout: Duration) -> Self {
+        Self { path, stall_timeout, opened: OnceCell::new() }
+    }
+
+    async fn opened(&self) -> Result<&LocalFile, Error> {
+        let open = || async {
+            let path = self.path.clone();
+            let file = blocking(move || open(&path)).await??;
+            Ok(LocalFile::new(Arc::new(file), &self.path, self.stall_timeout))
+        };
+        self.opened.get_or_try_init(open).await
+    }
+}
+
+impl Source for LocalPath {
+    fn open<'a>(&'a self, range: &'a Range<u64>) -> BoxFuture<'a, Result<Opened, Trouble>> {
+        Box::pin(async move { self.opened().await.map_err(Trouble::Final)?.open(range).await })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn is_metered(&self) -> bool {
+        false
+    }
+}
+
+/// Opens a regular file that the user named, to read it. Waits for no FIFO.
+pub fn open(path: &Path) -> Result<File, Error> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(Error::io("open", path))?;
+    if file.metadata().map_err(Error::io("look at", path))?.is_file() {
+        return Ok(file);
+    }
+    Err(Error::invalid("file", &path.to_string_lossy(), "it is no regular file"))
 }

@@ -11,6 +11,7 @@ pub(crate) mod scripted;
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::error::{Error, Failure};
 use crate::net::Watchdog;
 
 pub use held::Held;
-pub use local::LocalFile;
+pub use local::{LocalFile, LocalPath, open};
 
 /// Somebody who has the bytes of one content.
 ///
@@ -58,6 +59,11 @@ pub trait Source: Send + Sync {
     /// When the first bytes can be expected.
     fn beginning(&self) -> Beginning {
         Beginning::Soon
+    }
+
+    /// The file of this machine that it reads, whose place on the disk a copy may share.
+    fn path(&self) -> Option<&Path> {
+        None
     }
 
     /// Whether its bytes come over a network: they are counted, limited, and worth more connections.

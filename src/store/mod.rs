@@ -30,6 +30,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::content::Content;
 use crate::disk::{self, Dir, Kind, Stat};
 use crate::error::Error;
 use crate::plan::WantedFile;
@@ -126,6 +127,15 @@ impl Store {
         }
         let bytes = self.read(&Layout::receipt_of_name(path), receipt::BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| Receipt::parse(&bytes)).filter(|receipt| receipt.path == *path))
+    }
+
+    /// What the file of a name was verified to be, if it has not changed since.
+    pub fn verified_content(&self, path: &RepoPath) -> Result<Option<Content>, Error> {
+        let Some(content) = self.receipt_of_name(path)?.and_then(|receipt| receipt.content()) else {
+            return Ok(None);
+        };
+        let file = WantedFile::new(path.clone(), content);
+        Ok(self.proof(&file)?.map(|_| content))
     }
 
     /// What a cache's snapshot of a commit has for a path: the name of a blob, and its length.

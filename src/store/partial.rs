@@ -300,6 +300,20 @@ impl Partial {
         if self.is_flushed_meanwhile() { self.wait_while_much_is_dirty() } else { Ok(()) }
     }
 
+    /// Takes over all bytes of another file of this disk, which both share from then on; `false` where the file system
+    /// cannot do that (`FICLONE`: btrfs and xfs can). Nobody may be filling it yet.
+    pub fn share(&self, original: &File) -> Result<bool, Error> {
+        let size = self.wanted.size();
+        if size == 0 || original.metadata().ok().is_none_or(|metadata| metadata.len() != size) {
+            return Ok(false);
+        }
+        if rustix::fs::ioctl_ficlone(&self.file, original).is_err() {
+            return Ok(false);
+        }
+        self.note(0..size, true)?;
+        Ok(true)
+    }
+
     /// Whether blocks go past the page cache.
     pub fn takes_direct_io(&self) -> bool {
         self.direct.is_some()

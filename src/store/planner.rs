@@ -1,7 +1,7 @@
 //! Compares what is wanted with what is on disk, decides what to do about each file, and whether there
 //! is room. Reads the disk, changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use tracing::debug;
@@ -15,7 +15,7 @@ use super::{Proof, Store};
 use crate::content::{Content, kind};
 use crate::disk::{Dir, Identity, Kind};
 use crate::error::Error;
-use crate::plan::{Action, Item, Origin, Plan, WantedFile};
+use crate::plan::{Action, Item, Origin, Original, Plan, WantedFile};
 use crate::request::{Commit, Recheck};
 
 /// Room for receipts, journals and directories.
@@ -42,6 +42,7 @@ impl Store {
             dir: self.root().to_owned(),
             targets: self.layout.targets(),
             items: Vec::with_capacity(files.len()),
+            originals: HashMap::new(),
             bytes_total: 0,
             bytes_to_fetch: 0,
             bytes_needed: 0,
@@ -49,14 +50,20 @@ impl Store {
             doubted: 0,
         };
         let mut lookout = Lookout::new(self)?;
-        let mut brought = HashSet::new();
+        let (mut brought, mut receipts) = (HashSet::new(), None);
         for wanted in files {
             let on_disk = lookout.look(wanted)?;
             let mut action = self.decide(&on_disk, &wanted.content);
             plan.doubted += u64::from(action == Action::Adopt && self.is_doubted(&on_disk));
-            // Another name of this request brings the same content.
-            if !brought.insert(&wanted.content) && matches!(action, Action::Resume { .. } | Action::Fetch) {
-                action = Action::Copy;
+            let is_first = brought.insert(&wanted.content);
+            if matches!(action, Action::Resume { .. } | Action::Fetch) {
+                if !is_first {
+                    // Another name of this request brings the same content.
+                    action = Action::Copy;
+                } else if let Some(original) = self.original(wanted, &mut receipts)? {
+                    action = Action::Copy;
+                    plan.originals.insert(wanted.content, original);
+                }
             }
             debug!(path = %wanted.path, ?action, ?on_disk, "plan");
             let missing = match action {
@@ -76,6 +83,37 @@ impl Store {
             plan.bytes_needed += OVERHEAD_BYTES;
         }
         Ok(plan)
+    }
+
+    /// A verified file that has the content that is wanted under another name of this directory, or in another repository
+    /// of this cache. `receipts` are those of a directory, once they have been read.
+    fn original(
+        &self,
+        wanted: &WantedFile,
+        receipts: &mut Option<Vec<Receipt>>,
+    ) -> Result<Option<Original>, Error> {
+        if self.is_cache() {
+            for other in Self::all(self.layout.destination())? {
+                // There may be anything in a cache; what cannot be read is no original.
+                if let Ok(Some((receipt, _))) = other.rechecking(self.recheck).proof(wanted) {
+                    return Ok(Some(Original { repo: receipt.origin.repo, file: wanted.clone() }));
+                }
+            }
+            return Ok(None);
+        }
+        let receipts = match receipts {
+            Some(receipts) => receipts,
+            None => receipts.insert(self.receipts()?),
+        };
+        for receipt in receipts.iter().filter(|receipt| receipt.path != wanted.path) {
+            let content = receipt.content().filter(|content| content.proves(&wanted.content));
+            let Some(content) = content else { continue };
+            let file = WantedFile::new(receipt.path.clone(), content);
+            if let Ok(Some((receipt, _))) = self.proof(&file) {
+                return Ok(Some(Original { repo: receipt.origin.repo, file }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether every file is there, as far as can be told without hashing.

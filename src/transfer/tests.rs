@@ -516,7 +516,7 @@ async fn another_name_of_a_content_is_filled_from_the_first() {
     let original = bench.dir.path().join("original");
     std::fs::write(&original, &content).expect("written");
     let file = std::fs::File::open(&original).expect("opened");
-    let source = Arc::new(LocalFile::new(file, &original, STALL));
+    let source = Arc::new(LocalFile::new(Arc::new(file), &original, STALL));
     let mut counts = Counts::default();
     let partial = bench.partial(&content);
     let filled = bench.engine.run(bench.fill(&partial, source, &mut counts)).await;
@@ -531,7 +531,7 @@ async fn a_first_name_that_was_cut_short_is_no_source() {
     let original = bench.dir.path().join("original");
     std::fs::write(&original, &content[..MIB / 2]).expect("written");
     let file = std::fs::File::open(&original).expect("opened");
-    let source = Arc::new(LocalFile::new(file, &original, STALL));
+    let source = Arc::new(LocalFile::new(Arc::new(file), &original, STALL));
     let partial = bench.partial(&content);
     let filled = bench.engine.run(bench.fill(&partial, source, &mut Counts::default())).await;
     assert!(matches!(filled, Err(Unfinished::Changed { .. })), "{filled:?}");

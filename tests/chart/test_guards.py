@@ -35,6 +35,12 @@ REFUSED = {
     "address as file": ({"model": {"file": "https://huggingface.co/a/b/resolve/main/x.gguf"}}, "model.file=https://huggingface.co/a/b/resolve/main/x.gguf is an address"),
     "two digests of one file": (
         {"model": {"sha256": "a" * 64, "extraSha256": {"gpt-oss-20b-mxfp4.gguf": "b" * 64}}}, "whose digest is model.sha256"),
+    "identity without audience": (
+        nested("model.hfOidc.resource", "me"), "model.hfOidc.resource and model.hfOidc.audience go together"),
+    "audience without resource": (
+        nested("model.hfOidc.audience", "https://huggingface.co"), "model.hfOidc.resource and model.hfOidc.audience go together"),
+    "identity and token": (
+        {"model": {"hfOidc": {"resource": "me", "audience": "x"}, "hfTokenSecret": {"name": "hf"}}}, "two ways to one token"),
     # fetch
     "variable that a value sets": (
         {"fetch": {"extraEnv": [{"name": "MODELFETCH_DIR", "value": "/x"}]}}, "fetch.extraEnv sets MODELFETCH_DIR"),

@@ -32,7 +32,7 @@ def test_pods_are_restricted(scenario):
             assert context["allowPrivilegeEscalation"] is False
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert context["readOnlyRootFilesystem"] is True
-        allowed = {"name", "persistentVolumeClaim", "emptyDir", "configMap", "secret", "downwardAPI"}
+        allowed = {"name", "persistentVolumeClaim", "emptyDir", "configMap", "secret", "downwardAPI", "projected"}
         assert all(set(volume) <= allowed for volume in pod.get("volumes", [])), name
 
 
@@ -108,6 +108,23 @@ def test_the_guard_is_the_download_itself():
     assert guard == download
     assert environment(r.guard)["MODELFETCH_PREFER_OFFLINE"] == "true"
     assert environment(r.guard)["MODELFETCH_REPO"] == "ggml-org/gpt-oss-20b-GGUF"
+
+
+def test_the_identity_of_a_pod_is_mounted_where_the_fetch_reads_it_and_nowhere_else():
+    r = render({"model": {"hfOidc": {"resource": "me", "audience": "https://huggingface.co"}}})
+    (download,) = r.job("download-model")["spec"]["template"]["spec"]["containers"]
+    for container in download, r.guard:
+        path = environment(container)["MODELFETCH_ID_TOKEN_FILE"]
+        (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "id-token")
+        assert path == f"{mount['mountPath']}/token" and mount["readOnly"]
+        assert environment(container)["HF_OIDC_RESOURCE"] == "me"
+    assert "id-token" not in {mount["name"] for mount in r.server["volumeMounts"]}
+    for pod in r.job("download-model")["spec"]["template"]["spec"], r.deployment["spec"]["template"]["spec"]:
+        (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "id-token")
+        assert volume["projected"]["sources"] == [
+            {"serviceAccountToken": {"audience": "https://huggingface.co", "expirationSeconds": 3600, "path": "token"}}]
+        # The API server's own token is not what is mounted.
+        assert pod["automountServiceAccountToken"] is False
 
 
 def test_without_a_job_the_init_container_asks_the_hub():

@@ -64,6 +64,8 @@ def test_a_value_of_the_wrong_kind_is_refused(path):
 
 
 IMPOSSIBLE = {
+    "model.hfOidc.resource": ["a b", "https://huggingface.co/me", "a/b/c/d", "/a"],
+    "model.hfOidc.audience": ["a b"],
     "model.sha256": ["abc", "g" * 64, "a" * 63],
     "model.file": ["/etc/passwd.gguf", "a/../../b.gguf", "a\\b.gguf", "model.bin", "x/*.gguf", ""],
     "model.repo": ["", "a b"],

@@ -56,6 +56,15 @@ def fetch(r):
     return r.job("download-model")["spec"]["template"]["spec"]["containers"][0]
 
 
+def id_token(r):
+    """What the download Job asks an access token for, and the audience of the token it shows for that."""
+    volumes = {volume["name"]: volume for volume in download_pod(r)["volumes"]}
+    if "id-token" not in volumes:
+        return None
+    (source,) = volumes["id-token"]["projected"]["sources"]
+    return variable("HF_OIDC_RESOURCE")(r), source["serviceAccountToken"]["audience"]
+
+
 def download_pod(r):
     return r.job("download-model")["spec"]["template"]["spec"]
 
@@ -220,6 +229,8 @@ CHANGES = {
         [{"name": "a", "repo": "o/r", "files": ["x.gguf"]}],
         lambda r: (r.server_args[:2], "MODELFETCH_REPO" in environment(fetch(r))),
         (["--models-preset", "/etc/llama.cpp-models/models.ini"], False)),
+    "model.hfOidc.resource": Change("me", id_token, ("me", "hub"), nested("model.hfOidc.audience", "hub")),
+    "model.hfOidc.audience": Change("hub", id_token, ("me", "hub"), nested("model.hfOidc.resource", "me")),
     # Download
     "fetch.mode": Change("initContainer", lambda r: (count("Job")(r), r.guard["args"]), (0, ["fetch"])),
     "fetch.guard": Change(False, lambda r: r.guard, None),

@@ -1,6 +1,7 @@
 //! Tests through the public interface: the library's and the binary's.
 
 mod access;
+mod addresses;
 mod blocked;
 mod cache;
 mod chaos;
@@ -20,6 +21,7 @@ mod input;
 mod inspect;
 mod integrity;
 mod interface;
+mod keyless;
 mod late;
 mod lists;
 mod llama_cpp;

@@ -306,3 +306,49 @@ fn a_storage_initializer_is_called_as_kserve_calls_one() {
     bed.command("storage-initializer", ["hf://o/gone", &chat]).run().exits(11).says("o/gone");
     bed.command("storage-initializer", ["s3://bucket/x", &chat]).run().exits(2).says("s3://");
 }
+
+#[test]
+fn a_smoke_test_tries_every_model_and_ends_with_the_worst() {
+    let bed = Bed::new();
+    let smoke =
+        |arguments: &[&str]| bed.command("smoke", ["--manifest", "models.toml"]).args(arguments).run();
+    smoke(&[])
+        .succeeds()
+        .prints("chat: GGUF header of m.gguf")
+        .prints("vision: range at")
+        .prints("5.24 MB to fetch");
+    bed.lock([]).succeeds();
+    let run = smoke(&["--json"]).succeeds();
+    let smokes = run.json()["smokes"].clone();
+    let names: Vec<_> =
+        smokes.as_array().expect("models").iter().map(|model| model["name"].clone()).collect();
+    assert_eq!(names, ["chat", "vision"]);
+    assert!(smokes[0]["checks"].to_string().contains("what is there now is what it says"), "{smokes}");
+
+    bed.manifest(&MANIFEST.replace("mmproj.gguf", "other.gguf"));
+    let run = smoke(&[]).exits(11).says("1 of 2 models failed").says("vision: file `other.gguf` not found");
+    run.prints("chat: names in");
+}
+
+#[test]
+fn a_smoke_test_of_what_is_locked_asks_nobody_what_it_is() {
+    let bed = Bed::new();
+    bed.lock([]).succeeds();
+    bed.hub.clear();
+    let head = bed.hub.fault(Rule::hub().method("HEAD").always().then(Fault::status(403)));
+    bed.hub.fault(Rule::hub().path_contains("/api/models").always().then(Fault::status(403)));
+    bed.command("smoke", ["--manifest", "models.toml", "--locked"]).run().succeeds();
+    assert_eq!(head.count(), 0);
+}
+
+#[test]
+fn a_smoke_test_finds_a_lock_file_that_the_hub_contradicts() {
+    let bed = Bed::new();
+    bed.lock([]).succeeds();
+    let (lie, other) = (bed.chat.sha256().to_string(), model(9, 3).sha256().to_string());
+    bed.hub.on(Rule::tree(), move |_, reply| {
+        let text = String::from_utf8_lossy(&reply.content()).replace(&lie, &other);
+        *reply = reply.clone().body(text.into_bytes());
+    });
+    bed.command("smoke", ["--manifest", "models.toml"]).run().exits(12).says("chat: the lock file");
+}

@@ -83,6 +83,7 @@ fn http_is_spoken_in_few_places() {
     let places = [
         "net/",
         "catalog/hub/",
+        "catalog/address.rs",
         "catalog/oci/",
         "catalog/locate.rs",
         "source/http/",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fake_hub::{FakeHub, Payload, Repo, Server};
 
 use crate::support::command::Running;
-use crate::support::{REPO, TestDir, built, model};
+use crate::support::{MIB, REPO, TestDir, built, model};
 
 /// What a copy of some hundred MiB may take on a busy machine; one that hangs never ends.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -104,4 +104,90 @@ fn a_pin_for_one_name_of_a_content_holds_for_its_other_names() {
     dir.assert_done("a.txt", &model);
     dir.assert_done("b.txt", &model);
     assert!(hub.bytes_sent(Server::Hub) < 2 * model.size(), "two downloads filled one partial file");
+}
+
+/// What a repository holds under a new name after a push.
+fn renamed(dir: &TestDir, hub: &FakeHub, model: &Payload) {
+    let other = self::model(5, 1);
+    hub.push(REPO, "main", |tree| {
+        tree.remove("a.gguf").lfs("new/name.gguf", model.clone()).lfs("other.gguf", other.clone());
+    });
+    hub.clear();
+    let plan = dir.job("plan", hub, [REPO]).run().succeeds();
+    let copied = plan.stdout.lines().find(|line| line.ends_with("new/name.gguf")).expect("a line");
+    assert!(copied.trim_start().starts_with("copy"), "{copied}");
+    dir.fetch(hub, [REPO]).run().succeeds();
+    dir.assert_published("new/name.gguf", model);
+    dir.assert_published("other.gguf", &other);
+}
+
+#[test]
+fn a_file_that_has_another_name_now_is_copied_and_not_fetched() {
+    let model = model(1, 24);
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs("a.gguf", model.clone())));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    renamed(&dir, &hub, &model);
+    assert!(hub.bytes_sent(Server::Cdn) < 2 * MIB, "{}", hub.bytes_sent(Server::Cdn));
+    dir.assert_published("a.gguf", &model);
+    hub.clear();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    dir.job("verify", &hub, []).run().succeeds();
+    assert_eq!(hub.bytes_sent(Server::Cdn), 0);
+}
+
+#[test]
+fn an_original_that_was_changed_is_not_believed() {
+    let model = model(1, 8);
+    let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs("a.gguf", model.clone())));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    let file = fs::OpenOptions::new().write(true).open(dir.file("a.gguf")).expect("a file");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"changed", 5 << 20).expect("changed");
+    drop(file);
+    hub.push(REPO, "main", |tree| {
+        tree.remove("a.gguf").lfs("b.gguf", model.clone());
+    });
+    hub.clear();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    dir.assert_published("b.gguf", &model);
+    assert!(hub.bytes_sent(Server::Cdn) >= model.size());
+}
+
+#[test]
+fn two_files_that_change_their_names_are_both_right_in_the_end() {
+    let (one, two) = (model(1, 8), model(2, 8));
+    let repo = Repo::model(REPO).lfs("a.gguf", one.clone()).lfs("b.gguf", two.clone());
+    let hub = built(FakeHub::builder().repo(repo));
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    hub.push(REPO, "main", |tree| {
+        tree.lfs("a.gguf", two.clone()).lfs("b.gguf", one.clone());
+    });
+    dir.fetch(&hub, [REPO]).run().succeeds();
+    dir.assert_published("a.gguf", &two);
+    dir.assert_done("b.gguf", &one);
+}
+
+#[test]
+fn another_repository_with_the_same_content_brings_it_from_the_disk() {
+    let model = model(1, 8);
+    let repo = |id| Repo::model(id).lfs("m.gguf", model.clone());
+    let hub = built(FakeHub::builder().repo(repo("o/first")).repo(repo("o/second")));
+    let dir = TestDir::new();
+    dir.cache_job("fetch", &hub, ["o/first"]).run().succeeds();
+    hub.clear();
+    let run = dir.cache_job("fetch", &hub, ["o/second"]).run().succeeds();
+    assert_eq!(hub.bytes_sent(Server::Cdn), 0);
+    let found = fs::read(run.stdout.trim()).expect("the file");
+    assert_eq!(found.len() as u64, model.size());
+    assert!(run.stdout.contains("models--o--second"), "{}", run.stdout);
+
+    let plain = TestDir::new();
+    plain.fetch(&hub, ["o/first", "m.gguf"]).run().succeeds();
+    fs::rename(plain.file("m.gguf"), plain.file("moved.gguf")).expect("renamed");
+    hub.clear();
+    // What somebody renamed has no receipt under that name.
+    plain.fetch(&hub, ["o/second", "m.gguf"]).run().succeeds();
+    assert!(hub.bytes_sent(Server::Cdn) >= model.size());
 }

@@ -35,7 +35,9 @@ def modelfetch(hub):
     """Runs the program against the Hub, or another one, and returns its JSON result."""
 
     def run(*arguments, hub=hub):
-        environment = {"HF_ENDPOINT": hub.endpoint, "PATH": os.environ["PATH"]}
+        passed_on = ["PATH", "HF_OIDC_RESOURCE", "HF_OIDC_ID_TOKEN"]
+        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
+        environment["HF_ENDPOINT"] = hub.endpoint
         command = [os.environ["MODELFETCH"], *map(str, arguments), "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

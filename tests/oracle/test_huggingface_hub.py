@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from conftest import LFS, SMALL
+from fake_hub import FakeHub
 from huggingface_hub import (
     HfApi,
     file_download,
@@ -261,3 +262,15 @@ def test_what_hf_fetched_into_a_local_dir_is_hashed_once_and_not_fetched(
 
 def path_of_metadata(directory, name):
     return directory / ".cache/huggingface/download" / f"{name}.metadata"
+
+
+def test_both_log_in_with_an_identity_alone(modelfetch, tmp_path, monkeypatch):
+    with FakeHub("--file", "model.gguf", "--size", "1MiB", "--gated", "hf_reader", "--publisher", "somebody") as hub:
+        monkeypatch.setenv("HF_OIDC_RESOURCE", "somebody")
+        monkeypatch.setenv("HF_OIDC_ID_TOKEN", hub.id_token)
+        environment = {**os.environ, "HF_ENDPOINT": hub.endpoint}
+        command = ["hf", "download", hub.repo, "model.gguf", "--local-dir", tmp_path / "theirs"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        modelfetch("fetch", hub.repo, "model.gguf", "--dir", tmp_path / "ours", hub=hub)
+        assert (tmp_path / "theirs/model.gguf").read_bytes() == (tmp_path / "ours/model.gguf").read_bytes()

@@ -1,7 +1,9 @@
 //! Questions to the Hub, with redirects, retries and failover between endpoints.
 
 mod complete;
+mod exchange;
 mod head;
+mod measure;
 mod pages;
 mod refusal;
 mod xet;
@@ -11,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE};
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tracing::debug;
 
 pub use complete::{Described, Needs};
+use exchange::Grants;
 pub use head::Head;
 use head::{Facts, is_page};
 pub use pages::next_page;
@@ -28,7 +31,7 @@ use crate::error::{Error, Failure};
 use crate::net::{self, Client, Patience, Redirects, Watchdog, Windows, check_encoding};
 use crate::plan::WantedFile;
 use crate::report::{Event, Reporter};
-use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath};
+use crate::request::{Commit, Endpoint, Endpoints, Limits, Patterns, RepoId, RepoPath, TokenValue};
 use crate::retry::{Budget, Retry, Setback};
 use crate::words::{Bytes, chain, host};
 
@@ -63,6 +66,7 @@ pub struct Hub {
     told_of_token: AtomicBool,
     /// Of each endpoint, whether it has shown that it has no small files below `/api/resolve-cache/`.
     cacheless: Vec<AtomicBool>,
+    grants: Grants,
 }
 
 impl Hub {
@@ -95,6 +99,7 @@ impl Hub {
             told_of_name,
             told_of_token,
             cacheless,
+            grants: Grants::default(),
         }
     }
 
@@ -264,9 +269,9 @@ impl Hub {
     }
 
     /// One ranged GET, with the redirects a CDN may send. `range` is inclusive, in bytes.
-    pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Failure> {
+    pub async fn get(&self, url: &Url, range: Option<(u64, u64)>) -> Result<Response, Setback> {
         if self.registries.has(url) {
-            return Box::pin(self.registries.get(url, range)).await;
+            return Ok(Box::pin(self.registries.get(url, range)).await?);
         }
         let mut url = url.clone();
         let mut redirects = Redirects::of_bytes();
@@ -468,7 +473,7 @@ impl Hub {
     }
 
     /// Asks something that headers, or some JSON, answer.
-    async fn question(&self, question: &Question<'_>, url: &Url) -> Result<Response, Failure> {
+    async fn question(&self, question: &Question<'_>, url: &Url) -> Result<Response, Setback> {
         let [answers, _] = &self.patience;
         let asked = tokio::time::Instant::now();
         let response = self.send(question, url, answers).await?;
@@ -477,9 +482,36 @@ impl Hub {
     }
 
     /// Sends one request and waits for the headers of the answer. The token goes along only to
-    /// an endpoint it is meant for.
+    /// an endpoint it is meant for. One that the endpoint itself gave, and takes no more, is exchanged for another one.
     async fn send(
         &self,
+        question: &Question<'_>,
+        url: &Url,
+        patience: &Patience,
+    ) -> Result<Response, Setback> {
+        let token = self.endpoints.token_at(url).filter(|_| self.endpoints.login_for(url).is_none());
+        let Some((token, endpoint)) = token else {
+            return Ok(self.send_with(None, question, url, patience).await?);
+        };
+        match token.value() {
+            TokenValue::Access(text) => {
+                let header = net::authorization(text).expect("a token holds only visible ASCII");
+                Ok(self.send_with(Some(header), question, url, patience).await?)
+            }
+            TokenValue::Identity(identity) => loop {
+                let header = self.granted(endpoint, identity).await?;
+                let answer = self.send_with(Some(header.clone()), question, url, patience).await?;
+                let is_refused = answer.status() == StatusCode::UNAUTHORIZED;
+                if !self.judge_grant(endpoint, &header, is_refused).await {
+                    return Ok(answer);
+                }
+            },
+        }
+    }
+
+    async fn send_with(
+        &self,
+        authorization: Option<HeaderValue>,
         question: &Question<'_>,
         url: &Url,
         patience: &Patience,
@@ -489,8 +521,7 @@ impl Hub {
         let mut request = question.complete(request).header(ACCEPT_ENCODING, "identity");
         if let Some(login) = self.endpoints.login_for(url) {
             request = request.basic_auth(login.user(), Some(login.expose()));
-        } else if let Some(token) = self.endpoints.token_for(url) {
-            let header = net::authorization(token.expose()).expect("a token holds only visible ASCII");
+        } else if let Some(header) = authorization {
             request = request.header(AUTHORIZATION, header);
         }
         let asked = Instant::now();

@@ -7,9 +7,10 @@ use reqwest::{Response, Url};
 
 use crate::catalog::Hub;
 use crate::content::{Digest, Sha256};
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::plan::WantedFile;
 use crate::request::RepoId;
+use crate::retry::Setback;
 use crate::source::Source;
 use crate::source::http::{HttpSource, Locate, Located};
 
@@ -56,8 +57,8 @@ impl Locate for Layer {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
-        Box::pin(self.hub.registries().get(url, range))
+    ) -> BoxFuture<'a, Result<Response, Setback>> {
+        Box::pin(async move { Ok(self.hub.registries().get(url, range).await?) })
     }
 
     fn is_blind(&self, url: &Url) -> bool {

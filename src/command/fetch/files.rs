@@ -12,12 +12,13 @@ use crate::catalog::{Hub, Resolution, Snapshot};
 use crate::command::Context;
 use crate::content::Content;
 use crate::error::Error;
-use crate::plan::{Action, Item, Plan};
+use crate::plan::{Action, Item, Original, Plan};
 use crate::report::FileOutcome;
 use crate::request::{Limits, NetworkUse, Pins};
+use crate::source::Source;
 use crate::stop::{self, Cause};
-use crate::store::WriteAccess;
 use crate::store::hashing::HashQueue;
+use crate::store::{Store, WriteAccess};
 use crate::transfer::{Engine, Scope};
 
 /// What is to be done.
@@ -84,13 +85,7 @@ async fn all_files(
         if outcomes.failed() || of_file.scope.stop.cause().is_some() {
             break;
         }
-        let url = work.resolution.urls.get(&item.file.path).cloned();
-        let url = url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked));
-        let held = work.resolution.held.as_ref().filter(|(path, _)| *path == item.file.path);
-        let source = match held {
-            Some((_, held)) => Arc::new(held.clone()),
-            None => snapshot.source(&item.file, url),
-        };
+        let source = source_of(work, &snapshot, item);
         let (of_file, item) = (Arc::clone(of_file), item.clone());
         tasks.spawn(async move { Ok((index, of_file.settle(&item, source, &demand).await?)) });
     }
@@ -98,14 +93,41 @@ async fn all_files(
         outcomes.note(Some(finished), halt);
     }
     of_file.scope.stop.check("downloading").or_else(|error| outcomes.error.take().map_or(Err(error), Err))?;
-    let originals = originals(plan);
+    let own = originals(plan);
+    let store = of_file.access.store();
     for (index, item) in plan.items.iter().enumerate().filter(|(_, item)| item.action == Action::Copy) {
-        let original = originals.get(&item.file.content);
-        let original = original.ok_or_else(|| Error::Internal("a copy without an original".into()))?;
-        outcomes.done[index] = Some(of_file.copy(item, original).await?);
+        let content = &item.file.content;
+        let copied = match (own.get(content), plan.originals.get(content)) {
+            (Some(original), _) => of_file.copy(item, store, &original.file).await,
+            (None, Some(Original { repo, file })) => {
+                let elsewhere = Store::new(&store.destination(), repo);
+                match of_file.copy(item, &elsewhere, file).await {
+                    // It is not what it was: this run may have replaced it, too.
+                    Err(Error::Meddled { .. }) => {
+                        let demand = of_file.engine.admit(item.file.size()).await;
+                        let source = source_of(work, &snapshot, item);
+                        of_file.settle(item, source, &demand).await
+                    }
+                    copied => copied,
+                }
+            }
+            (None, None) => Err(Error::Internal("a copy without an original".into())),
+        };
+        outcomes.done[index] = Some(copied?);
     }
     of_file.check_kept(plan).await?;
     Ok(outcomes.done.into_iter().flatten().collect())
+}
+
+/// Who has the bytes of a file: memory, or a server whose address may be known without a question.
+fn source_of(work: &Work<'_>, snapshot: &Snapshot, item: &Item) -> Arc<dyn Source> {
+    let held = work.resolution.held.as_ref().filter(|(path, _)| *path == item.file.path);
+    if let Some((_, held)) = held {
+        return Arc::new(held.clone());
+    }
+    let url = work.resolution.urls.get(&item.file.path).cloned();
+    let url = url.or_else(|| snapshot.place(&item.file).filter(|_| work.is_locked));
+    snapshot.source(&item.file, url)
 }
 
 /// Who brings each content.

@@ -88,7 +88,7 @@ async fn look_up_unsigned(
         Some(known) if is_certain && is_present => {
             return Ok(Known::recalled(known, false));
         }
-        _ if is_offline => return Err(offline(request, store)),
+        _ if is_offline && !request.repo.is_here() => return Err(offline(request, store)),
         Some(known) if request.locked.as_ref().is_some_and(|locked| locked.is_enough) => {
             return Ok(Known::recalled(known, false));
         }

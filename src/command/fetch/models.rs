@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::freshness::Known;
 use super::{Begun, Planned, Run, tell_disk, with_unfinished};
 use crate::command::Context;
+use crate::command::smoke::SmokeOutcome;
 use crate::content::Content;
 use crate::error::{Error, Failed};
 use crate::plan::Plan;
@@ -165,6 +166,18 @@ impl Models<Plan> {
     /// Fails if there is not enough room for all models together.
     pub fn check_space(&self) -> Result<(), Error> {
         check_space(&self.good().collect::<Vec<_>>())
+    }
+}
+
+impl Models<SmokeOutcome> {
+    /// Fails if there is not enough room for all models together.
+    pub fn check_space(&self) -> Result<(), Error> {
+        check_space(&self.good().map(|outcome| &outcome.plan).collect::<Vec<_>>())
+    }
+
+    /// Words each check anew, as whoever shows them has to.
+    pub fn reword(&mut self, reworded: impl Fn(&str) -> String) {
+        self.ends.iter_mut().filter_map(|end| end.outcome.as_mut()).for_each(|smoke| smoke.reword(&reworded));
     }
 }
 

@@ -1,10 +1,12 @@
 //! One file: what the plan says about it, done.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tracing::debug;
 
 use super::delta::Deltas;
 use crate::command::Context;
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
 use crate::request::{Commit, NetworkUse, Pins};
-use crate::source::{LocalFile, Source};
+use crate::source::{self, LocalFile, Source};
 use crate::stop::{Stop, blocking};
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
 use crate::store::partial::Partial;
@@ -97,6 +99,15 @@ fn outcome(
         bytes_copied: counts.copied,
         seconds: time.as_secs_f64(),
     }
+}
+
+/// Has a partial file share the bytes of a source that is on the same disk, where the file system can do that.
+async fn share(partial: &Arc<Partial>, source: Option<&Path>) -> Result<(), Error> {
+    let Some(path) = source.map(Path::to_owned).filter(|_| partial.written() == 0) else { return Ok(()) };
+    let partial = Arc::clone(partial);
+    let shared = blocking(move || partial.share(&source::open(&path)?)).await??;
+    debug!(shared, "a file of this machine");
+    Ok(())
 }
 
 /// Does the work on single files.
@@ -208,6 +219,9 @@ impl FileWork {
         let mut was_strange = false;
         loop {
             let partial = self.open(wanted).await?;
+            if resumed.is_none() {
+                share(&partial, source.path()).await?;
+            }
             let on_disk = partial.written();
             resumed.get_or_insert(on_disk);
             let inherited = suspects.is_none().then(|| partial.ranges());
@@ -226,7 +240,11 @@ impl FileWork {
                 Ok(verified) => {
                     self.tell_strange(wanted, verified.strange());
                     self.publish(verified).await?;
-                    let done = if resumed > Some(0) { Done::Resumed } else { Done::Fetched };
+                    let done = match source.path() {
+                        Some(_) => Done::Copied,
+                        None if resumed > Some(0) => Done::Resumed,
+                        None => Done::Fetched,
+                    };
                     let fetched = self.outcome(wanted, done, &counts, started.elapsed());
                     self.scope.reporter.report(&Event::Published(&fetched));
                     return Ok(fetched);
@@ -342,16 +360,22 @@ impl FileWork {
         self.change(move |access, _| access.discard_partial(&content)).await
     }
 
-    /// Makes a second name of content that this run has just brought, or found.
-    pub(super) async fn copy(&self, item: &Item, original: &Item) -> Result<FileOutcome, Error> {
+    /// Makes a second name of content that this run has just brought, or found, or that is in another store of this
+    /// target.
+    pub(super) async fn copy(
+        &self,
+        item: &Item,
+        from: &Store,
+        original: &WantedFile,
+    ) -> Result<FileOutcome, Error> {
         let started = Instant::now();
         let wanted = &item.file;
         let store = self.access.store();
-        if store.target_path(&original.file) == store.target_path(&item.file) {
+        if from.target_path(original) == store.target_path(wanted) {
             let kept = wanted.clone();
             self.change_in_turn(move |access, origin| access.keep(&kept, origin)).await?;
         } else {
-            let verified = self.fill_from(&original.file, wanted).await?;
+            let verified = self.fill_from(from, original, wanted).await?;
             self.publish(verified).await?;
         }
         let copied = self.outcome(wanted, Done::Copied, &Counts::default(), started.elapsed());
@@ -360,15 +384,25 @@ impl FileWork {
     }
 
     /// The bytes of another file on this disk, on the same way as those from a network.
-    async fn fill_from(&self, original: &WantedFile, wanted: &WantedFile) -> Result<Verified, Error> {
-        let path = self.access.store().target_path(original);
+    async fn fill_from(
+        &self,
+        from: &Store,
+        original: &WantedFile,
+        wanted: &WantedFile,
+    ) -> Result<Verified, Error> {
+        let path = from.target_path(original);
         let opened = {
-            let (access, original) = (Arc::clone(&self.access), original.clone());
-            self.scope.stop.or_blocking("copying", move || access.store().open(&original)).await?
+            let (from, original) = (from.clone(), original.clone());
+            self.scope.stop.or_blocking("copying", move || from.open(&original)).await?
         };
-        let opened = opened.ok_or_else(|| Error::Meddled { path: path.clone() })?;
-        let source = LocalFile::new(opened, &path, self.stall_timeout);
+        let opened = Arc::new(opened.ok_or_else(|| Error::Meddled { path: path.clone() })?);
         let partial = self.open(wanted).await?;
+        let shared = {
+            let (partial, opened) = (Arc::clone(&partial), Arc::clone(&opened));
+            blocking(move || partial.share(&opened)).await??
+        };
+        debug!(path = %wanted.path, original = %path.display(), shared, "copy");
+        let source = LocalFile::new(opened, &path, self.stall_timeout);
         self.begin(wanted, partial.written());
         let demand = self.engine.admit(wanted.size()).await;
         let (none, mut counts) = (Box::pin(std::future::ready(None)), Counts::default());

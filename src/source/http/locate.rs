@@ -4,7 +4,8 @@ use futures_util::future::BoxFuture;
 use reqwest::{Response, Url};
 
 use crate::content::Digest;
-use crate::error::{Error, Failure};
+use crate::error::Error;
+use crate::retry::Setback;
 
 /// Knows where one content is.
 pub trait Locate: Send + Sync {
@@ -16,7 +17,7 @@ pub trait Locate: Send + Sync {
 
     /// Sends one GET there, for an inclusive range of bytes or for all. The answer may be from elsewhere, which it tells.
     fn get<'a>(&'a self, url: &'a Url, range: Option<(u64, u64)>)
-    -> BoxFuture<'a, Result<Response, Failure>>;
+    -> BoxFuture<'a, Result<Response, Setback>>;
 
     /// Whether who is asked there knows nothing of the file but its digest: asking again what it should be says nothing.
     fn is_blind(&self, _url: &Url) -> bool {

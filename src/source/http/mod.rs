@@ -22,6 +22,7 @@ use crate::content::Content;
 use crate::error::{Error, Failure};
 use crate::net::{self, Patience};
 use crate::plan::WantedFile;
+use crate::retry::Setback;
 use crate::words::host;
 
 use answer::Answer;
@@ -169,7 +170,8 @@ impl<L: Locate> HttpSource<L> {
         let url = &location.url;
         let judged = match self.locate.get(url, bounds).await {
             Ok(response) => answer::judge(url, response, range, self.file.size()).await,
-            Err(failure) => Err(failure),
+            Err(Setback::Failed(failure)) => Err(failure),
+            Err(Setback::Useless(error) | Setback::Final(error)) => return Err(Trouble::Final(error)),
         };
         match judged {
             // Something else is there than was thought.

@@ -57,7 +57,7 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
         &'a self,
         url: &'a Url,
         range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Response, Failure>> {
+    ) -> BoxFuture<'a, Result<Response, Setback>> {
         self.hosts.lock().expect("the hosts").push(host(url));
         let number = {
             let mut asked = self.asked.lock().expect("the questions");
@@ -77,10 +77,13 @@ impl<F: Fn(u32, usize) -> Says + Send + Sync> Locate for Place<F> {
         };
         let mut url = url.clone();
         let response = match (self.says)(generation, number) {
-            Says::Broken => return Box::pin(std::future::ready(Err(net::wrong(&url, "half an answer")))),
+            Says::Broken => {
+                return Box::pin(std::future::ready(Err(net::wrong(&url, "half an answer").into())));
+            }
             Says::Silence => {
                 let waited = Duration::from_secs(10);
-                return Box::pin(std::future::ready(Err(Failure::Stalled { host: host(&url), waited })));
+                let stalled = Failure::Stalled { host: host(&url), waited };
+                return Box::pin(std::future::ready(Err(stalled.into())));
             }
             Says::Led => {
                 url = format!("https://cdn/{generation}").parse().expect("URL");

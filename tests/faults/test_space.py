@@ -1,0 +1,95 @@
+"""Pruning gives space back, as the file systems themselves count it."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from real_volumes import VOLUMES, mounted, prepare
+from target import MIB, Target, Wanted
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
+# Directories, receipts and the journal of a file system.
+SMALL = MIB
+
+
+@pytest.fixture(params=["ext4", "xfs", "btrfs"])
+def root(request, place):
+    kind = VOLUMES[request.param]
+    if shutil.which(kind.program) is None:
+        pytest.skip(f"no {kind.program}")
+    prepare(kind, place)
+    (place / "volume").mkdir()
+    with mounted(kind, place, place / "volume"):
+        yield place / "volume"
+
+
+def free(root):
+    # What was removed is counted when it is on the disk.
+    subprocess.run(["sync", "--file-system", root], check=True)
+    stat = os.statvfs(root)
+    return stat.f_bavail * stat.f_frsize
+
+
+def modelfetch(target, *arguments):
+    command = [os.environ["MODELFETCH"], *map(str, arguments), "--json"]
+    done = subprocess.run(command, env=target.environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def prune(target, *arguments):
+    where = f"--cache={target.root}" if target.cache else f"--dir={target.root}"
+    return modelfetch(target, "prune", where, *arguments)["pruned"]
+
+
+@pytest.mark.parametrize("cache", [False, True], ids=["directory", "cache"])
+def test_the_space_of_files_that_no_lock_names_comes_back(cache, serve, place, root):
+    hub = serve("--file", "kept.gguf", "--file", "gone.gguf", "--size", "4MiB", "--size", "24MiB")
+    target = Target(place, Wanted.of(hub), cache, root=root / "models")
+    manifest = place / "models.toml"
+    # In a cache files of a branch stay; a commit is none.
+    model = f'[[model]]\nrepo = "{hub.repo}"\nrevision = "{hub.commit}"\nfiles = ["kept.gguf"]\n'
+    manifest.write_text(model)
+    modelfetch(target, "lock", "--manifest", manifest)
+    assert target.fetch("kept.gguf", "--revision", hub.commit).status == 0
+    before = free(root)
+    assert target.fetch("gone.gguf", "--revision", hub.commit).status == 0
+    full = free(root)
+    assert before - full >= 24 * MIB
+
+    said = prune(target, "--keep", place / "models.lock")
+    assert free(root) == full, "nothing goes that is only talked about"
+    assert prune(target, "--keep", place / "models.lock", "--yes")["bytes_freed"] == said["bytes_freed"]
+    after = free(root)
+    assert after >= before - SMALL
+    assert abs(after - full - said["bytes_freed"]) <= SMALL
+    assert target.final("kept.gguf").is_file()
+
+
+def test_the_space_of_unfinished_downloads_comes_back(serve, place, root):
+    hub = serve("--file", "slow.gguf", "--size", "48MiB", "--rate-per-connection", "4MB")
+    target = Target(place, Wanted.of(hub), root=root / "models")
+    before = free(root)
+    assert target.fetch("slow.gguf", "--deadline", "2s").status == 30
+    part = free(root)
+    assert before - part >= 4 * MIB
+    freed = prune(target, "--partials", "--yes")["bytes_freed"]
+    after = free(root)
+    assert after >= before - SMALL
+    assert abs(after - part - freed) <= SMALL
+
+
+def test_a_second_name_of_a_content_takes_no_space_where_the_disk_can_share(serve, place, root, request):
+    hub = serve("--file", "model.gguf", "--size", "48MiB", "--small", "config.json")
+    second = serve("--file", "other.gguf", "--size", "48MiB", "--repo", "somebody/else")
+    target = Target(place, Wanted.of(hub, "config.json"), root=root / "models")
+    target.assert_done(target.fetch())
+    before = free(root)
+    other = Target(place, Wanted.of(second), root=target.root)
+    other.assert_done(other.fetch())
+    assert second.counts()["cdn"]["bytes"] == 0
+    taken = before - free(root)
+    shares = "ext4" not in request.node.name
+    assert taken <= SMALL if shares else taken >= 48 * MIB
