@@ -68,7 +68,7 @@ pub async fn smoke(
     passed: &mut (dyn FnMut(&Check) + Send),
 ) -> Result<SmokeOutcome, Error> {
     let work = smoke_unstopped(request, context, passed);
-    context.stop.or("smoke-testing", work).await
+    context.stop.or("smoke-testing", Box::pin(work)).await
 }
 
 async fn smoke_unstopped(
