@@ -20,6 +20,8 @@ use crate::support::{MIB, REPO, TestDir, built, model};
 
 /// One thing that is wrong.
 type Edit = fn(&mut Value);
+/// What somebody does to a list of parts.
+type PartsEdit = fn(&mut Vec<Value>);
 
 fn vector(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vectors").join(name)
@@ -66,9 +68,6 @@ impl Folder {
         self.verify_by_key()
     }
 }
-
-/// What somebody does to a list of parts.
-type Edit = fn(&mut Vec<Value>);
 
 #[test]
 fn a_folder_that_somebody_signed_and_copied_is_compared_with_its_signature() {
@@ -169,7 +168,7 @@ fn a_folder_that_is_signed_in_parts_is_compared_part_by_part() {
     folder.judge(&parts(5)).exits(20).prints("should have 12");
     folder.dir.put("weights.bin", WEIGHTS);
 
-    let edits: [(&str, Edit); 7] = [
+    let edits: [(&str, PartsEdit); 7] = [
         ("a part is missing", |parts| drop(parts.remove(2))),
         ("the last part is missing", |parts| drop(parts.pop())),
         ("parts overlap", |parts| parts[3]["name"] = "weights.bin:4:12".into()),
