@@ -11,14 +11,19 @@ from elftools.elf.elffile import ELFFile
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def all_of(target):
+    """cargo's description of this crate and of each that takes part in a build for a target: macros and tests' too."""
+    metadata = metadata_of(target)
+    packages = {package["id"]: package for package in metadata["packages"]}
+    return packages.pop(metadata["resolve"]["root"]), list(packages.values())
+
+
 def linked(target):
     """cargo's description of each crate that the program needs to run: none that only builds or tests it, no macros."""
-    command = ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", target]
-    metadata = json.loads(subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True).stdout)
+    metadata = metadata_of(target)
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    root = metadata["resolve"]["root"]
-    found, waiting = set(), [root]
+    found, waiting = set(), [metadata["resolve"]["root"]]
     while waiting:
         for dependency in nodes[waiting.pop()]["deps"]:
             package = dependency["pkg"]
@@ -26,7 +31,12 @@ def linked(target):
             if is_normal and package not in found and not is_macro(packages[package]):
                 found.add(package)
                 waiting.append(package)
-    return packages[root], sorted((packages[package] for package in found), key=key)
+    return sorted((packages[package] for package in found), key=key)
+
+
+def metadata_of(target):
+    command = ["cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", target]
+    return json.loads(subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def is_macro(package):
@@ -38,7 +48,8 @@ def key(package):
 
 
 def embedded(program):
-    """Names and versions of the crates in the section that cargo-auditable adds; its format is in that project's PARSING.md."""
+    """Names and versions of the crates in the section that cargo-auditable adds; its format is in that project's PARSING.md.
+    Macros are among them: what they made is in the program."""
     with open(program, "rb") as file:
         section = ELFFile(file).get_section_by_name(".dep-v0")
         if section is None:

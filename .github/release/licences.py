@@ -16,7 +16,7 @@ def texts(package):
 
 def main():
     print("The crates that are linked into modelfetch, and their licences.")
-    for package in linked(sys.argv[1])[1]:
+    for package in linked(sys.argv[1]):
         print(f"\n{'=' * 80}\n{package['name']} {package['version']}: {package['license']}\n{package['repository'] or ''}")
         for path in texts(package):
             print(f"\n---- {path.name}\n\n{path.read_text(errors='replace').strip()}")

@@ -9,7 +9,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from crates import checksums, embedded, key, linked
+from crates import all_of, checksums, embedded, key
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
@@ -37,7 +37,7 @@ def component(package, digest, kind):
 
 def main():
     target, program, described = sys.argv[1:]
-    root, packages = linked(target)
+    root, packages = all_of(target)
     inside, digests = embedded(program), checksums()
     unknown = inside - set(map(key, packages))
     if unknown:

@@ -70,7 +70,7 @@ pub async fn smoke(
 ) -> Result<SmokeOutcome, Error> {
     let hub = Arc::new(context.hub(&request.endpoints, &impatient(&request.limits)));
     let work = smoke_unstopped(request, &hub, context, passed);
-    context.stop.or("smoke-testing", work).await
+    context.stop.or("smoke-testing", Box::pin(work)).await
 }
 
 /// The same for each model of a manifest, one after the other; the failure of one does not hide the others.
@@ -86,7 +86,7 @@ pub async fn smoke_models(
             passed(&Check { name: format!("{name}: {}", check.name), seen: check.seen.clone() });
         };
         let work = smoke_unstopped(request, &hub, context, &mut told);
-        let outcome = match context.stop.or("smoke-testing", work).await {
+        let outcome = match context.stop.or("smoke-testing", Box::pin(work)).await {
             Err(stopped @ (Error::Interrupted { .. } | Error::Deadline { .. })) => return Err(stopped),
             outcome => outcome,
         };

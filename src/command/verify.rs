@@ -294,6 +294,6 @@ impl Subject {
             delta: false,
             signing: None,
         };
-        fetch::fetch(&fetch, context).await.map(|_| ())
+        Box::pin(fetch::fetch(&fetch, context)).await.map(|_| ())
     }
 }

@@ -305,60 +305,62 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn what_is_called_equal_is_equal(lengths in xorbs(), new in terms(), old in proptest::collection::vec(terms(), 0..4)) {
-            let (wanted, bytes) = file(&new, &lengths);
-            let originals: Vec<_> = old.iter().map(|terms| file(terms, &lengths)).collect();
-            let olds: Vec<_> = originals.iter().map(|(old, _)| old).collect();
-            let copies = equal(&wanted, &olds).expect("terms of real files agree");
-            let mut position = 0;
-            for Copy { to, original, from } in &copies {
-                prop_assert!(to.start >= position && !to.is_empty());
-                position = to.end;
-                let index = |at: u64| usize::try_from(at).expect("small");
-                let source = &originals[*original].1[index(*from)..index(from + (to.end - to.start))];
-                prop_assert_eq!(&bytes[index(to.start)..index(to.end)], source);
+            #[test]
+            fn what_is_called_equal_is_equal(lengths in xorbs(), new in terms(), old in proptest::collection::vec(terms(), 0..4)) {
+                let (wanted, bytes) = file(&new, &lengths);
+                let originals: Vec<_> = old.iter().map(|terms| file(terms, &lengths)).collect();
+                let olds: Vec<_> = originals.iter().map(|(old, _)| old).collect();
+                let copies = equal(&wanted, &olds).expect("terms of real files agree");
+                let mut position = 0;
+                for Copy { to, original, from } in &copies {
+                    prop_assert!(to.start >= position && !to.is_empty());
+                    position = to.end;
+                    let index = |at: u64| usize::try_from(at).expect("small");
+                    let source = &originals[*original].1[index(*from)..index(from + (to.end - to.start))];
+                    prop_assert_eq!(&bytes[index(to.start)..index(to.end)], source);
+                }
+                // A term that an older file has as it is, or that begins or ends alike, is found as a whole or in part.
+                let mut found = RangeSet::default();
+                for copy in &copies {
+     found.insert(copy.to.clone());
+    }
+                let mut start = 0;
+                for (number, chunks) in &new {
+                    let length = |chunks: Range<usize>| lengths[*number][chunks].iter().sum::<u64>();
+                    for (_, other) in old.iter().flatten().filter(|(other, _)| other == number) {
+                        let common = chunks.start.max(other.start)..chunks.end.min(other.end);
+                        if !common.is_empty() && (chunks.start == other.start || chunks.end == other.end) {
+                            let first = start + length(chunks.start..common.start);
+                            let range = first..first + length(common);
+                            prop_assert!(found.gaps(range.clone()).is_empty(), "{:?} of {:?}", range, found);
+                        }
+                    }
+                    start += length(chunks.clone());
+                }
             }
-            // A term that an older file has as it is, or that begins or ends alike, is found as a whole or in part.
-            let mut found = RangeSet::default();
-            copies.iter().for_each(|copy| found.insert(copy.to.clone()));
-            let mut start = 0;
-            for (number, chunks) in &new {
-                let length = |chunks: Range<usize>| lengths[*number][chunks].iter().sum::<u64>();
-                for (_, other) in old.iter().flatten().filter(|(other, _)| other == number) {
-                    let common = chunks.start.max(other.start)..chunks.end.min(other.end);
-                    if !common.is_empty() && (chunks.start == other.start || chunks.end == other.end) {
-                        let first = start + length(chunks.start..common.start);
-                        let range = first..first + length(common);
-                        prop_assert!(found.gaps(range.clone()).is_empty(), "{:?} of {:?}", range, found);
+
+            #[test]
+            fn whatever_a_server_says_no_copy_leaves_its_files(
+                sizes in proptest::collection::vec((0..XORBS, 0..CHUNKS, 1..=CHUNKS, 1..1_000u64), 0..20),
+                split in 0..20usize,
+            ) {
+                let mut terms: Vec<_> = sizes.iter().map(|(number, start, count, bytes)| {
+                    let chunk = |chunk: usize| u32::try_from(chunk).expect("few");
+                    Term { xorb: xorb(*number), chunks: chunk(*start)..chunk(start + count), bytes: bytes + 12 }
+                }).collect();
+                let old = Reconstruction(terms.split_off(split.min(terms.len())));
+                let new = Reconstruction(terms);
+                let size = |of: &Reconstruction| of.0.iter().map(|term| term.bytes).sum::<u64>();
+                if let Ok(copies) = equal(&new, &[&old]) {
+                    let mut position = 0;
+                    for Copy { to, original, from } in copies {
+                        prop_assert!(original == 0 && to.start >= position && to.start < to.end);
+                        prop_assert!(to.end <= size(&new) && from + (to.end - to.start) <= size(&old));
+                        position = to.end;
                     }
                 }
-                start += length(chunks.clone());
             }
         }
-
-        #[test]
-        fn whatever_a_server_says_no_copy_leaves_its_files(
-            sizes in proptest::collection::vec((0..XORBS, 0..CHUNKS, 1..=CHUNKS, 1..1_000u64), 0..20),
-            split in 0..20usize,
-        ) {
-            let mut terms: Vec<_> = sizes.iter().map(|(number, start, count, bytes)| {
-                let chunk = |chunk: usize| u32::try_from(chunk).expect("few");
-                Term { xorb: xorb(*number), chunks: chunk(*start)..chunk(start + count), bytes: bytes + 12 }
-            }).collect();
-            let old = Reconstruction(terms.split_off(split.min(terms.len())));
-            let new = Reconstruction(terms);
-            let size = |of: &Reconstruction| of.0.iter().map(|term| term.bytes).sum::<u64>();
-            if let Ok(copies) = equal(&new, &[&old]) {
-                let mut position = 0;
-                for Copy { to, original, from } in copies {
-                    prop_assert!(original == 0 && to.start >= position && to.start < to.end);
-                    prop_assert!(to.end <= size(&new) && from + (to.end - to.start) <= size(&old));
-                    position = to.end;
-                }
-            }
-        }
-    }
 
     #[test]
     fn overlaps_in_the_middle_follow_where_other_terms_tell_the_distance() {

@@ -195,7 +195,7 @@ async fn execute(
     };
     match job {
         Job::Fetch(request) => {
-            let outcome = modelfetch::fetch(request, context).await?;
+            let outcome = Box::pin(modelfetch::fetch(request, context)).await?;
             say(&results::fetched(&outcome));
             *found = Some(Finding::Fetched(outcome));
         }

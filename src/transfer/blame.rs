@@ -107,34 +107,36 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn every_byte_is_asked_for_again_exactly_once(
-            size in 0..TERABYTE,
-            copied in ranges(5),
-            inherited in ranges(5),
-            sent in ranges(12),
-        ) {
-            let set = |ranges: Vec<(usize, Range<u64>)>| {
-                let mut set = RangeSet::default();
-                ranges.iter().for_each(|(_, range)| set.insert(range.start.min(size)..range.end.min(size)));
-                set
-            };
-            let (copied, there) = (set(copied), set(inherited));
-            let names = ["a", "b", "c", "d"].map(origin);
-            let mut origins = Origins::default();
-            for (from, range) in sent {
-                origins.note(&names[from], range.start.min(size)..range.end.min(size));
-            }
-            let parts: Vec<_> = Suspects::new(size, &copied, &there, &origins, |_| 0).collect();
-            prop_assert!(parts.len() as u64 <= 2 + 3 + PARTS);
-            prop_assert!(copied.is_empty() || parts[0] == copied);
-            prop_assert!(!copied.is_empty() || there.is_empty() || parts[0] == there);
-            prop_assert_eq!(parts.iter().map(RangeSet::bytes).sum::<u64>(), size);
-            let mut all = RangeSet::default();
-            parts.iter().flat_map(RangeSet::iter).for_each(|range| all.insert(range.clone()));
-            prop_assert_eq!(all, RangeSet::full(size));
-        }
+            #[test]
+            fn every_byte_is_asked_for_again_exactly_once(
+                size in 0..TERABYTE,
+                copied in ranges(5),
+                inherited in ranges(5),
+                sent in ranges(12),
+            ) {
+                let set = |ranges: Vec<(usize, Range<u64>)>| {
+                    let mut set = RangeSet::default();
+                    for (_, range) in ranges {
+     set.insert(range.start.min(size)..range.end.min(size));
     }
+                    set
+                };
+                let (copied, there) = (set(copied), set(inherited));
+                let names = ["a", "b", "c", "d"].map(origin);
+                let mut origins = Origins::default();
+                for (from, range) in sent {
+                    origins.note(&names[from], range.start.min(size)..range.end.min(size));
+                }
+                let parts: Vec<_> = Suspects::new(size, &copied, &there, &origins, |_| 0).collect();
+                prop_assert!(parts.len() as u64 <= 2 + 3 + PARTS);
+                prop_assert!(copied.is_empty() || parts[0] == copied);
+                prop_assert!(!copied.is_empty() || there.is_empty() || parts[0] == there);
+                prop_assert_eq!(parts.iter().map(RangeSet::bytes).sum::<u64>(), size);
+                let mut all = RangeSet::default();
+                parts.iter().flat_map(RangeSet::iter).for_each(|range| all.insert(range.clone()));
+                prop_assert_eq!(all, RangeSet::full(size));
+            }
+        }
 
     #[test]
     fn the_least_trusted_is_asked_about_first() {

@@ -20,6 +20,8 @@ use crate::support::{MIB, REPO, TestDir, built, model};
 
 /// One thing that is wrong.
 type Edit = fn(&mut Value);
+/// What somebody does to a list of parts.
+type PartsEdit = fn(&mut Vec<Value>);
 
 fn vector(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/vectors").join(name)
@@ -166,7 +168,7 @@ fn a_folder_that_is_signed_in_parts_is_compared_part_by_part() {
     folder.judge(&parts(5)).exits(20).prints("should have 12");
     folder.dir.put("weights.bin", WEIGHTS);
 
-    let edits: [(&str, fn(&mut Vec<Value>)); 7] = [
+    let edits: [(&str, PartsEdit); 7] = [
         ("a part is missing", |parts| drop(parts.remove(2))),
         ("the last part is missing", |parts| drop(parts.pop())),
         ("parts overlap", |parts| parts[3]["name"] = "weights.bin:4:12".into()),
@@ -319,7 +321,7 @@ fn a_bundle_that_is_not_as_the_specification_has_it_is_refused() {
     let edits: [(&str, Edit); 24] = [
         ("another media type", |b| b["mediaType"] = "application/json".into()),
         ("an older bundle", |b| {
-            b["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into()
+            b["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
         }),
         ("a newer bundle", |b| b["mediaType"] = "application/vnd.dev.sigstore.bundle.v0.4+json".into()),
         ("no media type", |b| drop(b.as_object_mut().expect("a map").remove("mediaType"))),
@@ -330,14 +332,14 @@ fn a_bundle_that_is_not_as_the_specification_has_it_is_refused() {
         ("empty material", |b| b["verificationMaterial"] = json!({})),
         ("an empty key", |b| b["verificationMaterial"]["publicKey"] = json!({})),
         ("a key and a chain", |b| {
-            b["verificationMaterial"]["x509CertificateChain"] = json!({"certificates": []})
+            b["verificationMaterial"]["x509CertificateChain"] = json!({"certificates": []});
         }),
         ("a chain alone", |b| {
             b["verificationMaterial"] =
                 json!({"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}]}});
         }),
         ("an identity", |b| {
-            b["verificationMaterial"] = json!({"certificate": {"rawBytes": "AAAA"}, "tlogEntries": [{}]})
+            b["verificationMaterial"] = json!({"certificate": {"rawBytes": "AAAA"}, "tlogEntries": [{}]});
         }),
         ("a log that is no list", |b| b["verificationMaterial"]["tlogEntries"] = json!({})),
         ("another payload type", |b| b["dsseEnvelope"]["payloadType"] = "application/json".into()),
@@ -383,16 +385,16 @@ fn what_the_versions_of_the_format_differ_in_is_accepted_either_way() {
     let folder = Folder::new();
     let edits: [(&str, Edit); 8] = [
         ("the other name of version 0.3", |b| {
-            b["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.3".into()
+            b["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.3".into();
         }),
         ("no keyid", |b| {
-            drop(b["dsseEnvelope"]["signatures"][0].as_object_mut().expect("a map").remove("keyid"))
+            drop(b["dsseEnvelope"]["signatures"][0].as_object_mut().expect("a map").remove("keyid"));
         }),
         ("a null keyid", |b| b["dsseEnvelope"]["signatures"][0]["keyid"] = Value::Null),
         ("a keyid", |b| b["dsseEnvelope"]["signatures"][0]["keyid"] = "mine".into()),
         ("no log", |b| drop(b["verificationMaterial"].as_object_mut().expect("a map").remove("tlogEntries"))),
         ("the key instead of its name", |b| {
-            b["verificationMaterial"]["publicKey"] = json!({"rawBytes": "AAAA", "keyDetails": "X"})
+            b["verificationMaterial"]["publicKey"] = json!({"rawBytes": "AAAA", "keyDetails": "X"});
         }),
         ("another way to name keys", |b| b["verificationMaterial"]["publicKey"]["hint"] = "acme".into()),
         ("a timestamp", |b| b["verificationMaterial"]["timestampVerificationData"] = json!({})),
@@ -447,7 +449,7 @@ fn a_text_that_two_readers_may_read_in_two_ways_is_refused() {
     // Base64 in other forms than the usual one.
     for other in [
         payload.trim_end_matches('=').to_owned() + if payload.ends_with('=') { "" } else { "=" },
-        format!("{}\\n", payload),
+        format!("{payload}\\n"),
         format!(" {payload}"),
         payload.replace('+', "-").replace('/', "_") + "-",
     ] {

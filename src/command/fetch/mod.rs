@@ -207,7 +207,7 @@ pub struct Planned {
 /// Says what [`fetch`] would do. Asks the Hub and reads the disk; what it tries there is gone afterwards.
 pub async fn plan(request: &Request, context: &Context) -> Result<Planned, Error> {
     let hub = Arc::new(context.hub(&request.endpoints, &request.limits));
-    plan_by(request, &hub, context).await
+    Box::pin(plan_by(request, &hub, context)).await
 }
 
 async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result<Planned, Error> {

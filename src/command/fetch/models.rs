@@ -151,7 +151,7 @@ pub async fn fetch_models(request: &ModelsRequest, context: &Context) -> Result<
 pub async fn plan_models(request: &ModelsRequest, context: &Context) -> Models<Plan> {
     let hub = &Arc::new(context.hub(&request.endpoints, &request.limits));
     let planned = stream::iter(&request.models).map(|model| async move {
-        let planned = super::plan_by(&model.request, hub, context).await;
+        let planned = Box::pin(super::plan_by(&model.request, hub, context)).await;
         // Room is looked at for all of them together.
         let planned = planned.and_then(|Planned { plan, verdict }| match verdict {
             Err(error) if !matches!(error, Error::NoSpace { .. }) => Err(error),

@@ -96,10 +96,14 @@ pub(crate) fn good(asked: &Asked, manifest: &[u8], blobs: &[Vec<u8>]) -> Answer 
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(bytes);
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    digest.iter().fold("sha256:".to_owned(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// A manifest with these layers.
@@ -148,12 +152,12 @@ fn serve(client: &TcpStream, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) ->
             log.lock().expect("nobody panics").push(asked.clone());
             answer(&asked)
         };
-        let mut head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n", body.len());
-        for (key, value) in headers {
-            head += &format!("{key}: {value}\r\n");
-        }
         let mut writer = client;
-        writer.write_all(format!("{head}\r\n").as_bytes())?;
+        write!(writer, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\n", body.len())?;
+        for (key, value) in headers {
+            write!(writer, "{key}: {value}\r\n")?;
+        }
+        writer.write_all(b"\r\n")?;
         if asked.method != "HEAD" {
             writer.write_all(&body)?;
         }
