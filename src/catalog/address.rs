@@ -10,7 +10,7 @@ use reqwest::{Response, Url};
 use super::{Hub, Resolution};
 use crate::content::{Content, Sha256};
 use crate::error::Error;
-use crate::plan::WantedFile;
+use crate::plan::{Vouchers, WantedFile};
 use crate::request::{Destination, RepoId, RepoPath, Request, Selection, file_at};
 use crate::retry::Setback;
 use crate::source::http::{HttpSource, Locate, Located};
@@ -25,6 +25,12 @@ pub(super) async fn resolve(hub: &Hub, request: &Request) -> Result<Resolution, 
         return Err(Error::invalid("address", &request.repo.to_string(), why));
     };
     let paths = names.paths();
+    if let Some(signing) = request.signing.as_ref().filter(|_| !request.repo.is_here())
+        && request.pins.for_file(&signing.signature, paths.len()).is_none()
+    {
+        let why = "nobody there says what its signature must be: fetch it without one, and `modelfetch verify --trust-key` judges the folder";
+        return Err(Error::invalid("address", &request.repo.to_string(), why));
+    }
     request.pins.check_used(paths.iter())?;
     let mut resolution = Resolution::from_files(request, None, Vec::new());
     for path in paths {
@@ -42,7 +48,12 @@ pub(super) async fn resolve(hub: &Hub, request: &Request) -> Result<Resolution, 
             (None, Some(pin)) => Content::of_sha256(hub.measure(&request.repo, path, &url).await?, pin),
             (None, None) => return Err(unknown()),
         };
-        resolution.files.push(WantedFile::new(path.clone(), content));
+        let mut file = WantedFile::new(path.clone(), content);
+        file.vouchers = Vouchers::default();
+        if pin.is_some() {
+            file.vouchers.add_pin();
+        }
+        resolution.files.push(file);
     }
     Ok(resolution)
 }

@@ -57,7 +57,7 @@ pub struct Resolution {
 /// question is enough.
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
-        _ if request.repo.is_address() => address::resolve(hub, request).await?,
+        _ if request.repo.is_address() => Box::pin(address::resolve(hub, request)).await?,
         Selection::Named(names) if request.repo.is_oci() => {
             Box::pin(from_registry(hub, request, &names.in_list(), known)).await?
         }

@@ -67,6 +67,9 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
             return Ok(None);
         }
         let mut file = WantedFile { xet_hash: receipt.xet_hash, ..WantedFile::new(path.clone(), content) };
+        if request.repo.is_address() {
+            file.vouchers = file.vouchers.without_hub();
+        }
         if pin.is_some() {
             file.vouchers.add_pin();
         }

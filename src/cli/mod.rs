@@ -181,7 +181,8 @@ impl Job {
             Self::Inspect(request, _) => match &request.subject {
                 Subject::Disk(path) => format!("`{}`", path.display()),
                 Subject::Hub(request) => {
-                    format!("{}@{} ({})", request.repo, request.revision, request.selection.describe())
+                    let from = request.repo.at("@", &request.revision);
+                    format!("{from} ({})", request.selection.describe())
                 }
             },
             Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),

@@ -10,12 +10,12 @@ use url::Url;
 
 use super::fetch::{ModelRequest, Models, ModelsRequest, with_unfinished};
 use super::{Context, offline, sample, sets, signed, tell_gaps};
-use crate::catalog::{self, Hub, Snapshot, recall};
+use crate::catalog::{self, Hub, Resolution, Snapshot, recall};
 use crate::content::{gguf, kind};
 use crate::error::Error;
 use crate::plan::{Plan, WantedFile};
 use crate::report::Event;
-use crate::request::{Endpoint, Limits, NetworkUse, Request};
+use crate::request::{Endpoint, Limits, Locked, NetworkUse, Request};
 use crate::store::Store;
 use crate::trust;
 use crate::words::{Bytes, count, free_space, tame};
@@ -121,14 +121,7 @@ async fn smoke_unstopped(
     }
     // As a fetch does then: nobody is asked what the files are, and who has them need be no Hub.
     let unasked = request.locked.as_ref().filter(|locked| locked.is_enough);
-    let resolution = match unasked {
-        Some(locked) => recall::of_lock(request, locked)?,
-        None => {
-            let resolution = catalog::resolve(hub, request, None).await;
-            resolution.map_err(|error| signed::absent(request, error))?
-        }
-    };
-    let resolution = Box::pin(signed::pin(request, &store, hub, resolution, context)).await?;
+    let resolution = Box::pin(resolve(request, unasked, &store, hub, context)).await?;
     tell_gaps(&resolution, context);
     store.check_names(&request.repo, &resolution.files)?;
     if let Some(locked) = request.locked.as_ref().filter(|_| unasked.is_none()) {
@@ -215,6 +208,23 @@ async fn smoke_unstopped(
     let plan = context.stop.or_blocking("looking at the disk", rehearse).await?;
     checks.pass(format!("names in {}", store.root().display()), "every file can get its own".into());
     Ok(SmokeOutcome { plan, checks: checks.list, bytes_fetched: probe.fetched.into_inner() })
+}
+
+/// What the files are, as the lock file says if it is enough, and as their signature says if there has to be one.
+async fn resolve(
+    request: &Request,
+    unasked: Option<&Locked>,
+    store: &Store,
+    hub: &Arc<Hub>,
+    context: &Context,
+) -> Result<Resolution, Error> {
+    let resolution = if let Some(locked) = unasked {
+        recall::of_lock(request, locked)?
+    } else {
+        let resolution = catalog::resolve(hub, request, None).await;
+        resolution.map_err(|error| signed::absent(request, error))?
+    };
+    signed::pin(request, store, hub, resolution, context).await
 }
 
 /// The Hubs that are asked; none for what is in a registry.

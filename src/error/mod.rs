@@ -880,9 +880,10 @@ fn too_large_hint(longest_context: Option<u64>, others: &[String]) -> String {
 
 fn no_exchange_hint(resource: &str, claims: &str, answer: &Failure) -> String {
     let said = format!("the id token says: {claims}");
-    let where_to = match resource.contains('/') {
-        true => "in the settings of that repository",
-        false => "in that user's settings, under Authentication",
+    let where_to = if resource.contains('/') {
+        "in the settings of that repository"
+    } else {
+        "in that user's settings, under Authentication"
     };
     match answer {
         Failure::Status { status: 400 | 401 | 403, .. } => format!(

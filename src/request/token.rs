@@ -21,7 +21,7 @@ pub(crate) enum Value {
     Identity(Identity),
 }
 
-/// An identity token (OpenID Connect), and what the access token that is given for it is to be for.
+/// An identity token (`OpenID` Connect), and what the access token that is given for it is to be for.
 #[derive(Clone)]
 pub struct Identity {
     resource: String,
@@ -101,8 +101,9 @@ impl Token {
     /// The text that is known now and must be kept out of messages.
     pub(crate) fn expose(&self) -> Option<&str> {
         match &self.value {
-            Value::Access(text) => Some(text),
-            Value::Identity(Identity { token: IdToken::Variable(_, text), .. }) => Some(text),
+            Value::Access(text) | Value::Identity(Identity { token: IdToken::Variable(_, text), .. }) => {
+                Some(text)
+            }
             Value::Identity(_) => None,
         }
     }

@@ -11,6 +11,8 @@ use crate::support::{MIB, REPO, TestDir, built, model};
 
 /// No Hub is asked about any of this.
 const NOBODY: &str = "http://127.0.0.1:9";
+/// Of somebody who has signed nothing here.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEAzjYtsGFNCQsZx/V1Y2LvROT9bTO\nvnokqMn7nmAWW7XWW+B/HQQIBxkT291f4T5Y2KjCQAwSJCva0IOHpgyRvw==\n-----END PUBLIC KEY-----\n";
 
 /// A server with one file that it has itself, and one that it sends to another host for.
 struct Bed {
@@ -68,7 +70,17 @@ fn a_pinned_file_comes_from_any_server_and_then_nobody_is_asked() {
     bed.fetch([pinned.as_str()]).run().succeeds();
     assert!(bed.server.requests().is_empty());
     let list = bed.command("list", ["--dir"]).arg(bed.dir.models()).run().succeeds();
-    list.prints(&bed.folder()).prints(bed.far.sha256());
+    list.prints(&bed.folder()).prints(bed.far.sha256()).prints("  by pin\n");
+}
+
+#[test]
+fn a_plain_server_has_no_signature_that_anybody_vouches_for() {
+    let bed = Bed::new();
+    let pinned = format!("{}#sha256={}", bed.address("own.gguf"), bed.own.sha256());
+    let key = bed.dir.path().join("key.pub");
+    fs::write(&key, PUBLIC_KEY).expect("a key");
+    bed.fetch([pinned.as_str(), "--trust-key"]).arg(&key).run().exits(2).says("verify --trust-key");
+    assert!(bed.server.requests().is_empty());
 }
 
 #[test]

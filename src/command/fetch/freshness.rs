@@ -104,7 +104,7 @@ async fn look_up_unsigned(
             || Error::Deadline { deadline: PATIENCE_WHEN_SATISFIED, doing: "asking the Hub".into() };
         tokio::time::timeout(PATIENCE_WHEN_SATISFIED, question).await.unwrap_or_else(|_| Err(silence()))
     });
-    match (asked.await, recalled) {
+    match (Box::pin(asked).await, recalled) {
         (Ok(mut resolution), recalled) => {
             if let Some(locked) = &request.locked {
                 trust::check_lock(&resolution.files, &locked.files)?;
