@@ -77,9 +77,8 @@ fn a_pinned_file_comes_from_any_server_and_then_nobody_is_asked() {
 fn a_plain_server_has_no_signature_that_anybody_vouches_for() {
     let bed = Bed::new();
     let pinned = format!("{}#sha256={}", bed.address("own.gguf"), bed.own.sha256());
-    let key = bed.dir.path().join("key.pub");
-    fs::write(&key, PUBLIC_KEY).expect("a key");
-    bed.fetch([pinned.as_str(), "--trust-key"]).arg(&key).run().exits(2).says("verify --trust-key");
+    fs::write(bed.dir.path().join("key.pub"), PUBLIC_KEY).expect("a key");
+    bed.fetch([pinned.as_str(), "--trust-key", "key.pub"]).run().exits(2).says("verify --trust-key");
     assert!(bed.server.requests().is_empty());
 }
 
