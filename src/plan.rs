@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -19,71 +19,79 @@ pub struct WantedFile {
     /// What its bytes must be.
     #[serde(flatten)]
     pub content: Content,
-    /// What Xet storage calls them, where somebody told. It vouches for nothing.
+    /// What Xet storage calls them, where somebody told. It vouches for nothing. There may be 100,000 files of which nobody
+    /// did, so it takes no room then.
     #[serde(skip)]
-    pub xet_hash: Option<XetHash>,
+    xet_hash: Option<Arc<XetHash>>,
     /// Who says so.
     #[serde(skip)]
     pub vouchers: Vouchers,
 }
 
-/// Who says what the bytes of a file must be. In receipts and lists it is a list of words.
+/// Who says what the bytes of a file must be. In receipts and lists it is a list of words. Most files of a long list have
+/// the same, so that all of these share one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
-pub struct Vouchers {
-    hub: bool,
-    lock: bool,
-    pin: bool,
+pub struct Vouchers(Arc<Said>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Said {
+    by_hub: bool,
+    by_lock: bool,
+    by_pin: bool,
     /// A key or certificate that is trusted, with which the model was signed.
-    signer: Option<Arc<str>>,
+    by_signer: Option<Arc<str>>,
 }
 
 impl Vouchers {
     /// A Hub, or a mirror of it, in what it announces.
     pub fn hub() -> Self {
-        Self { hub: true, ..Self::default() }
+        static HUB: LazyLock<Vouchers> =
+            LazyLock::new(|| Vouchers(Arc::new(Said { by_hub: true, ..Said::default() })));
+        HUB.clone()
     }
 
     /// A lock file.
     pub fn lock() -> Self {
-        Self { lock: true, ..Self::default() }
+        Self(Arc::new(Said { by_lock: true, ..Said::default() }))
     }
 
     /// Somebody who pinned a digest, too.
     pub fn add_pin(&mut self) {
-        self.pin = true;
+        Arc::make_mut(&mut self.0).by_pin = true;
     }
 
     /// Somebody who signed the model, too.
     pub fn add_signer(&mut self, signer: Arc<str>) {
-        self.signer = Some(signer);
+        Arc::make_mut(&mut self.0).by_signer = Some(signer);
     }
 
     /// All of both.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
-        Self {
-            hub: self.hub || others.hub,
-            lock: self.lock || others.lock,
-            pin: self.pin || others.pin,
-            signer: self.signer.clone().or_else(|| others.signer.clone()),
-        }
+        let (said, others) = (&self.0, &others.0);
+        Self(Arc::new(Said {
+            by_hub: said.by_hub || others.by_hub,
+            by_lock: said.by_lock || others.by_lock,
+            by_pin: said.by_pin || others.by_pin,
+            by_signer: said.by_signer.clone().or_else(|| others.by_signer.clone()),
+        }))
     }
 
     /// The same, but for the Hub.
     #[must_use]
     pub fn without_hub(&self) -> Self {
-        Self { hub: false, ..self.clone() }
+        Self(Arc::new(Said { by_hub: false, ..(*self.0).clone() }))
     }
 
     /// Whether somebody has signed it.
     pub fn has_signer(&self) -> bool {
-        self.signer.is_some()
+        self.0.by_signer.is_some()
     }
 
     /// Whether it is known of whoever signed the model that he did.
     pub fn has_signer_of(&self, others: &Self) -> bool {
-        others.signer.is_none() || self.signer == others.signer
+        others.0.by_signer.is_none() || self.0.by_signer == others.0.by_signer
     }
 
     /// Whether nothing was written down.
@@ -94,25 +102,25 @@ impl Vouchers {
 
 impl From<Vec<String>> for Vouchers {
     fn from(words: Vec<String>) -> Self {
-        let mut read = Self::default();
+        let mut said = Said::default();
         for word in words {
             match word.as_str() {
-                "hub" => read.hub = true,
-                "lock" => read.lock = true,
-                "pin" => read.pin = true,
-                _ => read.signer = Some(word.into()),
+                "hub" => said.by_hub = true,
+                "lock" => said.by_lock = true,
+                "pin" => said.by_pin = true,
+                _ => said.by_signer = Some(word.into()),
             }
         }
-        read
+        Self(Arc::new(said))
     }
 }
 
 impl From<Vouchers> for Vec<String> {
     fn from(vouchers: Vouchers) -> Self {
-        let Vouchers { hub, lock, pin, signer } = vouchers;
-        let words = [(hub, "hub"), (lock, "lock"), (pin, "pin")].into_iter();
+        let Said { by_hub, by_lock, by_pin, by_signer } = &*vouchers.0;
+        let words = [(*by_hub, "hub"), (*by_lock, "lock"), (*by_pin, "pin")].into_iter();
         let words = words.filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned());
-        words.chain(signer.map(|signer| signer.to_string())).collect()
+        words.chain(by_signer.as_ref().map(ToString::to_string)).collect()
     }
 }
 
@@ -120,6 +128,17 @@ impl WantedFile {
     /// As the Hub announces it; Xet storage is not known to have anything of it.
     pub fn new(path: RepoPath, content: Content) -> Self {
         Self { path, content, xet_hash: None, vouchers: Vouchers::hub() }
+    }
+
+    /// With what Xet storage calls it, where that is known.
+    #[must_use]
+    pub fn known_as(self, xet_hash: Option<XetHash>) -> Self {
+        Self { xet_hash: xet_hash.map(Arc::new), ..self }
+    }
+
+    /// What Xet storage calls it, where that is known.
+    pub fn xet_hash(&self) -> Option<XetHash> {
+        self.xet_hash.as_deref().copied()
     }
 
     /// Length in bytes.
@@ -197,7 +216,7 @@ pub struct Item {
     /// What will be done.
     pub action: Action,
     /// What of it older files have, where that is known.
-    pub delta: Option<Delta>,
+    pub delta: Option<Box<Delta>>,
 }
 
 /// What of a file can be copied from older files on the disk.
@@ -284,7 +303,7 @@ impl Serialize for Plan {
                     file,
                     target: self.0.targets.of(file),
                     action,
-                    delta: delta.as_ref(),
+                    delta: delta.as_deref(),
                 }))
             }
         }

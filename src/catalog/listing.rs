@@ -76,7 +76,12 @@ impl Serialize for Files<'_> {
 impl Facts {
     pub(super) fn of(entry: &Entry) -> Self {
         let Entry { file, blob } = entry;
-        Self { size: Some(file.size()), blob: *blob, sha256: file.content.sha256(), xet_hash: file.xet_hash }
+        Self {
+            size: Some(file.size()),
+            blob: *blob,
+            sha256: file.content.sha256(),
+            xet_hash: file.xet_hash(),
+        }
     }
 }
 

@@ -157,7 +157,7 @@ async fn named(
     {
         let mut known = Resolution { urls: resolution.urls, ..known.clone() };
         if let Some(first) = known.files.first_mut() {
-            first.xet_hash = first.xet_hash.or(xet_hash);
+            *first = first.clone().known_as(first.xet_hash().or(xet_hash));
         }
         return Ok(known);
     }
@@ -257,7 +257,7 @@ impl Resolution {
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
         let files = trust::pinned(
             &request.pins,
-            picked.iter().map(|file| (&file.path, file.content, file.xet_hash)),
+            picked.iter().map(|file| (&file.path, file.content, file.xet_hash())),
         )?;
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
@@ -275,7 +275,7 @@ impl Resolution {
         let announced =
             announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
-        let mut file = WantedFile { xet_hash: head.xet_hash, ..WantedFile::new(path.clone(), content) };
+        let mut file = WantedFile::new(path.clone(), content).known_as(head.xet_hash);
         if pin.is_some() {
             file.vouchers.add_pin();
         }

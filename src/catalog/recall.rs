@@ -66,7 +66,7 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         if !is_known {
             return Ok(None);
         }
-        let mut file = WantedFile { xet_hash: receipt.xet_hash, ..WantedFile::new(path.clone(), content) };
+        let mut file = WantedFile::new(path.clone(), content).known_as(receipt.xet_hash);
         if request.repo.is_address() {
             file.vouchers = file.vouchers.without_hub();
         }

@@ -119,7 +119,7 @@ impl Entry {
         let size = facts.size.filter(|size| i64::try_from(*size).is_ok());
         let size = size.ok_or_else(|| format!("the size of {name:?} is impossible"))?;
         let Facts { blob, xet_hash, .. } = facts;
-        let file = WantedFile { xet_hash, ..WantedFile::new(path, Content::new(size, digest)) };
+        let file = WantedFile::new(path, Content::new(size, digest)).known_as(xet_hash);
         Ok(Self { file, blob })
     }
 }
@@ -451,7 +451,7 @@ mod tests {
                 .entries
                 .remove(0)
                 .file
-                .xet_hash
+                .xet_hash()
                 .map(|hash| hash.to_string())
         };
         let known = "0a".repeat(32);

@@ -190,7 +190,7 @@ fn files(resolution: &Resolution) -> Vec<LockedFile> {
     let locked = |file: &crate::plan::WantedFile| LockedFile {
         path: file.path.clone(),
         content: file.content,
-        xet_hash: file.xet_hash,
+        xet_hash: file.xet_hash(),
     };
     resolution.files.iter().map(locked).collect()
 }

@@ -137,8 +137,7 @@ fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
     for store in Store::all(&request.destination)? {
         for receipt in store.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let wanted =
-                WantedFile { xet_hash: receipt.xet_hash, ..WantedFile::new(receipt.path.clone(), content) };
+            let wanted = WantedFile::new(receipt.path.clone(), content).known_as(receipt.xet_hash);
             subjects.push(Subject {
                 place: Place::Stored(store.clone()),
                 wanted,

@@ -48,7 +48,7 @@ impl Store {
     pub fn updates(&self, origin: &Origin, files: &[WantedFile]) -> Result<Vec<Update>, Error> {
         let mut updates = Vec::new();
         for file in files {
-            let Some(xet_hash) = file.xet_hash else { continue };
+            let Some(xet_hash) = file.xet_hash() else { continue };
             let missing = self.lacking(file)?;
             if missing.bytes() >= WORTH_IT {
                 updates.push(Update { file: file.clone(), xet_hash, missing, older: Vec::new() });

@@ -170,8 +170,8 @@ impl Store {
     /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
     pub fn is_to_note_xet(&self, files: &[WantedFile]) -> Result<bool, Error> {
         let mut lookout = Lookout::new(self)?;
-        for wanted in files.iter().filter(|wanted| wanted.xet_hash.is_some()) {
-            if lookout.look(wanted)?.receipt.is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash) {
+        for wanted in files.iter().filter(|wanted| wanted.xet_hash().is_some()) {
+            if lookout.look(wanted)?.receipt.is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash()) {
                 // Where nothing can be written everything else is in order.
                 return Ok(self.probe().is_ok());
             }

@@ -158,13 +158,15 @@ impl WriteAccess {
             proof = proof.renewed_by_name(&file, &path)?;
         }
         // The bytes are the same: what is known of them stays known, and whoever vouched for them before still does.
-        let xet_hash = wanted.xet_hash.or(receipt.xet_hash);
+        let xet_hash = wanted.xet_hash().or(receipt.xet_hash);
         let vouchers = wanted.vouchers.and(&receipt.vouched_by);
         let is_known = receipt.xet_hash == xet_hash && receipt.vouched_by == vouchers;
         if is_visible && receipt.origin == *origin && is_known {
             return Ok(());
         }
-        self.write_receipt(&WantedFile { xet_hash, vouchers, ..wanted.clone() }, &proof, origin)
+        let mut known = wanted.clone().known_as(xet_hash);
+        known.vouchers = vouchers;
+        self.write_receipt(&known, &proof, origin)
     }
 
     /// It only saves work, so it need not survive a power cut. What gives the file another name comes before it: that

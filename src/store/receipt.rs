@@ -73,7 +73,7 @@ impl Receipt {
             identity: *proof.identity(),
             sha256: proof.content().sha256(),
             git_sha1: proof.content().git_sha1(),
-            xet_hash: wanted.xet_hash,
+            xet_hash: wanted.xet_hash(),
             origin: origin.clone(),
             vouched_by: wanted.vouchers.clone(),
             verified_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),

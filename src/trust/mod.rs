@@ -38,7 +38,7 @@ pub fn pinned<'a>(
     for (path, content, xet_hash) in announced {
         let pin = pins.for_file(path, number);
         let content = vouch(path, content, pin)?;
-        let mut file = WantedFile { xet_hash, ..WantedFile::new(path.clone(), content) };
+        let mut file = WantedFile::new(path.clone(), content).known_as(xet_hash);
         if pin.is_some() {
             file.vouchers.add_pin();
         }

@@ -68,7 +68,7 @@ impl Hub {
             };
             if let Some(Entry { file, .. }) = listed {
                 (head.size, head.digest) = (Some(file.size()), Some(file.content.key()));
-                head.xet_hash = head.xet_hash.or(file.xet_hash);
+                head.xet_hash = head.xet_hash.or(file.xet_hash());
             }
         }
         if head.size.is_none() {

@@ -148,8 +148,11 @@ impl Deltas {
 
 /// Finds the files of a plan that may be updates of older ones.
 fn look(plan: &Plan, store: &Store) -> impl FnOnce() -> Result<Vec<Update>, Error> + Send + 'static {
-    let is_fetched = |item: &&Item| matches!(item.action, Action::Fetch | Action::Resume { .. });
-    let files: Vec<_> = plan.items.iter().filter(is_fetched).map(|item| item.file.clone()).collect();
+    let is_candidate = |item: &&Item| {
+        let is_fetched = matches!(item.action, Action::Fetch | Action::Resume { .. });
+        is_fetched && item.file.xet_hash().is_some()
+    };
+    let files: Vec<_> = plan.items.iter().filter(is_candidate).map(|item| item.file.clone()).collect();
     let (origin, store) = (plan.origin(), store.clone());
     move || store.updates(&origin, &files)
 }
@@ -234,7 +237,7 @@ impl Known {
 
 fn add(item: &mut Item, found: &Found) {
     if matches!(item.action, Action::Fetch | Action::Resume { .. }) {
-        item.delta = found.get(&item.file.content).map(|known| known.delta.clone());
+        item.delta = found.get(&item.file.content).map(|known| Box::new(known.delta.clone()));
     }
 }
 
