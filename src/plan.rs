@@ -36,34 +36,34 @@ pub struct Vouchers(Arc<Said>);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Said {
-    by_hub: bool,
-    by_lock: bool,
-    by_pin: bool,
+    hub: bool,
+    lock: bool,
+    pin: bool,
     /// A key or certificate that is trusted, with which the model was signed.
-    by_signer: Option<Arc<str>>,
+    signer: Option<Arc<str>>,
 }
 
 impl Vouchers {
     /// A Hub, or a mirror of it, in what it announces.
     pub fn hub() -> Self {
         static HUB: LazyLock<Vouchers> =
-            LazyLock::new(|| Vouchers(Arc::new(Said { by_hub: true, ..Said::default() })));
+            LazyLock::new(|| Vouchers(Arc::new(Said { hub: true, ..Said::default() })));
         HUB.clone()
     }
 
     /// A lock file.
     pub fn lock() -> Self {
-        Self(Arc::new(Said { by_lock: true, ..Said::default() }))
+        Self(Arc::new(Said { lock: true, ..Said::default() }))
     }
 
     /// Somebody who pinned a digest, too.
     pub fn add_pin(&mut self) {
-        Arc::make_mut(&mut self.0).by_pin = true;
+        Arc::make_mut(&mut self.0).pin = true;
     }
 
     /// Somebody who signed the model, too.
     pub fn add_signer(&mut self, signer: Arc<str>) {
-        Arc::make_mut(&mut self.0).by_signer = Some(signer);
+        Arc::make_mut(&mut self.0).signer = Some(signer);
     }
 
     /// All of both.
@@ -71,27 +71,27 @@ impl Vouchers {
     pub fn and(&self, others: &Self) -> Self {
         let (said, others) = (&self.0, &others.0);
         Self(Arc::new(Said {
-            by_hub: said.by_hub || others.by_hub,
-            by_lock: said.by_lock || others.by_lock,
-            by_pin: said.by_pin || others.by_pin,
-            by_signer: said.by_signer.clone().or_else(|| others.by_signer.clone()),
+            hub: said.hub || others.hub,
+            lock: said.lock || others.lock,
+            pin: said.pin || others.pin,
+            signer: said.signer.clone().or_else(|| others.signer.clone()),
         }))
     }
 
     /// The same, but for the Hub.
     #[must_use]
     pub fn without_hub(&self) -> Self {
-        Self(Arc::new(Said { by_hub: false, ..(*self.0).clone() }))
+        Self(Arc::new(Said { hub: false, ..(*self.0).clone() }))
     }
 
     /// Whether somebody has signed it.
     pub fn has_signer(&self) -> bool {
-        self.0.by_signer.is_some()
+        self.0.signer.is_some()
     }
 
     /// Whether it is known of whoever signed the model that he did.
     pub fn has_signer_of(&self, others: &Self) -> bool {
-        others.0.by_signer.is_none() || self.0.by_signer == others.0.by_signer
+        others.0.signer.is_none() || self.0.signer == others.0.signer
     }
 
     /// Whether nothing was written down.
@@ -105,10 +105,10 @@ impl From<Vec<String>> for Vouchers {
         let mut said = Said::default();
         for word in words {
             match word.as_str() {
-                "hub" => said.by_hub = true,
-                "lock" => said.by_lock = true,
-                "pin" => said.by_pin = true,
-                _ => said.by_signer = Some(word.into()),
+                "hub" => said.hub = true,
+                "lock" => said.lock = true,
+                "pin" => said.pin = true,
+                _ => said.signer = Some(word.into()),
             }
         }
         Self(Arc::new(said))
@@ -117,10 +117,10 @@ impl From<Vec<String>> for Vouchers {
 
 impl From<Vouchers> for Vec<String> {
     fn from(vouchers: Vouchers) -> Self {
-        let Said { by_hub, by_lock, by_pin, by_signer } = &*vouchers.0;
-        let words = [(*by_hub, "hub"), (*by_lock, "lock"), (*by_pin, "pin")].into_iter();
+        let Said { hub, lock, pin, signer } = &*vouchers.0;
+        let words = [(*hub, "hub"), (*lock, "lock"), (*pin, "pin")].into_iter();
         let words = words.filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned());
-        words.chain(by_signer.as_ref().map(ToString::to_string)).collect()
+        words.chain(signer.as_ref().map(ToString::to_string)).collect()
     }
 }
 
