@@ -12,8 +12,8 @@ use crate::support::{REPO, TestDir, built, model};
 const FILES: usize = 100_000;
 /// With a list that long, or with that many files to hash.
 const MEMORY_KIB: u64 = 64 << 10;
-/// Of that for the list: the program built for release takes 7 MiB by itself, the one tested here more than three times as much.
-const LIST_KIB: u64 = 48 << 10;
+/// To plan such a list: 64 MiB, and 8 of the 11 that `--help` of the unoptimised program takes beyond the release's.
+const PLAN_KIB: u64 = 72 << 10;
 /// An unoptimised program on a busy machine; work that grows with the square takes many minutes.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Those of the runtime, and a few that work on the disk.
@@ -31,10 +31,7 @@ fn a_list_of_a_hundred_thousand_files_is_planned_quickly_and_in_little_memory() 
     let dir = TestDir::new();
     let run = dir.job("plan", &hub, [REPO]).start().finish_within(PATIENCE).succeeds();
     assert_eq!(run.stdout.lines().filter(|line| line.starts_with("  fetch ")).count(), FILES);
-    let one = built(FakeHub::builder().repo(Repo::model(REPO).small("one", "one")));
-    let idle = TestDir::new().job("plan", &one, [REPO]).run().succeeds();
-    let of_list = run.peak_kib - idle.peak_kib;
-    assert!(of_list < LIST_KIB, "{of_list} KiB resident beside the {} of the program", idle.peak_kib);
+    assert!(run.peak_kib < PLAN_KIB, "{} KiB resident", run.peak_kib);
 }
 
 #[test]
