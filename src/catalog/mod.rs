@@ -58,11 +58,9 @@ pub struct Resolution {
 pub async fn resolve(hub: &Hub, request: &Request, known: Option<&Resolution>) -> Result<Resolution, Error> {
     let mut resolution = match &request.selection {
         _ if request.repo.is_address() => Box::pin(address::resolve(hub, request)).await?,
+        // A manifest is a list of files, so that names are looked for there too.
         Selection::Named(names) if request.repo.is_oci() => {
-            Box::pin(from_registry(hub, request, &names.in_list(), known)).await?
-        }
-        Selection::Matching(patterns) if request.repo.is_oci() => {
-            Box::pin(from_registry(hub, request, patterns, known)).await?
+            matching(hub, request, &names.in_list(), known).await?
         }
         Selection::Named(names) => named_or_listed(hub, request, names, known).await?,
         Selection::Matching(patterns) => matching(hub, request, patterns, known).await?,
@@ -78,26 +76,6 @@ pub async fn commit(hub: &Hub, repo: &RepoId, revision: &Revision) -> Result<Com
         None if repo.is_oci() => Box::pin(hub.registries().commit(repo, revision)).await,
         None => hub.commit(repo, revision.as_str()).await,
     }
-}
-
-/// Asks a registry: its manifest is the list of files.
-async fn from_registry(
-    hub: &Hub,
-    request: &Request,
-    patterns: &Patterns,
-    known: Option<&Resolution>,
-) -> Result<Resolution, Error> {
-    let commit = commit(hub, &request.repo, &request.revision).await?;
-    if let Some(known) = known
-        && known.commit == Some(commit)
-    {
-        return Ok(known.clone());
-    }
-    let listed = hub.registries().files(&request.repo, commit).await?;
-    let mut resolution = Resolution::from_listing(request, patterns, commit, listed)?;
-    // On disk it would not say why a layer cannot be had.
-    resolution.listing.take_if(|listed| !listed.refused.is_empty());
-    Ok(resolution)
 }
 
 /// Asks for each name. The list is asked where a set of shards is not called as it was guessed.
@@ -186,7 +164,14 @@ async fn matching(
     {
         return Ok(known.clone());
     }
-    let (listed, is_whole) = hub.tree(&request.repo, &commit, patterns).await?;
+    let (listed, is_whole) = if request.repo.is_oci() {
+        let listed = Box::pin(hub.registries().files(&request.repo, commit)).await?;
+        // On disk it would not say why a layer cannot be had.
+        let is_whole = listed.refused.is_empty();
+        (listed, is_whole)
+    } else {
+        hub.tree(&request.repo, &commit, patterns).await?
+    };
     let mut resolution = Resolution::from_listing(request, patterns, commit, listed)?;
     resolution.listing.take_if(|_| !is_whole);
     Ok(resolution)
