@@ -112,6 +112,7 @@ async fn fetch(
     let asked = Instant::now();
     let opened = unless_over(engine, file, segment, connection.index, open(file, segment)).await?;
     let latency = asked.elapsed();
+    engine.tuner.answered(latency);
     if file.begin() {
         engine.offer();
     }

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, SetOnce, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::tuning::{
-    COLLAPSE, GAIN, LATENCIES_PER_SEGMENT, REST, REST_MAX, RUIN, SEGMENT_MAX, SEGMENT_MIN, START, TICK,
+    COLLAPSE, DOUBLED, GAIN, LATENCIES_PER_SEGMENT, LOOK_MIN, REST, REST_MAX, RUIN, SEGMENT_MAX, SEGMENT_MIN,
+    START, TICK,
 };
 use crate::request::Connections;
 
@@ -21,6 +22,8 @@ pub(super) struct Tuner {
     /// How many may finish the range they have.
     kept: watch::Sender<u16>,
     received: AtomicU64,
+    /// From the first request to its answer.
+    first_latency: SetOnce<Duration>,
 }
 
 impl Tuner {
@@ -32,7 +35,7 @@ impl Tuner {
             Connections::Fixed(n) => n,
         };
         let (allowed, kept) = (watch::channel(start).0, watch::channel(max).0);
-        Self { max, allowed, kept, received: AtomicU64::new(0) }
+        Self { max, allowed, kept, received: AtomicU64::new(0), first_latency: SetOnce::new() }
     }
 
     /// The most connections there will ever be.
@@ -60,6 +63,13 @@ impl Tuner {
         let _ = kept.wait_for(|kept| index >= *kept).await;
     }
 
+    /// Notes that a request was answered after `latency`. The first one shows how long a connection needs to
+    /// bring anything.
+    pub(super) fn answered(&self, latency: Duration) {
+        // All but the first are refused.
+        let _ = self.first_latency.set(latency);
+    }
+
     /// Notes bytes that arrived on any connection.
     pub(super) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -71,12 +81,13 @@ impl Tuner {
         if connections != Connections::Auto {
             return std::future::pending().await;
         }
+        let latency = *self.first_latency.wait().await;
+        // Those called last must have brought something, or the look would be at those before them.
+        let quick = (2 * latency).clamp(LOOK_MIN, TICK);
         let mut search = HillClimb::new(self.allowed(), self.max, Instant::now());
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut before = (0, Instant::now());
+        let mut before = (self.received.load(Ordering::Relaxed), Instant::now());
         loop {
-            ticks.tick().await;
+            tokio::time::sleep(if search.is_doubling { quick } else { TICK }).await;
             let now = (self.received.load(Ordering::Relaxed), Instant::now());
             let seconds = now.1.duration_since(before.1).as_secs_f64();
             if seconds > 0.0 {
@@ -101,11 +112,15 @@ struct HillClimb {
     /// How many connections brought the best.
     best_at: u16,
     low: u8,
+    /// How many there were at the last collapse.
+    fell_from: u16,
     /// The last look saw a fall so deep that waiting for the ends of ranges would cost more.
     is_ruined: bool,
     rest: Duration,
     rest_until: Instant,
     settled: bool,
+    /// Each look so far brought in proportion to the connections.
+    is_doubling: bool,
 }
 
 impl HillClimb {
@@ -116,10 +131,12 @@ impl HillClimb {
             best: 0.0,
             best_at: current,
             low: 0,
+            fell_from: 0,
             is_ruined: false,
             rest: REST,
             rest_until: now,
             settled: false,
+            is_doubling: true,
         }
     }
 
@@ -131,22 +148,29 @@ impl HillClimb {
             // Between two attempts, or before the first byte: says nothing about the number.
             return self.current;
         }
+        let has_doubled = self.is_doubling && rate > self.best * DOUBLED;
+        self.is_doubling = has_doubled && may_grow && 2 * self.current < self.max;
         if rate > self.best * GAIN {
             self.best = rate;
             self.best_at = self.current;
             self.low = 0;
             if may_grow {
-                self.current = (self.current + self.current / 2).max(2).min(self.max);
+                let more = if has_doubled { self.current } else { self.current / 2 };
+                self.current = (self.current + more).max(2).min(self.max);
                 self.settled = false;
             }
         } else if rate < self.best * COLLAPSE {
             self.low += if rate < self.best * RUIN { 2 } else { 1 };
             if self.low >= 4 {
-                let fewer = (self.current / 2).max(1);
-                self.current = if self.best_at < self.current { self.best_at } else { fewer };
                 self.is_ruined = rate < self.best * RUIN;
-                self.best = rate;
-                self.best_at = self.current;
+                self.fell_from = self.current;
+                if self.best_at < self.current {
+                    self.current = self.best_at;
+                } else {
+                    // It is not their number alone.
+                    self.current = (self.current / 2).max(1);
+                    (self.best, self.best_at) = (rate, self.current);
+                }
                 self.low = 0;
                 self.rest_until = now + self.rest;
                 self.rest = (2 * self.rest).min(REST_MAX);
@@ -154,9 +178,10 @@ impl HillClimb {
         } else {
             self.low = 0;
             if !self.settled && may_grow {
-                // One more step tells noise from a summit.
+                // One more step tells noise from a summit; half the way to where they fell, if they did.
                 self.settled = true;
-                self.current = (self.current + 1).min(self.max);
+                let step = (self.fell_from.saturating_sub(self.current) / 2).max(1);
+                self.current = (self.current + step).min(self.max);
             }
         }
         self.current
@@ -229,11 +254,23 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    /// Runs the search against a link that brings `rate(connections)`.
-    fn counts_on(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
+    /// Runs the search for some seconds against a link that brings `rate(connections)`, looking for the first time
+    /// after `quick`: when it looked, and at how many.
+    fn looks_on(seconds: u64, quick: Duration, rate: impl Fn(u16) -> f64) -> Vec<(Duration, u16)> {
         let start = Instant::now();
         let mut search = HillClimb::new(START, Connections::AUTO_MAX, start);
-        (0..seconds * 4).map(|n| search.judge(rate(search.current), false, start + TICK * n as u32)).collect()
+        let mut time = Duration::ZERO;
+        let mut looks = Vec::new();
+        while time < Duration::from_secs(seconds) {
+            time += if search.is_doubling { quick } else { TICK };
+            looks.push((time, search.current));
+            search.judge(rate(search.current), false, start + time);
+        }
+        looks
+    }
+
+    fn counts_on(seconds: u64, rate: impl Fn(u16) -> f64) -> Vec<u16> {
+        looks_on(seconds, TICK, rate).into_iter().map(|(_, count)| count).collect()
     }
 
     #[test]
@@ -243,9 +280,35 @@ mod tests {
     }
 
     #[test]
+    fn a_near_server_is_used_in_full_after_two_quick_looks() {
+        let looks = looks_on(1, LOOK_MIN, |n| f64::from(n) * 25e6);
+        let full = looks.iter().find(|(_, count)| *count == Connections::AUTO_MAX);
+        assert_eq!(full.map(|(time, _)| *time), Some(2 * LOOK_MIN + TICK), "{looks:?}");
+    }
+
+    #[test]
     fn a_link_that_is_full_gets_no_crowd() {
         let counts = counts_on(10, |_| 100e6);
-        assert!(*counts.last().expect("ticks") <= START + 3, "{counts:?}");
+        assert!(*counts.last().expect("ticks") <= 2 * START + 1, "{counts:?}");
+    }
+
+    #[test]
+    fn where_only_a_few_more_bring_more_the_crowd_does_not_double() {
+        let counts = counts_on(2, |n| f64::from(n).sqrt() * 50e6);
+        assert!(counts.windows(2).skip(1).all(|pair| 2 * pair[1] <= 3 * pair[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_look_that_flattered_a_crowd_is_not_believed_for_ever() {
+        // The first look at eight still counts what four brought before.
+        let start = Instant::now();
+        let mut search = HillClimb::new(START, Connections::AUTO_MAX, start);
+        let rates = [10e6, 100e6].into_iter().map(Some).chain(std::iter::repeat_n(None, 20));
+        for (n, rate) in rates.enumerate() {
+            let honest = if search.current > START { 16e6 } else { f64::from(search.current) * 25e6 };
+            search.judge(rate.unwrap_or(honest), false, start + TICK * n as u32);
+        }
+        assert_eq!(search.current, START);
     }
 
     #[test]
@@ -257,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_punished_crowd_goes_home() {
-        let counts = counts_on(15, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
+        let counts = counts_on(30, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
         assert_eq!(*counts.last().expect("ticks"), 6, "{counts:?}");
     }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 pub(super) const START: u16 = 4;
 /// Time between two looks at the total rate.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+/// The shortest look, while the number doubles: of shorter ones the noise is all there is to see.
+pub(super) const LOOK_MIN: Duration = Duration::from_millis(50);
+/// Twice as many connections must bring this many times as much to be doubled again.
+pub(super) const DOUBLED: f64 = 1.6;
 /// Half as many connections again must bring this much more to be worth it.
 pub(super) const GAIN: f64 = 1.1;
 /// A fall to this share of the best rate is a collapse: some CDNs punish many connections
