@@ -300,12 +300,17 @@ impl Finding {
     }
 }
 
+/// Steps of tasks after which timers are looked at; 61, unless told. A step that parses what a server sends as quickly
+/// as memory allows, `100 Continue` without end, takes a fifth of a second, and the stall timeout waits for its turn.
+const EVENT_INTERVAL: u32 = 8;
+
 fn runtime() -> Result<Runtime, Error> {
     // One core is for the hash. More than a few threads of the network get ahead of any disk.
     let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 4));
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name("modelfetch")
+        .event_interval(EVENT_INTERVAL)
         .enable_all()
         .build()
         .map_err(Error::io("start", "threads"))
