@@ -6,8 +6,10 @@ import re
 import shutil
 import statistics
 import tempfile
+from functools import partial
 
 import contenders
+import guard
 import limits
 import servers
 from loopback import loopback_up
@@ -33,6 +35,9 @@ def arguments():
     parser.add_argument("--links", default=",".join([*LINKS, "limits"]), help="parts to run [%(default)s]")
     parser.add_argument("--cold", action="store_true", help="drop the page cache before each run, but for the server's files")
     parser.add_argument("--no-resume", action="store_true", help="leave out the runs after SIGKILL")
+    parser.add_argument("--guard", action="store_true",
+                        help="a five-minute part, whose ratios to the alternatives must not be worse than those in guard.json")
+    parser.add_argument("--write", action="store_true", help="with --guard: write guard.json instead, from 7 runs")
     parser.add_argument("--work", help="directory on the disk to measure [a temporary one]")
     return parser.parse_args()
 
@@ -43,6 +48,10 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="compare-", dir=options.work))
     try:
         print(f"{describe_machine(work)}; clients and servers share the machine.")
+        if options.guard:
+            options.no_resume = True
+            measured = guard.measured(partial(measure_part, options, work), options.write)
+            raise SystemExit(guard.write(measured) if options.write else guard.check(measured))
         print(f"Median of {options.runs}; in brackets the lowest and highest. `ratio` compares wall with fsync.")
         for link in options.links.split(","):
             if link == "limits":
@@ -90,6 +99,10 @@ class Results:
         self.flushed.append(flush(target))
         self.second.append(bench.run(command, target))
 
+    def durable(self):
+        """Seconds until the disk has it, run by run."""
+        return [sample.wall + wait for sample, wait in zip(self.cold, self.flushed, strict=True)]
+
     def interrupt(self, bench, command, options, size):
         target = bench.empty(options.cold)
         # Framing and the questions to the Hub make up the difference to the file's size.
@@ -98,45 +111,54 @@ class Results:
         self.wasted.append(at_kill + self.resumed[-1].wire - self.cold[-1].wire)
 
 
-def table(link, bench, options, hub):
-    is_one_file = link != "many"
-    all_contenders = contenders.ONE_FILE if is_one_file else contenders.MANY_FILES
-    chosen = [contender for contender in all_contenders if re.search(options.only, contender.name)]
-    # Of many files most alternatives would take the cut ones for complete.
-    interrupts = is_one_file and not options.no_resume
+def measure_part(options, work, link, size, runs, chosen):
+    """The results of some contenders on one link."""
+    with serve(link, work, size) as hub:
+        return measure(bench(hub, work), hub, chosen, runs, options, interrupts=False)
+
+
+def measure(bench, hub, chosen, runs, options, interrupts):
+    """All in turn, again and again: what disturbs the machine disturbs everybody."""
     results = {contender.name: Results() for contender in chosen}
-    size = sum(file["size"] for file in hub.files.values()) / (1 << 20)
-    # All in turn, again and again: what disturbs the machine disturbs everybody.
-    for _ in range(options.runs):
+    for _ in range(runs):
         for contender in chosen:
             results[contender.name].measure(bench, contender.command, options)
             if interrupts:
-                results[contender.name].interrupt(bench, contender.command, options, size)
+                results[contender.name].interrupt(bench, contender.command, options, size_of(hub))
+    return results
+
+
+def size_of(hub):
+    """MiB of all files."""
+    return sum(file["size"] for file in hub.files.values()) / (1 << 20)
+
+
+def table(link, bench, options, hub):
+    chosen = [contender for contender in contenders.of(link) if re.search(options.only, contender.name)]
+    # Of many files most alternatives would take the cut ones for complete.
+    interrupts = link != "many" and not options.no_resume
+    results = measure(bench, hub, chosen, options.runs, options, interrupts)
     cache = ", page cache dropped before each run (the server keeps its files)" if options.cold else ""
-    print(f"\n### {size:.0f} MiB, {LINKS[link]}{cache}\n")
+    print(f"\n### {size_of(hub):.0f} MiB, {LINKS[link]}{cache}\n")
     header = ["", "wall s", "with fsync s", "CPU s", "peak MiB", "ratio", "second run s"]
     header += ["after SIGKILL s", "MiB fetched again"] if interrupts else []
     print("| " + " | ".join(header) + " |")
     print("|---" * len(header) + "|")
-    first = durable(results[chosen[0].name])
+    first = results[chosen[0].name].durable()
     for contender in chosen:
         result = results[contender.name]
         cells = [
             contender.name,
             spread([sample.wall for sample in result.cold]),
-            spread(durable(result)),
+            spread(result.durable()),
             median([sample.cpu for sample in result.cold]),
             median([sample.peak for sample in result.cold], "{:.0f}"),
-            f"{statistics.median(durable(result)) / statistics.median(first):.2f}",
+            f"{statistics.median(result.durable()) / statistics.median(first):.2f}",
             median([sample.wall for sample in result.second], "{:.3f}"),
         ]
         if interrupts:
             cells += [median([sample.wall for sample in result.resumed]), median(result.wasted, "{:.0f}")]
         print("| " + " | ".join(cells) + " |", flush=True)
-
-
-def durable(result):
-    return [sample.wall + wait for sample, wait in zip(result.cold, result.flushed, strict=True)]
 
 
 def median(values, form="{:.2f}"):

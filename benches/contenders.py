@@ -46,3 +46,8 @@ MANY_FILES = [
     Contender("hf download (size only)", HF),
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]
+
+
+def of(link):
+    """Those who are measured on a link of `compare.py`."""
+    return MANY_FILES if link == "many" else ONE_FILE

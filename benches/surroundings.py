@@ -51,10 +51,15 @@ def write_lists(lists, urls, digests):
 
 def describe_machine(work):
     """When and where this was measured."""
-    cpu = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
+    cpu = processor()
     device = os.stat(work).st_dev
     mounts = [line.split() for line in open("/proc/self/mountinfo")]
     numbers = f"{os.major(device)}:{os.minor(device)}"
     system = next((fields[fields.index("-") + 1] for fields in mounts if fields[2] == numbers), "unknown")
     machine = f"{os.cpu_count()} × {cpu}, Linux {platform.release()}, {system}"
     return f"{time.strftime('%Y-%m-%d')}, {machine}; load {os.getloadavg()[0]:.1f} at the start"
+
+
+def processor():
+    """Its name, as the kernel has it."""
+    return next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).partition(":")[2].strip()
