@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
@@ -184,6 +185,8 @@ pub struct Plan {
     pub bytes_needed: u64,
     /// Bytes of disk space free, where the file system tells.
     pub bytes_free: Option<u64>,
+    /// How long the Hub's limit of requests makes it last at least, where it is known.
+    pub limited_for: Option<Duration>,
     /// Files to be hashed that are as long and as old as when they were verified: their inode number or the time of its
     /// last change is another one.
     pub doubted: u64,
@@ -307,7 +310,7 @@ impl Serialize for Plan {
                 }))
             }
         }
-        let mut fields = serializer.serialize_struct("Plan", 10)?;
+        let mut fields = serializer.serialize_struct("Plan", 12)?;
         fields.serialize_field("repo", &self.repo.to_string())?;
         fields.serialize_field("revision", &self.revision)?;
         fields.serialize_field("commit", &self.commit)?;
@@ -318,6 +321,8 @@ impl Serialize for Plan {
         fields.serialize_field("bytes_to_copy", &self.bytes_to_copy())?;
         fields.serialize_field("bytes_needed", &self.bytes_needed)?;
         fields.serialize_field("bytes_free", &self.bytes_free)?;
+        fields.serialize_field("requests", &self.requests())?;
+        fields.serialize_field("seconds_at_least", &self.limited_for.map(|time| time.as_secs()))?;
         fields.end()
     }
 }
@@ -331,6 +336,11 @@ impl Plan {
     /// Bytes that are copied from older files on the disk.
     pub fn bytes_to_copy(&self) -> u64 {
         self.items.iter().filter_map(|item| item.delta.as_ref()).map(|delta| delta.bytes_to_copy).sum()
+    }
+
+    /// Requests that the Hub has to answer for it, at least: each file's place is asked for once.
+    pub fn requests(&self) -> u64 {
+        self.items.iter().filter(|item| item.bytes_to_fetch() > 0).count() as u64
     }
 
     /// Fails with the exact shortfall if there is not enough room.

@@ -25,11 +25,27 @@ pub(super) struct Granted {
 /// The `RateLimit` header, as the Hub writes it: `"resolvers";r=<left>;t=<seconds to the reset>`.
 pub(super) fn granted(headers: &HeaderMap) -> Option<Granted> {
     let text = headers.get("ratelimit")?.to_str().ok()?;
-    let field = |name: &str| {
-        text.split([';', ','])
-            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse::<u64>().ok())
-    };
-    Some(Granted { left: field("r")?, reset: Duration::from_secs(field("t")?.saturating_add(1)) })
+    let (left, seconds) = (parameter(text, "r")?, parameter(text, "t")?);
+    Some(Granted { left, reset: Duration::from_secs(seconds.saturating_add(1)) })
+}
+
+/// How many requests a server answers in how long a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quota {
+    pub(super) requests: u64,
+    pub(super) window: Duration,
+}
+
+/// The `RateLimit-Policy` header, as the Hub writes it: `"fixed window";"resolvers";q=<requests>;w=<seconds>`.
+pub(super) fn quota(headers: &HeaderMap) -> Option<Quota> {
+    let text = headers.get("ratelimit-policy")?.to_str().ok()?;
+    let (requests, seconds) = (parameter(text, "q")?, parameter(text, "w")?);
+    (requests > 0).then_some(Quota { requests, window: Duration::from_secs(seconds) })
+}
+
+fn parameter(text: &str, name: &str) -> Option<u64> {
+    text.split([';', ','])
+        .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse().ok())
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

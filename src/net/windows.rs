@@ -8,27 +8,35 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
-use super::waiting::{Granted, granted};
+use super::waiting::{Granted, Quota, granted, quota};
 use crate::error::Failure;
 use crate::words::host;
 
 /// A server that counts in longer windows than the Hub's five minutes is asked all the same.
 const WINDOW_MAX: Duration = Duration::from_mins(10);
 
-/// The windows of requests that servers have shown (`RateLimit`), of which nothing is left.
+/// The windows of requests that servers have shown (`RateLimit`).
 ///
 /// The Hub counts by address and in windows of five minutes, what lies below `/api/` apart from the rest, and a request
 /// that it refuses counts as well: who waits for the next window is served sooner than who asks again.
 #[derive(Debug, Default)]
 pub struct Windows {
-    spent: Mutex<HashMap<(String, bool), Spent>>,
+    seen: Mutex<HashMap<(String, bool), Window>>,
 }
 
 #[derive(Debug)]
-struct Spent {
+struct Window {
+    left: u64,
     until: Instant,
-    /// The window was waited for, and nothing was left of the next one either: that header means something else.
+    /// It was waited for, and nothing was left of the next one either: that header means something else.
     in_vain: bool,
+    quota: Option<Quota>,
+}
+
+impl Window {
+    fn is_spent(&self, now: Instant) -> bool {
+        self.left == 0 && !self.in_vain && self.until > now
+    }
 }
 
 impl Windows {
@@ -36,29 +44,39 @@ impl Windows {
     pub(crate) fn admit(&self, url: &Url) -> Result<(), Failure> {
         let now = Instant::now();
         match self.lock().get(&bucket(url)) {
-            Some(spent) if !spent.in_vain && spent.until > now => {
-                Err(Failure::Spent { host: host(url), wait: spent.until - now })
+            Some(window) if window.is_spent(now) => {
+                Err(Failure::Spent { host: host(url), wait: window.until - now })
             }
             _ => Ok(()),
         }
     }
 
+    /// How long so many `requests` to places like `url` have to last, if the server has told.
+    pub(crate) fn at_least(&self, url: &Url, requests: u64) -> Option<Duration> {
+        let seen = self.lock();
+        let window = seen.get(&bucket(url)).filter(|window| !window.in_vain)?;
+        let quota = window.quota?;
+        let Some(later) = requests.checked_sub(window.left).filter(|later| *later > 0) else {
+            return Some(Duration::ZERO);
+        };
+        let whole = u32::try_from((later - 1) / quota.requests).unwrap_or(u32::MAX);
+        Some(window.until.saturating_duration_since(Instant::now()) + quota.window.saturating_mul(whole))
+    }
+
     /// Notes what the answer of `url` says.
     pub(crate) fn note(&self, url: &Url, headers: &HeaderMap) {
         let Some(Granted { left, reset }) = granted(headers) else { return };
-        let (now, bucket) = (Instant::now(), bucket(url));
-        let mut spent = self.lock();
-        if left > 0 {
-            spent.retain(|known, spent| *known != bucket || spent.in_vain);
-            return;
-        }
+        let now = Instant::now();
         let until = if reset > WINDOW_MAX { now } else { now + reset };
-        let in_vain = spent.get(&bucket).is_some_and(|before| before.in_vain || before.until <= now);
-        spent.insert(bucket, Spent { until, in_vain });
+        let mut seen = self.lock();
+        let before = seen.get(&bucket(url));
+        let in_vain = before
+            .is_some_and(|before| before.in_vain || left == 0 && before.left == 0 && before.until <= now);
+        seen.insert(bucket(url), Window { left, until, in_vain, quota: quota(headers) });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, bool), Spent>> {
-        self.spent.lock().expect("nothing panics while it holds the windows")
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, bool), Window>> {
+        self.seen.lock().expect("nothing panics while it holds the windows")
     }
 }
 
@@ -103,6 +121,23 @@ mod tests {
         assert_eq!(wait(&windows, "/api/models/o/n"), 0, "counts apart");
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert_eq!(wait(&windows, "/o/n/resolve/main/c"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_many_requests_need_counts_whole_windows() {
+        let windows = Windows::default();
+        let place = url("/o/n/resolve/main/a");
+        assert_eq!(windows.at_least(&place, 10_000), None, "nothing was told");
+        let mut headers = HeaderMap::new();
+        headers.insert("ratelimit", "\"resolvers\";r=2999;t=99".parse().expect("a value"));
+        windows.note(&place, &headers);
+        assert_eq!(windows.at_least(&place, 10_000), None, "how many there are in the next is not known");
+        let policy = "\"fixed window\";\"resolvers\";q=3000;w=300";
+        headers.insert("ratelimit-policy", policy.parse().expect("a value"));
+        windows.note(&place, &headers);
+        for (requests, seconds) in [(2999, 0), (3000, 100), (5999, 100), (6000, 400), (10_000, 700)] {
+            assert_eq!(windows.at_least(&place, requests), Some(Duration::from_secs(seconds)), "{requests}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

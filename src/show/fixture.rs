@@ -60,6 +60,7 @@ pub(super) fn plan(files: u64) -> Plan {
         bytes_total: files * SIZE,
         bytes_to_fetch: files * SIZE,
         bytes_needed: files * SIZE,
+        limited_for: None,
         bytes_free: Some(500 * SIZE),
         doubted: 0,
     }

@@ -13,7 +13,7 @@ use crate::command::verify::Checked;
 use crate::plan::{Action, Plan};
 use crate::report::Outcome;
 use crate::store::holdings::Condition;
-use crate::words::{Bytes, count, free_space, one_line};
+use crate::words::{Bytes, Span, count, free_space, one_line};
 
 /// The published paths, one per line, for scripts.
 pub fn fetched(outcome: &Outcome) -> String {
@@ -142,7 +142,16 @@ fn write_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         },
         Bytes(plan.bytes_needed),
         free_space(plan.bytes_free)
-    )
+    )?;
+    match plan.limited_for.filter(|time| !time.is_zero()) {
+        Some(time) => writeln!(
+            f,
+            "{}, which the Hub's limit of requests makes last {} at least",
+            count(plan.requests(), "request"),
+            Span(time)
+        ),
+        None => Ok(()),
+    }
 }
 
 fn verb(action: &Action) -> &'static str {

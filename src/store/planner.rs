@@ -46,6 +46,7 @@ impl Store {
             bytes_total: 0,
             bytes_to_fetch: 0,
             bytes_needed: 0,
+            limited_for: None,
             bytes_free: self.free_bytes()?,
             doubted: 0,
         };

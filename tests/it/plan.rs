@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use fake_hub::{FakeHub, Fault, Repo, Rule, Server};
+use fake_hub::{Bucket, FakeHub, Fault, RateLimit, Repo, Rule, Server};
 
 use crate::support::volume::{Volume, skipped};
 use crate::support::{FILE, MIB, REPO, TestDir, built, hub, model};
@@ -197,4 +198,36 @@ fn a_target_that_is_a_file_is_an_error_that_names_it() {
     dir.fetch(&hub, [REPO, "sub/model.gguf"]).run().exits(22).says("sub/model.gguf");
     assert!(dir.file("sub/model.gguf/inner").is_file());
     assert!(hub.requests_to(Server::Cdn).is_empty());
+}
+
+#[test]
+fn a_plan_of_many_files_says_how_long_the_limit_of_requests_makes_it() {
+    let names = (0..250).map(|n| format!("{n:03}.json"));
+    let repo = names.fold(Repo::model(REPO), |repo, name| repo.small(&name, name.as_str()));
+    let limit = RateLimit::new(Bucket::Resolvers, 100, Duration::from_mins(5));
+    let hub = built(FakeHub::builder().repo(repo).rate_limit(limit));
+    let dir = TestDir::new();
+    let run = dir.job("plan", &hub, [REPO, "*.json", "--json"]).run().succeeds();
+    let plan = &run.json()["plan"];
+    assert_eq!(plan["requests"], 250);
+    // One of the first window is taken by the question.
+    let seconds = plan["seconds_at_least"].as_u64().expect("seconds");
+    assert!((550..=601).contains(&seconds), "{seconds}");
+    let resolver_calls = || {
+        hub.requests_to(Server::Hub).iter().filter(|sent| sent.request.path().contains("/resolve/")).count()
+    };
+    assert_eq!(resolver_calls(), 1);
+    let text = dir.job("plan", &hub, [REPO, "*.json"]).run().succeeds();
+    assert!(
+        text.stdout.contains("250 requests, which the Hub's limit of requests makes last"),
+        "{}",
+        text.stdout
+    );
+
+    let few = dir.job("plan", &hub, [REPO, "00*.json", "--json"]).run().succeeds();
+    assert_eq!(
+        (&few.json()["plan"]["requests"], few.json()["plan"]["seconds_at_least"].is_null()),
+        (&10.into(), true)
+    );
+    assert_eq!(resolver_calls(), 2, "for a few nobody is asked");
 }

@@ -224,6 +224,26 @@ impl Hub {
         }
     }
 
+    /// How long the limit of the first endpoint makes it last at least to ask for so many files, if it tells; asks for
+    /// one of them, at `path`, unless it has told before.
+    pub async fn limited_for(
+        &self,
+        requests: u64,
+        repo: &RepoId,
+        revision: &str,
+        path: &RepoPath,
+    ) -> Option<Duration> {
+        let endpoint = self.endpoints.iter().next().filter(|endpoint| endpoint.registry().is_none())?;
+        let place = self.place(repo, revision, path)?;
+        if let Some(time) = self.windows.at_least(&place, requests) {
+            return Some(time);
+        }
+        if let Err(why) = self.manners(endpoint, repo, revision, path).await {
+            debug!(why, "the limit of requests is not known");
+        }
+        self.windows.at_least(&place, requests)
+    }
+
     /// The commit a revision is right now.
     pub async fn commit(&self, repo: &RepoId, revision: &str) -> Result<Commit, Error> {
         let subject = &refusal::Subject { repo, revision, path: None };

@@ -9,7 +9,7 @@ mod unwritable;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Context, sets};
 use crate::catalog::Hub;
@@ -26,6 +26,9 @@ use delta::{Deltas, Wait};
 use freshness::Known;
 
 pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
+
+/// So many requests need more than a part of the smallest window that the Hub grants.
+const MANY_REQUESTS: u64 = 100;
 
 /// Leaves every file of `request` verified at its final name.
 pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Error> {
@@ -230,6 +233,10 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
         let asked = deltas.look_up(&mut planned.plan, &revision, &store, hub, wait, context);
         Box::pin(asked).await?;
     }
+    let may_ask = !request.locked.as_ref().is_some_and(|locked| locked.is_enough);
+    if may_ask && request.network != NetworkUse::Offline {
+        planned.plan.limited_for = limited_for(&planned.plan, hub).await;
+    }
     tell_disk(&planned.plan, context);
     if let Err(error) = planned.verdict {
         let (destination, files) = (&request.destination, &known.resolution.files);
@@ -246,6 +253,17 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
         planned.verdict = Ok(());
     }
     Ok(planned)
+}
+
+/// How long the Hub's limit of requests makes it last, where there are many.
+async fn limited_for(plan: &Plan, hub: &Hub) -> Option<Duration> {
+    let requests = plan.requests();
+    let first = plan.items.iter().find(|item| item.bytes_to_fetch() > 0)?;
+    if requests < MANY_REQUESTS {
+        return None;
+    }
+    let revision = plan.commit.map_or_else(|| plan.revision.to_string(), |commit| commit.to_string());
+    hub.limited_for(requests, &plan.repo, &revision, &first.file.path).await
 }
 
 /// An error about a disk without room names the unfinished downloads that could make some.
