@@ -46,29 +46,29 @@ def prune(target, *arguments):
 
 @pytest.mark.parametrize("cache", [False, True], ids=["directory", "cache"])
 def test_the_space_of_files_that_no_lock_names_comes_back(cache, serve, place, root):
-    hub = serve("--file", "kept.gguf", "--file", "gone.gguf", "--size", "4MiB", "--size", "24MiB")
-    target = Target(place, Wanted.of(hub), cache, root=root / "models")
+    hub = serve("--file", "kept.gguf", "--size", "4MiB")
+    other = serve("--file", "gone.gguf", "--size", "24MiB", "--repo", "somebody/else")
+    kept, gone = (Target(place, Wanted.of(each), cache, root=root / "models") for each in (hub, other))
     manifest = place / "models.toml"
-    # In a cache files of a branch stay; a commit is none.
-    model = f'[[model]]\nrepo = "{hub.repo}"\nrevision = "{hub.commit}"\nfiles = ["kept.gguf"]\n'
-    manifest.write_text(model)
-    modelfetch(target, "lock", "--manifest", manifest)
-    assert target.fetch("kept.gguf", "--revision", hub.commit).status == 0
+    manifest.write_text(f'[[model]]\nrepo = "{hub.repo}"\n')
+    modelfetch(kept, "lock", "--manifest", manifest)
+    kept.assert_done(kept.fetch())
     before = free(root)
-    assert target.fetch("gone.gguf", "--revision", hub.commit).status == 0
+    # In a cache what a branch names stays; a commit is none.
+    assert gone.fetch("--revision", other.commit).status == 0
     full = free(root)
     assert before - full >= 24 * MIB
 
-    said = prune(target, "--keep", place / "models.lock")
+    said = prune(kept, "--keep", place / "models.lock")
     assert free(root) == full, "nothing goes that is only talked about"
-    assert prune(target, "--keep", place / "models.lock", "--yes")["bytes_freed"] == said["bytes_freed"]
+    assert prune(kept, "--keep", place / "models.lock", "--yes")["bytes_freed"] == said["bytes_freed"]
     after = free(root)
     assert after >= before - SMALL
     assert abs(after - full - said["bytes_freed"]) <= SMALL
-    assert target.final("kept.gguf").is_file()
+    assert kept.final("kept.gguf").is_file()
 
 
-def test_the_space_of_unfinished_downloads_comes_back(serve, place, root):
+def test_the_space_of_unfinished_downloads_comes_back(serve, place, root, request):
     hub = serve("--file", "slow.gguf", "--size", "48MiB", "--rate-per-connection", "4MB")
     target = Target(place, Wanted.of(hub), root=root / "models")
     before = free(root)
@@ -78,7 +78,9 @@ def test_the_space_of_unfinished_downloads_comes_back(serve, place, root):
     freed = prune(target, "--partials", "--yes")["bytes_freed"]
     after = free(root)
     assert after >= before - SMALL
-    assert abs(after - part - freed) <= SMALL
+    # btrfs keeps an extent as a whole as long as a part of it is used, which no file tells: more comes back than was said.
+    more = after - part - freed
+    assert more >= -SMALL if "btrfs" in request.node.name else abs(more) <= SMALL
 
 
 def test_a_second_name_of_a_content_takes_no_space_where_the_disk_can_share(serve, place, root, request):
