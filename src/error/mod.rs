@@ -37,6 +37,11 @@ fn in_lines(failed: &[Failed]) -> String {
     lines.concat()
 }
 
+/// Where files were looked for: a plain address has no revision.
+fn there(repo: &RepoId, revision: &Revision) -> String {
+    if repo.is_address() { format!("`{repo}`") } else { format!("`{repo}` at revision `{revision}`") }
+}
+
 /// The first of many names.
 fn some(paths: &[RepoPath]) -> String {
     const SHOWN: usize = 5;
@@ -138,7 +143,7 @@ pub enum Error {
     },
 
     /// No such file at that revision.
-    #[error("file `{path}` not found in `{repo}` at revision `{revision}`")]
+    #[error("file `{path}` not found in {}", there(repo, revision))]
     FileNotFound {
         /// The repository.
         repo: RepoId,
@@ -149,7 +154,7 @@ pub enum Error {
     },
 
     /// Of a set of shards that was asked for there is only a part.
-    #[error("file `{}` not found in `{repo}` at revision `{revision}`, which has {} of the {} shards of its set", gap.missing, gap.present, gap.total)]
+    #[error("file `{}` not found in {}, which has {} of the {} shards of its set", gap.missing, there(repo, revision), gap.present, gap.total)]
     ShardNotFound {
         /// The repository.
         repo: RepoId,
@@ -255,7 +260,7 @@ pub enum Error {
     },
 
     /// Patterns or a quantization that match nothing.
-    #[error("no file of `{repo}` at revision `{revision}` matches {wanted}")]
+    #[error("no file of {} matches {wanted}", there(repo, revision))]
     NothingMatches {
         /// The repository.
         repo: RepoId,
