@@ -38,6 +38,7 @@ pub struct Vouchers(Arc<Said>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Said {
     hub: bool,
+    registry: bool,
     lock: bool,
     pin: bool,
     /// A key or certificate that is trusted, with which the model was signed.
@@ -73,16 +74,23 @@ impl Vouchers {
         let (said, others) = (&self.0, &others.0);
         Self(Arc::new(Said {
             hub: said.hub || others.hub,
+            registry: said.registry || others.registry,
             lock: said.lock || others.lock,
             pin: said.pin || others.pin,
             signer: said.signer.clone().or_else(|| others.signer.clone()),
         }))
     }
 
-    /// The same, but for the Hub.
+    /// The same, with a registry in the place of the Hub: the manifest of a model there says it.
+    #[must_use]
+    pub fn of_registry(&self) -> Self {
+        Self(Arc::new(Said { hub: false, registry: true, ..(*self.0).clone() }))
+    }
+
+    /// The same, but for the Hub, or the registry.
     #[must_use]
     pub fn without_hub(&self) -> Self {
-        Self(Arc::new(Said { hub: false, ..(*self.0).clone() }))
+        Self(Arc::new(Said { hub: false, registry: false, ..(*self.0).clone() }))
     }
 
     /// Whether somebody has signed it.
@@ -107,6 +115,7 @@ impl From<Vec<String>> for Vouchers {
         for word in words {
             match word.as_str() {
                 "hub" => said.hub = true,
+                "registry" => said.registry = true,
                 "lock" => said.lock = true,
                 "pin" => said.pin = true,
                 _ => said.signer = Some(word.into()),
@@ -118,8 +127,8 @@ impl From<Vec<String>> for Vouchers {
 
 impl From<Vouchers> for Vec<String> {
     fn from(vouchers: Vouchers) -> Self {
-        let Said { hub, lock, pin, signer } = &*vouchers.0;
-        let words = [(*hub, "hub"), (*lock, "lock"), (*pin, "pin")].into_iter();
+        let Said { hub, registry, lock, pin, signer } = &*vouchers.0;
+        let words = [(*hub, "hub"), (*registry, "registry"), (*lock, "lock"), (*pin, "pin")].into_iter();
         let words = words.filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned());
         words.chain(signer.as_ref().map(ToString::to_string)).collect()
     }

@@ -240,10 +240,13 @@ impl Resolution {
             });
         }
         let picked: Vec<_> = picked.into_iter().map(|at| &listed.entries[at].file).collect();
-        let files = trust::pinned(
+        let mut files = trust::pinned(
             &request.pins,
             picked.iter().map(|file| (&file.path, file.content, file.xet_hash())),
         )?;
+        if request.repo.is_oci() {
+            files.iter_mut().for_each(|file| file.vouchers = file.vouchers.of_registry());
+        }
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
 

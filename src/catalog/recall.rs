@@ -69,6 +69,8 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         let mut file = WantedFile::new(path.clone(), content).known_as(receipt.xet_hash);
         if request.repo.is_address() {
             file.vouchers = file.vouchers.without_hub();
+        } else if request.repo.is_oci() {
+            file.vouchers = file.vouchers.of_registry();
         }
         if pin.is_some() {
             file.vouchers.add_pin();

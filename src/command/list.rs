@@ -41,7 +41,7 @@ pub struct HeldFile {
     pub sha256: Option<Sha256>,
     /// Git blob id, of a file that is not in LFS.
     pub git_sha1: Option<GitSha1>,
-    /// Who said what its bytes must be: `hub`, `lock`, `pin`, or a signer as `key:` or `certificate:` with a SHA-256.
+    /// Who said what its bytes must be: `hub`, `registry`, `lock`, `pin`, or a signer as `key:` or `certificate:` with a SHA-256.
     pub vouched_by: Vouchers,
     /// When it was verified, in seconds since the epoch.
     pub verified_at: u64,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import registry as registries
 from conftest import MIB, SMALL, Client, content
@@ -219,6 +220,32 @@ def test_models_toml_and_its_lock_name_a_registry_and_its_manifest(registry, cli
     before = len(registry.requests())
     client.fetch("--manifest", manifest, "--locked")
     assert len(registry.requests()) == before
+
+
+def test_list_and_prune_know_what_a_lock_keeps_and_ask_nobody(registry, client, place):
+    registry.push({"old.bin": content(2 * MIB, 10)}, name="models/old")
+    manifest, lock = place / "models.toml", place / "models.lock"
+    manifest.write_text(f'[[model]]\nname = "small"\nrepo = "{registry.address()}"\n')
+    assert client.run("--manifest", manifest, of="lock", where=False).returncode == 0
+    client.fetch("--manifest", manifest, "--locked")
+    client.fetch(registry.address("models/old"))
+    before = len(registry.requests())
+
+    held = json.loads(client.run("--json", of="list").stdout)["held"]["files"]
+    of_old = [file for file in held if file["path"] == "old.bin"]
+    assert {file["repo"] for file in held} == {registry.address(reference=""), registry.address("models/old", "")}
+    assert [(file["revision"], file["vouched_by"], file["state"]) for file in of_old] == [("v1", ["registry"], "verified")]
+    assert all(file["vouched_by"] == ["lock"] for file in held if file not in of_old)
+
+    said = client.run("--keep", lock, of="prune")
+    assert said.returncode == 0 and "would remove" in said.stdout and f"{registry.host}/models/old@v1" in said.stdout
+    client.holds(SMALL | {"old.bin": content(2 * MIB, 10)})
+    pruned = json.loads(client.run("--keep", lock, "--yes", "--json", of="prune").stdout)["pruned"]
+    assert [Path(removed["path"]).name for removed in pruned["removed"]] == ["old.bin"]
+    assert pruned["bytes_freed"] >= 2 * MIB
+    client.holds(SMALL)
+    client.fetch("--manifest", manifest, "--locked")
+    assert len(registry.requests()) == before, "nothing of this is a question"
 
 
 def test_kserve_names_a_registry(registry, client):
