@@ -1,6 +1,7 @@
 //! What a reference stands for: the commit, the names and contents of its files, and where to get them.
 
 mod address;
+mod folder;
 mod hub;
 pub mod listing;
 mod locate;

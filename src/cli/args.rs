@@ -417,7 +417,7 @@ pub(super) struct SelectionArgs {
     /// Also understood: owner/name@revision, owner/name:QUANT as in llama.cpp's -hf, datasets/owner/name,
     /// hf://owner/name[@revision][/path], and a URL copied from the browser. A `/` in the name of a branch
     /// is written %2F where a path follows. oci://REGISTRY/NAME[:TAG|@DIGEST] is a model in an OCI registry.
-    /// url:https://HOST/FILE is a file on no Hub, which needs a --sha256, and file:///FOLDER/FILE one of this machine.
+    /// url:https://HOST/FILE is a file on no Hub, which needs a --sha256, and file:///FOLDER/FILE one of this machine; file:///FOLDER/ is all of it.
     #[arg(env = "MODELFETCH_REPO", help_heading = None, required_unless_present = "manifest")]
     pub(super) repo: Option<String>,
 

@@ -1,5 +1,5 @@
 //! Files at plain addresses: `url:https://host/folder/file` on any server that speaks HTTP, which knows neither commits
-//! nor digests, and `file:///folder/file` on this machine. An address that begins with `https://` itself is one of a
+//! nor digests, and `file:///folder/file` or `file:///folder/` on this machine. An address that begins with `https://` itself is one of a
 //! Hub (`https://host/owner/name`).
 
 use std::path::PathBuf;
@@ -104,6 +104,12 @@ impl RepoId {
         self.is_address() && self.owner == HERE
     }
 
+    /// Where such a folder of this machine is.
+    pub fn folder_here(&self) -> Option<PathBuf> {
+        let folder = Some(self).filter(|repo| repo.is_here())?;
+        file_at(&plain(&format!("{}/{}", folder.owner, folder.name)).ok()?)
+    }
+
     /// Where a file of such a folder is.
     pub fn address_of(&self, path: &RepoPath) -> Result<Url, Invalid> {
         let (folder, path) = (self.name.as_str(), utf8_percent_encode(path.as_str(), PATH));
@@ -148,6 +154,8 @@ mod tests {
             assert_eq!(address.folder.address_of(&path).expect("an address").as_str(), url);
             let json = serde_json::to_string(&address.folder).expect("JSON");
             assert_eq!(serde_json::from_str::<RepoId>(&json).expect("the same"), address.folder);
+            let file = file_at(&address.folder.address_of(&path).expect("an address"));
+            assert_eq!(address.folder.folder_here(), file.and_then(|file| file.parent().map(Into::into)));
         }
         assert!(parsed("url:https://h/a/").expect("a folder").file.is_none());
         assert!(parse("https://h/a").is_none() && parse("o/n").is_none());

@@ -1,16 +1,17 @@
 //! What a target holds, as far as can be told without reading a file or asking anybody.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::Store;
 use super::layout::{Layout, STATE};
 use super::leftovers::{is_digest, journal_of};
 use super::receipt::Receipt;
-use crate::content::Content;
+use crate::content::{Content, Digest};
 use crate::disk::{Dir, Kind};
 use crate::error::Error;
 use crate::plan::WantedFile;
-use crate::request::{Destination, RepoId, RepoPath};
+use crate::request::{Destination, Recheck, RepoId, RepoPath};
 
 /// Folders in folders that are looked through for other targets.
 const DEPTH_MAX: usize = 8;
@@ -92,6 +93,34 @@ impl Store {
         }
         stores.sort_by(|a, b| a.root().cmp(b.root()));
         Ok(stores)
+    }
+
+    /// What a file anywhere on this machine was verified to be, if it lies in a directory or a cache that this program has
+    /// filled, and has not changed since.
+    pub fn content_of(file: &Path, recheck: Recheck) -> Result<Option<Content>, Error> {
+        // The links of a snapshot lead to blobs.
+        let Ok(file) = file.canonicalize() else { return Ok(None) };
+        let has_state = |folder: &&Path| folder.join(STATE).is_dir();
+        for folder in file.ancestors().skip(1).filter(has_state) {
+            let below = file.strip_prefix(folder).ok().and_then(Path::to_str);
+            let Some(path) = below.and_then(|below| below.parse().ok()) else { continue };
+            let directory = Self::with(Layout::of_folder(&Destination::Dir(folder.into()), String::new()));
+            if let Some(content) = directory.rechecking(recheck).verified_content(&path)? {
+                return Ok(Some(content));
+            }
+            let in_cache = folder.parent().zip(folder.file_name().and_then(OsStr::to_str));
+            let Some((root, repo)) = in_cache else { continue };
+            let Some(digest) = path.as_str().strip_prefix("blobs/").and_then(Digest::from_etag) else {
+                continue;
+            };
+            let size = file.metadata().map_err(Error::io("look at", &file))?.len();
+            let cache = Self::with(Layout::of_folder(&Destination::Cache(root.into()), repo.to_owned()));
+            let blob = WantedFile::new(path, Content::new(size, digest));
+            if let Some((_, proof)) = cache.rechecking(recheck).proof(&blob)? {
+                return Ok(Some(*proof.content()));
+            }
+        }
+        Ok(None)
     }
 
     /// Every file with a receipt, by path.

@@ -95,3 +95,17 @@ def test_a_second_name_of_a_content_takes_no_space_where_the_disk_can_share(serv
     taken = before - free(root)
     shares = "ext4" not in request.node.name
     assert taken <= SMALL if shares else taken >= 48 * MIB
+
+
+def test_a_folder_of_this_machine_takes_no_space_where_the_disk_can_share(serve, place, root, request):
+    hub = serve("--file", "model.gguf", "--size", "48MiB", "--small", "config.json")
+    shelf = Target(place, Wanted.of(hub, "config.json"), root=root / "shelf")
+    shelf.assert_done(shelf.fetch())
+    before = free(root)
+    copied = modelfetch(shelf, "fetch", f"file://{shelf.root}/", "--dir", root / "models", "--offline")
+    assert {file["path"]: file["done"] for file in copied["files"]} == dict.fromkeys(shelf.wanted.digests, "copied")
+    taken = before - free(root)
+    shares = "ext4" not in request.node.name
+    assert taken <= SMALL if shares else taken >= 48 * MIB
+    for name in shelf.wanted.digests:
+        assert (root / "models" / name).read_bytes() == (shelf.root / name).read_bytes()

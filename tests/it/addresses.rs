@@ -5,7 +5,7 @@ use std::fs;
 use fake_hub::{FakeHub, Fault, Payload, Repo, Rule, Server};
 use rustix::process::Signal;
 
-use crate::support::command::Modelfetch;
+use crate::support::command::{Modelfetch, Run};
 use crate::support::secret::TOKEN;
 use crate::support::{MIB, REPO, TestDir, built, model};
 
@@ -99,6 +99,7 @@ fn nothing_is_fetched_of_which_nobody_says_what_it_must_be() {
     let bed = Bed::new();
     let address = bed.address("own.gguf");
     bed.fetch([address.as_str()]).run().exits(2).says("--sha256").says("#sha256=HEX");
+    bed.fetch([bed.folder().as_str(), "--quant", "Q4_0"]).run().exits(2).says("has no list of files");
     bed.fetch([bed.folder().as_str()]).run().exits(2).says("has no list of files");
     bed.fetch([bed.folder().as_str(), "*.gguf"]).run().exits(2).says("has no list of files");
     assert!(bed.server.requests().is_empty());
@@ -285,6 +286,112 @@ fn a_file_that_was_fetched_is_vouched_for_by_its_receipt() {
     fs::write(bed.dir.file("own.gguf"), b"something else").expect("written");
     fs::remove_file(second.file("own.gguf")).expect("removed");
     fetch().run().exits(2).says("--sha256");
+}
+
+/// A folder that a run before has filled, as a shared mount may be: files in folders, and a set of shards.
+struct Shelf {
+    hub: FakeHub,
+    dir: TestDir,
+}
+
+const SHARDS: [&str; 2] = ["x/m-Q4_0-00001-of-00002.gguf", "x/m-Q4_0-00002-of-00002.gguf"];
+
+impl Shelf {
+    fn new() -> Self {
+        let repo = Repo::model(REPO).small("config.json", &b"{}"[..]).lfs("m-Q8_0.gguf", model(6, 2));
+        let repo = SHARDS.iter().zip(7..).fold(repo, |repo, (name, seed)| repo.lfs(name, model(seed, 1)));
+        let shelf = Self { hub: built(FakeHub::builder().repo(repo)), dir: TestDir::new() };
+        shelf.dir.fetch(&shelf.hub, [REPO]).run().succeeds();
+        shelf
+    }
+
+    fn address(&self) -> String {
+        format!("file://{}/", self.dir.models().display())
+    }
+
+    fn fetch(&self, to: &TestDir, arguments: &[&str]) -> Run {
+        let fetch = to.command(["fetch", &self.address()]).env("HF_ENDPOINT", NOBODY);
+        fetch.args(arguments).arg("--dir").arg(to.models()).run()
+    }
+}
+
+#[test]
+fn a_folder_of_this_machine_is_taken_as_a_whole_or_by_glob_and_its_receipts_vouch() {
+    let shelf = Shelf::new();
+    let (all, some) = (TestDir::new(), TestDir::new());
+    let run = shelf.fetch(&all, &["--json"]).succeeds().json();
+    let mut found: Vec<_> =
+        run["files"].as_array().expect("files").iter().map(|file| &file["path"]).collect();
+    found.sort_by_key(|path| path.as_str());
+    assert_eq!(found, ["config.json", "m-Q8_0.gguf", SHARDS[0], SHARDS[1]]);
+    assert!(run["files"].as_array().expect("files").iter().all(|file| file["done"] == "copied"));
+    all.assert_published(SHARDS[1], &model(8, 1));
+    shelf.fetch(&all, &["--offline"]).succeeds().says("nothing to do");
+
+    shelf.fetch(&some, &["--quant", "Q4_0"]).succeeds();
+    shelf.fetch(&some, &["*.json", "--exclude", "x/*"]).succeeds();
+    some.assert_published(SHARDS[0], &model(7, 1));
+    some.assert_absent("m-Q8_0.gguf");
+    assert!(some.file("config.json").is_file());
+    shelf.fetch(&some, &["*.bin"]).exits(11).says("*.bin").does_not_say("revision");
+    // A folder in it, and a file in that, are vouched for from above.
+    let part = format!("{}x/", shelf.address());
+    let deep = TestDir::new();
+    let fetch = |reference: &str| deep.command(["fetch", reference, "--dir"]).arg(deep.models()).run();
+    fetch(&part).succeeds();
+    deep.assert_published("m-Q4_0-00002-of-00002.gguf", &model(8, 1));
+    fetch(part.trim_end_matches('/')).exits(2).says("it is a folder").says(&part);
+}
+
+#[test]
+fn what_nobody_vouches_for_in_a_folder_is_named_and_stays_where_it_is() {
+    let shelf = Shelf::new();
+    let dir = TestDir::new();
+    shelf.dir.put("own.bin", b"somebody's");
+    fs::write(shelf.dir.file(SHARDS[0]), b"changed").expect("changed");
+    let run = shelf.fetch(&dir, &[]).exits(2).says("own.bin").says("1 other file").says("--sha256");
+    assert!(!run.stderr.contains("config.json"), "{}", run.stderr);
+    assert!(dir.all_files().is_empty());
+    shelf.fetch(&dir, &["--exclude", "own.bin", "--exclude", "x/*"]).succeeds();
+    dir.assert_published("m-Q8_0.gguf", &model(6, 2));
+
+    std::os::unix::fs::symlink("x", shelf.dir.file("link")).expect("a link");
+    std::os::unix::fs::symlink("../m-Q8_0.gguf", shelf.dir.file("x/again.gguf")).expect("a link");
+    shelf.fetch(&dir, &["lin*"]).exits(2).says("a link to a folder");
+    shelf.fetch(&dir, &["x/again.*"]).succeeds();
+    dir.assert_done("x/again.gguf", &model(6, 2));
+    let gone = format!("file://{}/gone/", dir.path().display());
+    dir.command(["fetch", &gone, "--dir"]).arg(dir.models()).run().exits(22).says("gone");
+}
+
+#[test]
+fn the_snapshot_of_a_cache_is_a_folder_whose_blobs_are_vouched_for() {
+    let shelf = Shelf::new();
+    let cache = TestDir::new();
+    cache.cache_job("fetch", &shelf.hub, [REPO]).run().succeeds();
+    let commit = shelf.hub.commit(REPO, "main").expect("a branch");
+    let snapshot = cache.file(&format!("models--owner--name/snapshots/{commit}"));
+    let dir = TestDir::new();
+    let fetch = dir.command(["fetch", &format!("file://{}/", snapshot.display()), "--dir"]);
+    fetch.arg(dir.models()).env("HF_ENDPOINT", NOBODY).run().succeeds();
+    dir.assert_published(SHARDS[1], &model(8, 1));
+    assert_eq!(fs::read(dir.file("config.json")).expect("a file"), b"{}");
+}
+
+#[test]
+fn a_manifest_locks_a_folder_file_by_file() {
+    let shelf = Shelf::new();
+    let bed = Bed::new();
+    let text = format!("[[model]]\nname = \"shelf\"\nrepo = \"{}\"\n", shelf.address());
+    fs::write(bed.dir.path().join("models.toml"), text).expect("a manifest");
+    bed.command("lock", []).run().succeeds().prints("shelf: 4 files, was not locked");
+    bed.fetch(["--manifest", "models.toml", "--locked"]).run().succeeds();
+    bed.dir.assert_published(SHARDS[0], &model(7, 1));
+    fs::remove_file(shelf.dir.file("config.json")).expect("removed");
+    bed.command("lock", ["--check"]).run().exits(12).says("gone: config.json");
+    let folder = bed.dir.path().join("kserve");
+    bed.command("storage-initializer", [shelf.address().as_str()]).arg(&folder).run().succeeds();
+    assert!(folder.join(SHARDS[1]).is_file());
 }
 
 #[test]
