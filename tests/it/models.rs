@@ -227,6 +227,43 @@ fn the_failure_of_one_model_neither_hides_nor_stops_the_others() {
 }
 
 #[test]
+fn a_mistake_in_a_manifest_or_lock_file_is_told_with_its_place_before_anybody_is_asked() {
+    let bed = Bed::new();
+    for (text, place, why) in [
+        (
+            "[[model]]\nrepo = \"o/chat\"\nrevison = \"main\"",
+            "line 3, column 1",
+            "`revision` is probably meant",
+        ),
+        ("[[model]]\nrepo = \"o/chat", "line 2, column", "invalid basic string"),
+        ("[[model]]\nrepo = \"o/chat\"\ndir = \"../x\"", "line 3, column 7", "not allowed"),
+    ] {
+        bed.manifest(text);
+        for run in [bed.fetch([]).run(), bed.lock([])] {
+            run.exits(2).says("models.toml").says(place).says(why);
+        }
+    }
+    bed.manifest(MANIFEST);
+    bed.lock([]).succeeds();
+    let good = bed.locked();
+    bed.hub.clear();
+    for (old, new, why) in [
+        ("version = 1", "version = 2", "its format is 2"),
+        ("commit = ", "comit = ", "`commit` is probably meant"),
+        ("size = ", "size = -", "line"),
+    ] {
+        let written = good.replacen(old, new, 1);
+        fs::write(bed.lockfile(), &written).expect("a lock file");
+        let prune = bed.command("prune", ["--keep", "models.lock", "--dir"]).arg(bed.dir.models());
+        for run in [bed.fetch(["--locked"]).run(), bed.fetch([]).run(), bed.lock([]), prune.run()] {
+            run.exits(2).says("models.lock").says(why);
+        }
+        assert_eq!(bed.locked(), written, "what cannot be read is not written over");
+    }
+    assert!(bed.hub.requests().is_empty());
+}
+
+#[test]
 fn models_of_one_name_for_different_contents_are_refused_before_a_byte() {
     let bed = Bed::new();
     bed.hub.push("o/vision", "main", |tree| {
