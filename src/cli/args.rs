@@ -160,10 +160,16 @@ pub(super) struct ChoiceArgs {
     pub(super) exclude: Vec<String>,
 
     /// Take one GGUF model of this quantization, such as Q4_K_M, as llama.cpp's -hf chooses it
+    ///
+    /// All its shards and the projector that suits it best; `latest` is Q4_K_M, else Q8_0, else the
+    /// first model. --exclude 'mmproj*' leaves out the projector.
     #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
     pub(super) quant: Option<String>,
 
     /// Branch, tag, refs/pr/N, ~parquet or commit [default: main]
+    ///
+    /// A full commit hash never moves: once its files are there, no request is made any more. In a registry it is a tag
+    /// (latest, if none is named) or the digest of a manifest.
     #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]
     pub(super) revision: Option<Revision>,
 
@@ -428,31 +434,8 @@ pub(super) struct SelectionArgs {
     #[arg(value_name = "FILE", env = "MODELFETCH_FILES", value_delimiter = '\n', help_heading = None)]
     pub(super) files: Vec<String>,
 
-    /// Take files that match this glob, or have this name: of shards this one alone (repeatable)
-    #[arg(long, value_name = "GLOB", env = "MODELFETCH_INCLUDE", value_delimiter = '\n')]
-    pub(super) include: Vec<String>,
-
-    /// Leave out files that match this glob (repeatable)
-    #[arg(long, value_name = "GLOB", env = "MODELFETCH_EXCLUDE", value_delimiter = '\n')]
-    pub(super) exclude: Vec<String>,
-
-    /// Take one GGUF model of this quantization, such as Q4_K_M, as llama.cpp's -hf chooses it
-    ///
-    /// All its shards and the projector that suits it best; `latest` is Q4_K_M, else Q8_0, else the
-    /// first model. --exclude 'mmproj*' leaves out the projector.
-    #[arg(long, value_name = "NAME", env = "MODELFETCH_QUANT")]
-    pub(super) quant: Option<String>,
-
-    /// Branch, tag, refs/pr/N, ~parquet or commit [default: main]
-    ///
-    /// A full commit hash never moves: once its files are there, no request is made any more. In a registry it is a tag
-    /// (latest, if none is named) or the digest of a manifest.
-    #[arg(long, env = "MODELFETCH_REVISION", value_parser = values::revision)]
-    pub(super) revision: Option<Revision>,
-
-    /// Kind of the repository
-    #[arg(long, value_name = "KIND", env = "MODELFETCH_REPO_TYPE", value_enum, default_value_t)]
-    pub(super) repo_type: RepoKind,
+    #[command(flatten)]
+    pub(super) choice: ChoiceArgs,
 
     #[command(flatten)]
     pub(super) pins: PinArgs,

@@ -1,6 +1,6 @@
 //! What `inspect` is to look at, and how a server would be started.
 
-use super::args::{ChoiceArgs, InspectArgs, MemoryArgs, PinArgs, SelectionArgs};
+use super::args::{InspectArgs, MemoryArgs};
 use super::given::Given;
 use super::request::{self, Noted};
 use super::{Environment, token, values};
@@ -15,23 +15,20 @@ pub(super) fn request(
     environment: &Environment,
     proxies: &Proxies,
 ) -> Result<Noted<InspectRequest>, Error> {
-    let InspectArgs { repo, files, choice, server, tensors: _, hub, transfer, output: _ } = *args;
+    let InspectArgs { repo, files, mut choice, server, tensors: _, hub, transfer, output: _ } = *args;
     let (setup, architectures, unweighed) = setup(server)?;
     let path = environment.expand_home(repo.as_ref());
     // A name of a repository is no path of two parts that is there, and never one that begins with a dot or slash.
     if path.exists() || path.is_absolute() || repo.starts_with('.') {
         return Ok((InspectRequest { subject: Subject::Disk(path), setup, architectures }, unweighed));
     }
-    let ChoiceArgs { include, exclude, quant, revision, repo_type } = choice;
-    let reference = RepoRef::parse(repo.trim(), repo_type)?;
+    let reference = RepoRef::parse(repo.trim(), choice.repo_type)?;
     let (endpoints, mut notes) = token::endpoints(hub, Some(&reference), given, environment, proxies)?;
-    let pins = PinArgs { sha256: Vec::new() };
-    let selection =
-        SelectionArgs { repo: Some(repo), files, include, exclude, quant, revision: None, repo_type, pins };
+    let revision = choice.revision.take().or(reference.revision.clone());
     let wanted = Request {
         repo: reference.repo.clone(),
-        revision: revision.or(reference.revision.clone()).unwrap_or_else(|| reference.repo.usual_revision()),
-        selection: request::files(selection, reference, given)?,
+        revision: revision.unwrap_or_else(|| reference.repo.usual_revision()),
+        selection: request::files(files, choice, reference, given)?,
         pins: Pins::default(),
         destination: Destination::Dir(".".into()),
         endpoints,

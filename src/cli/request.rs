@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::args::{
-    DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, TrustArgs, VerifyArgs,
+    ChoiceArgs, DestinationArgs, FreshnessArgs, JobArgs, SelectionArgs, TransferArgs, TrustArgs, VerifyArgs,
 };
 use super::given::{Given, Side, contradiction};
 use super::signing::signing;
@@ -25,16 +25,15 @@ pub(super) fn request(
     proxies: &Proxies,
 ) -> Result<Noted<Request>, Error> {
     let JobArgs { selection, manifest: _, trust, destination, freshness, hub, transfer, output: _ } = args;
-    let repo_type = selection.repo_type;
+    let SelectionArgs { repo, files, choice, pins: pin_args } = selection;
     // clap has asked for one, unless a variable of that name beside it was blank.
-    let repo = selection.repo.as_deref().unwrap_or_default();
-    let reference = RepoRef::parse(repo.trim(), repo_type)?;
+    let reference = RepoRef::parse(repo.unwrap_or_default().trim(), choice.repo_type)?;
     let (endpoints, notes) = token::endpoints(hub, Some(&reference), given, environment, proxies)?;
-    let mut pinned = given.lines("sha256", selection.pins.sha256.clone());
+    let mut pinned = given.lines("sha256", pin_args.sha256);
     pinned.extend(reference.sha256.map(|digest| digest.to_string()));
     let pins = pins(&pinned)?;
     let signing = signing(&trust, given, environment)?;
-    if reference.repo.is_address() && selection.revision.is_some() {
+    if reference.repo.is_address() && choice.revision.is_some() {
         return Err(Error::invalid("combination", "url: and --revision", "a plain address has no revision"));
     }
     let recheck = freshness.verify;
@@ -43,16 +42,16 @@ pub(super) fn request(
     check_place(&reference.repo, &destination)?;
     let revision = given.at_most_one(
         &Side { id: "repo", label: "a revision in REPO", set: reference.revision.is_some() },
-        &Side { id: "revision", label: "--revision", set: selection.revision.is_some() },
+        &Side { id: "revision", label: "--revision", set: choice.revision.is_some() },
     )?;
     let request = Request {
         repo: reference.repo.clone(),
         revision: match revision {
             (true, _) => reference.revision.clone(),
-            (_, _) => selection.revision.clone(),
+            (_, _) => choice.revision.clone(),
         }
         .unwrap_or_else(|| reference.repo.usual_revision()),
-        selection: files(selection, reference, given)?.with_signature(signing.as_ref()),
+        selection: self::files(files, choice, reference, given)?.with_signature(signing.as_ref()),
         pins,
         signing,
         destination,
@@ -136,8 +135,13 @@ fn signed_folder(
 }
 
 /// Which files: `FILE…` and the patterns, or what REPO itself carried.
-pub(super) fn files(args: SelectionArgs, reference: RepoRef, given: &Given<'_>) -> Result<Selection, Error> {
-    let mut files = given.lines("files", args.files);
+pub(super) fn files(
+    files: Vec<String>,
+    args: ChoiceArgs,
+    reference: RepoRef,
+    given: &Given<'_>,
+) -> Result<Selection, Error> {
+    let mut files = given.lines("files", files);
     let mut quant = args.quant;
     let in_reference = reference.files();
     let in_repo = |label, set| Side { id: "repo", label, set };
