@@ -49,7 +49,12 @@ pub struct Retry<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
-impl Retry<'_> {
+impl<'a> Retry<'a> {
+    /// A question to whoever may answer it; `what` is its subject.
+    pub fn question(what: &'a str, budget: &'a Budget, reporter: &'a dyn Reporter) -> Self {
+        Self { what, doing: |what, host| format!("asking {host} for {what}"), budget, reporter }
+    }
+
     /// Tries the only way there is. Ends with its answer, or with an error: after a permanent failure, a
     /// [`Setback::Useless`] or [`Setback::Final`], or when the budget is spent.
     pub async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>

@@ -29,8 +29,7 @@ impl Hub {
     ) -> Result<u64, Error> {
         self.mean(url);
         let budget = Budget::new(self.give_up_after, self.deadline);
-        let doing = |what: &str, host: &str| format!("asking {host} for {what}");
-        let retry = Retry { what: path.as_str(), doing, budget: &budget, reporter: &*self.reporter };
+        let retry = Retry::question(path.as_str(), &budget, &*self.reporter);
         let subject = &refusal::Subject { repo, revision: "main", path: Some(path) };
         let ask = || async move {
             self.reporter.report(&Event::Asking { what: path.as_str(), host: &host(url) });

@@ -325,8 +325,7 @@ impl Hub {
         F: Future<Output = Result<T, Setback>>,
     {
         let budget = Budget::new(self.give_up_after, self.deadline);
-        let doing = |what: &str, host: &str| format!("asking {host} for {what}");
-        let retry = Retry { what, doing, budget: &budget, reporter: &*self.reporter };
+        let retry = Retry::question(what, &budget, &*self.reporter);
         let ask = |endpoint: &'a Endpoint| {
             self.reporter.report(&Event::Asking { what, host: &endpoint.host() });
             let answer = attempt(endpoint);

@@ -236,8 +236,7 @@ impl Registries {
         F: Future<Output = Result<T, Setback>>,
     {
         let budget = Budget::new(self.give_up_after, self.deadline);
-        let doing = |what: &str, host: &str| format!("asking {host} for {what}");
-        let retry = Retry { what, doing, budget: &budget, reporter: &*self.reporter };
+        let retry = Retry::question(what, &budget, &*self.reporter);
         let ask = |repo: &'a RepoId| {
             self.reporter.report(&Event::Asking { what, host: &repo.owner });
             attempt(repo)
