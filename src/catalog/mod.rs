@@ -246,7 +246,9 @@ impl Resolution {
             picked.iter().map(|file| (&file.path, file.content, file.xet_hash())),
         )?;
         if request.repo.is_oci() {
-            files.iter_mut().for_each(|file| file.vouchers = file.vouchers.of_registry());
+            for file in &mut files {
+                file.vouchers = file.vouchers.of_registry();
+            }
         }
         Ok(Self { files, listing: Some(Arc::new(listed)), gaps, ..Self::empty(request, Some(commit)) })
     }
