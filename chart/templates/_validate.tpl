@@ -4,7 +4,7 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.validate" -}}
 {{- $problems := list -}}
-{{- range list "release" "repo" "model" "models" "claim" "volume" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" -}}
+{{- range list "release" "repo" "model" "models" "claim" "volume" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" "objects" -}}
 {{- $problems = concat $problems (include (printf "llamacpp-app.problems.%s" .) $ | fromJsonArray) -}}
 {{- end -}}
 {{- if $problems -}}
@@ -476,6 +476,29 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- if and (or .serviceMonitor.enabled .podMonitor.enabled) (not $.Values.server.metrics) -}}
 {{- $problems = append $problems "metrics.serviceMonitor and metrics.podMonitor need server.metrics=true" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/*
+Braces in `extraObjects` that are another language's: chat templates (Jinja), alerts and dashboards (Prometheus, Grafana). Helm
+would end with an error of its own that names neither the value nor the way out, and no template can catch it.
+*/}}
+{{- define "llamacpp-app.problems.objects" -}}
+{{- $problems := list -}}
+{{- $alone := list "end" "else" "break" "continue" "now" "uuidv4" -}}
+{{- range $i, $object := .Values.extraObjects -}}
+{{- $text := $object -}}
+{{- if not (kindIs "string" $object) }}{{ $text = toYaml $object }}{{ end -}}
+{{- $foreign := regexFind `\{%[^\n]{0,40}` $text -}}
+{{- $declares := regexMatch `\$(labels|value|externalLabels|externalURL)\s*:=` $text -}}
+{{- if not (or $foreign $declares) }}{{ $foreign = regexFind `\{\{-?\s*\$(labels|value|externalLabels|externalURL)\b[^}\n]*\}\}` $text }}{{ end -}}
+{{- range regexFindAll `\{\{-?\s*[A-Za-z_][A-Za-z0-9_]*\s*-?\}\}` $text -1 -}}
+{{- if and (not $foreign) (not (has (trimAll "{}- " .) $alone)) }}{{ $foreign = . }}{{ end -}}
+{{- end -}}
+{{- if $foreign -}}
+{{- $problems = append $problems (printf "extraObjects[%d] has `%s`, which is no Helm template: put the object into rawObjects, which are rendered as they are" $i (trim $foreign)) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $problems -}}

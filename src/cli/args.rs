@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use url::Url;
 
 use super::{help, values};
 use crate::command::cluster::Provider;
@@ -75,7 +76,7 @@ pub(super) enum Command {
     #[command(long_about = help::PRUNE)]
     Prune(PruneArgs),
 
-    /// What the chart's hook Jobs ask of the Kubernetes API, with the pod's service account
+    /// What the chart's Jobs do in a cluster: ask the Kubernetes API, and the server
     #[command(subcommand, long_about = help::CLUSTER)]
     Cluster(ClusterCommand),
 
@@ -100,6 +101,9 @@ pub(super) enum ClusterCommand {
 
     /// Put the load-balancer address in LB_IP on a Service
     PatchService(PatchServiceArgs),
+
+    /// Ask a server until it answers with success; needs no service account
+    CheckServer(CheckServerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +135,21 @@ pub(super) struct PatchServiceArgs {
     /// Annotation to set instead of the provider's usual one
     #[arg(long, value_name = "KEY", env = "MODELFETCH_SERVICE_ANNOTATION")]
     pub(super) annotation: Option<String>,
+
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckServerArgs {
+    /// What is asked, one after the other, e.g. http://llamacpp-app:8080/health
+    #[arg(value_name = "URL", required = true, value_parser = values::plain_url, value_hint = ValueHint::Url)]
+    pub(super) urls: Vec<Url>,
+
+    /// Give up on an address that has not answered with success for this long
+    #[arg(long, value_name = "TIME", env = "MODELFETCH_GIVE_UP_AFTER", default_value = "150s",
+          value_parser = values::duration)]
+    pub(super) give_up_after: Duration,
 
     #[command(flatten)]
     pub(super) output: OutputArgs,

@@ -78,8 +78,8 @@ the GGUF header is valid and the target has room. The exit numbers are those of 
 each model is tried, and compared with the lock file.";
 
 pub(super) const CLUSTER: &str = "\
-What the chart's hook Jobs ask of the Kubernetes API: no kubectl, no shell, no second image. They run \
-in a pod, with its service account, in the namespace of POD_NAMESPACE.";
+What the chart's Jobs do in a cluster: no kubectl, no curl, no shell, no second image. They run in a pod; those \
+that ask the Kubernetes API do so with its service account, in the namespace of POD_NAMESPACE. No proxy is used.";
 
 const EXAMPLES: &str = "\
 Examples:

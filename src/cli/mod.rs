@@ -38,7 +38,7 @@ pub use output::{Output, Stderr, TerminationMessage};
 pub use pages::{completions, man_page, man_pages};
 pub use suspects::possible as possible_secrets;
 
-use crate::command::cluster::{AddressRequest, ClaimRequest, ServiceAccount, Task};
+use crate::command::cluster::{AddressRequest, ClaimRequest, ServerRequest, ServiceAccount, Task};
 use crate::command::fetch::{ModelRequest, ModelsRequest};
 use crate::command::inspect::{InspectRequest, Subject};
 use crate::command::lock::LockRequest;
@@ -124,6 +124,8 @@ pub enum Job {
     SmokeModels(ModelsRequest),
     /// [`crate::command::cluster`]
     Cluster(Task, ServiceAccount),
+    /// [`crate::command::cluster::check_server()`]
+    CheckServer(ServerRequest),
 }
 
 /// A command line that leads to no work.
@@ -150,6 +152,7 @@ impl Job {
             Self::Smoke(_) | Self::SmokeModels(_) => "smoke",
             Self::Cluster(Task::EnsureClaim(_), _) => "cluster ensure-claim",
             Self::Cluster(Task::PatchService(_), _) => "cluster patch-service",
+            Self::CheckServer(_) => "cluster check-server",
         }
     }
 
@@ -187,6 +190,9 @@ impl Job {
             },
             Self::Cluster(Task::EnsureClaim(claim), _) => format!("`{}`", claim.manifest.display()),
             Self::Cluster(Task::PatchService(address), _) => address.service.clone(),
+            Self::CheckServer(request) => {
+                request.urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(", ")
+            }
         }
     }
 
@@ -205,7 +211,7 @@ impl Job {
             Self::Lock(request) => request.limits.deadline,
             Self::Verify(request) => request.limits.deadline,
             // The Job has a deadline of its own.
-            Self::List(_) | Self::Prune(_) | Self::Cluster(..) => None,
+            Self::List(_) | Self::Prune(_) | Self::Cluster(..) | Self::CheckServer(_) => None,
         }
     }
 }
@@ -317,9 +323,8 @@ fn invocation(
             (Job::Lock(request), output, notes)
         }
         Command::Cluster(command) => {
-            let account = ServiceAccount::from_environment(|name| environment.text(name).map(str::to_owned))?;
-            let (task, args) = cluster_task(command, environment);
-            (Job::Cluster(task, account), output(args)?, Vec::new())
+            let (job, args) = cluster_job(command, environment)?;
+            (job, output(args)?, Vec::new())
         }
         Command::Smoke(args) => {
             let output = output(args.output.clone())?;
@@ -359,7 +364,7 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
             Subject::Hub(request) => Some(&request.endpoints),
             Subject::Disk(_) => None,
         },
-        Job::List(_) | Job::Prune(_) => None,
+        Job::List(_) | Job::Prune(_) | Job::CheckServer(_) => None,
         Job::Cluster(task, account) => {
             if let Task::PatchService(request) = task {
                 secrets.extend(request.addresses.split(',').map(|address| address.trim().to_owned()));
@@ -380,18 +385,25 @@ fn secrets(job: &Job, proxies: &Proxies) -> Secrets {
     Secrets(secrets)
 }
 
-fn cluster_task(command: ClusterCommand, environment: &Environment) -> (Task, OutputArgs) {
-    match command {
+fn cluster_job(command: ClusterCommand, environment: &Environment) -> Result<(Job, OutputArgs), Error> {
+    let account = || ServiceAccount::from_environment(|name| environment.text(name).map(str::to_owned));
+    Ok(match command {
         ClusterCommand::EnsureClaim(args) => {
-            (Task::EnsureClaim(ClaimRequest { manifest: args.manifest }), args.output)
+            let task = Task::EnsureClaim(ClaimRequest { manifest: args.manifest });
+            (Job::Cluster(task, account()?), args.output)
         }
         ClusterCommand::PatchService(args) => {
             // From a Secret, so never an argument: those are in the process list.
             let addresses = environment.text("LB_IP").unwrap_or_default().to_owned();
             let (service, provider, annotation) = (args.service, args.provider, args.annotation);
-            (Task::PatchService(AddressRequest { service, provider, annotation, addresses }), args.output)
+            let task = Task::PatchService(AddressRequest { service, provider, annotation, addresses });
+            (Job::Cluster(task, account()?), args.output)
         }
-    }
+        ClusterCommand::CheckServer(args) => {
+            let request = ServerRequest { urls: args.urls, give_up_after: args.give_up_after };
+            (Job::CheckServer(request), args.output)
+        }
+    })
 }
 
 fn each_argument(command: clap::Command, change: &dyn Fn(clap::Arg) -> clap::Arg) -> clap::Command {

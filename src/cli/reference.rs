@@ -26,6 +26,7 @@ pub fn flags() -> String {
         ("verify", subcommand(&command, "verify")),
         ("cluster ensure-claim", subcommand(cluster, "ensure-claim")),
         ("cluster patch-service", subcommand(cluster, "patch-service")),
+        ("cluster check-server", subcommand(cluster, "check-server")),
     ] {
         let _ = writeln!(text, "\n| only `{name}` | variable | default | |\n|---|---|---|---|");
         for argument in arguments(special).filter(|argument| !is_shared(argument)) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::content::gguf::TensorType;
 use crate::request::{Connections, Revision};
 use crate::words::Invalid;
@@ -38,6 +40,18 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 fn split_at_non_digit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// Reads an address of a server, which is shown as it is: one with a login or a query may hold a secret.
+pub(super) fn plain_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|why| why.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("expected http://… or https://…".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err("it must have neither a login nor a query".into());
+    }
+    Ok(url)
 }
 
 /// Reads a rate in bytes per second: `25M`, `25MB` and `25MB/s` are 25 000 000, `25MiB` is

@@ -601,6 +601,16 @@ pub enum Error {
         namespace: String,
     },
 
+    /// The server does not answer as one that is ready.
+    #[error("the server is not ready at {url}")]
+    ServerNotReady {
+        /// What was asked.
+        url: String,
+        /// How it answered.
+        #[source]
+        why: Box<Error>,
+    },
+
     /// The claim is being deleted: what is written now would be lost.
     #[error("claim {name} is being deleted")]
     ClaimTerminating {
@@ -729,6 +739,7 @@ impl Error {
             Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => exits::LOCKED,
             Self::GaveUp { .. }
             | Self::Refused { .. }
+            | Self::ServerNotReady { .. }
             | Self::NotAHub { .. }
             | Self::NotARegistry { .. }
             | Self::KeepsChanging { .. }
@@ -864,6 +875,7 @@ impl Error {
             Self::ClusterForbidden { verb, .. } => format!("the Role of this Job's service account needs the verb `{verb}` on it; the chart's rbac.create makes it"),
             Self::ClusterRejected { .. } => "the API server's own words are above; correct the values the object is made of".into(),
             Self::ObjectNotFound { .. } => "check the release name and namespace, and whether the sync that creates it went through".into(),
+            Self::ServerNotReady { .. } => "look at the server's pod: `kubectl get pods` says whether it runs, its log why not; the name of an address is the Service's".into(),
             Self::ClaimTerminating { name } => format!("it goes when no pod uses it any more: stop those pods, wait for `kubectl get pvc {name}` to find nothing, and sync again"),
             Self::Offline { .. } => "run once without --offline and HF_HUB_OFFLINE".into(),
             Self::Internal(_) => "this is a bug in modelfetch; please report it with the output of --verbose".into(),

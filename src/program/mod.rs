@@ -265,6 +265,11 @@ async fn execute(
             say(&(one_line(&did) + "\n"));
             *found = Some(Finding::Cluster(did));
         }
+        Job::CheckServer(request) => {
+            let did = context.stop.or("asking the server", cluster::check_server(request, context)).await?;
+            say(&(one_line(&did) + "\n"));
+            *found = Some(Finding::Cluster(did));
+        }
         Job::Verify(request) => {
             let mut files = Vec::new();
             let result = Box::pin(modelfetch::verify(request, context, &mut |file| {

@@ -53,6 +53,14 @@ REFUSED = {
         "ReadWriteOncePod can't be combined"),
     "read-only volume to fetch into": ({"persistence": {"accessModes": ["ReadOnlyMany"]}}, "ReadOnlyMany can't be written"),
     "claim helper without rights": ({"rbac": {"create": False}}, "leaves the PreSync claim helper without rights"),
+    # objects
+    "chat template as a Helm template": (
+        {"extraObjects": [{"kind": "ConfigMap", "data": {"t": "{% for m in messages %}{{ m['content'] }}{% endfor %}"}}]},
+        "extraObjects[0] has `{% for m in messages %}"),
+    "alert as a Helm template": (
+        {"extraObjects": [{}, "summary: '{{ $labels.pod }} is down'"]}, "extraObjects[1] has `{{ $labels.pod }}`, which is no Helm template"),
+    "dashboard as a Helm template": (
+        {"extraObjects": [{"data": {"legendFormat": "{{pod}}"}}]}, "has `{{pod}}`, which is no Helm template: put the object into rawObjects"),
     # server
     "nothing to serve": ({"server": {"completions": False}}, "leave nothing to serve"),
     "embeddings and reranking": (

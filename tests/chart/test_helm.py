@@ -128,15 +128,14 @@ def test_one_gpu_is_released_before_it_is_taken_again():
     assert render().deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_helm_test_asks_the_server_from_its_own_image_where_that_already_is():
-    r = render()
+def test_helm_test_asks_the_server_from_the_small_image():
+    r = render({"server": {"healthPath": "/up"}})
     pod = r.one("Pod")
     (container,) = pod["spec"]["containers"]
     assert annotations(pod)["helm.sh/hook"] == "test"
-    assert container["image"] == r.server["image"] and container["imagePullPolicy"] == "IfNotPresent"
-    (beside,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert beside["labelSelector"]["matchLabels"].items() <= r.deployment["spec"]["template"]["metadata"]["labels"].items()
-    assert container["args"][-2:] == ["http://llamacpp-app:8080/health", "http://llamacpp-app:8080/v1/models"]
+    assert container["image"] == r.guard["image"] != r.server["image"]
+    assert "affinity" not in pod["spec"]
+    assert container["args"] == ["cluster", "check-server", "http://llamacpp-app:8080/up", "http://llamacpp-app:8080/v1/models"]
 
 
 def test_helm_test_asks_only_what_is_open_when_there_are_api_keys():
@@ -148,6 +147,17 @@ def test_extra_objects_may_be_maps_or_templates():
     objects = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-a", "labels": {}}},
                yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "labels": {}}})]
     assert sorted(render({"extraObjects": objects}).names("ConfigMap")) == ["b", "llamacpp-app-a"]
+
+
+def test_an_extra_object_may_loop_over_values():
+    text = """
+{{- range $key, $value := .Values.podLabels }}
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: "{{ $key }}"}
+data: {label: "{{ $value }}", at: "{{ now }}"}
+{{ end }}"""
+    assert render({"extraObjects": [text], "podLabels": {"team": "a"}}).one("ConfigMap")["data"]["label"] == "a"
 
 
 def test_raw_objects_keep_their_braces():

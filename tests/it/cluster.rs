@@ -242,3 +242,67 @@ fn outside_a_pod_it_says_what_is_missing() {
     assert_eq!(code(&output), 2);
     assert!(said(&output).contains("KUBERNETES_SERVICE_"), "{}", said(&output));
 }
+
+/// `cluster check-server` with these words, outside any pod.
+fn check_server(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_modelfetch"))
+        .args(["cluster", "check-server"])
+        .args(words)
+        .env_clear()
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .output()
+        .expect("the program starts")
+}
+
+fn server(first: Option<Fault>) -> FakeHub {
+    let server = FakeHub::builder().build().expect("a server on free ports");
+    server.fault(Rule::hub().always().then(Fault::Reply(object(&json!({ "status": "ok" })))));
+    if let Some(fault) = first {
+        server.fault(Rule::hub().path_contains("/health").times(2).then(fault));
+    }
+    server
+}
+
+#[test]
+fn a_server_that_still_loads_its_model_is_waited_for() {
+    let loading = Reply::new(503).body(br#"{"error":{"message":"Loading model"}}"#.to_vec());
+    let server = server(Some(Fault::Reply(loading)));
+    let (health, models) =
+        (format!("{}/health", server.endpoint()), format!("{}/v1/models", server.endpoint()));
+    let output = check_server(&[&health, &models]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let answered = format!("the server answers at {health} and {models}");
+    assert!(said(&output).contains(&answered), "{}", said(&output));
+    let asked: Vec<_> = server.requests().iter().map(|record| record.request.target.clone()).collect();
+    assert_eq!(asked, ["/health", "/health", "/health", "/v1/models"]);
+}
+
+#[test]
+fn a_server_that_refuses_is_not_asked_again() {
+    for status in [401, 404] {
+        let server = server(Some(Fault::status(status)));
+        let output = check_server(&[&format!("{}/health", server.endpoint())]);
+        assert_eq!(code(&output), 30);
+        let text = said(&output);
+        assert!(text.contains("not ready at http://") && text.contains(&status.to_string()), "{text}");
+        assert!(text.contains("hint: look at the server's pod"), "{text}");
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_given_up() {
+    let output = check_server(&["http://127.0.0.1:1/health", "--give-up-after", "1s"]);
+    assert_eq!(code(&output), 30);
+    let text = said(&output);
+    assert!(text.contains("not ready at http://127.0.0.1:1/health") && text.contains("gave up"), "{text}");
+}
+
+#[test]
+fn an_address_that_may_hold_a_secret_is_refused_unseen() {
+    for url in ["http://me:canary-password@h/health", "http://h/health?key=canary-password", "ftp://h/"] {
+        let output = check_server(&[url]);
+        assert_eq!(code(&output), 2);
+        assert!(!said(&output).contains("canary-password"), "{}", said(&output));
+    }
+}

@@ -69,6 +69,7 @@ promise! {
     ClaimTerminating => 23,
     GaveUp => 30,
     Refused => 30,
+    ServerNotReady => 30,
     NotAHub => 30,
     NotARegistry => 30,
     KeepsChanging => 30,
@@ -190,6 +191,10 @@ fn examples() -> Vec<Error> {
         },
         Error::ObjectNotFound { object: "secret x".into(), namespace: "ns".into() },
         Error::ClaimTerminating { name: "x".into() },
+        Error::ServerNotReady {
+            url: "http://x:8080/health".into(),
+            why: Box::new(Error::Internal("x".into())),
+        },
         Error::Interrupted { signal: Signal::Term },
     ]
 }

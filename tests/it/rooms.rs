@@ -88,6 +88,7 @@ fn http_is_spoken_in_few_places() {
         "catalog/locate.rs",
         "source/http/",
         "command/cluster/api.rs",
+        "command/cluster/server.rs",
     ];
     assert_eq!(strangers("reqwest", &places), Vec::<String>::new());
 }

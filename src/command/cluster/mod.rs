@@ -1,7 +1,8 @@
-//! `modelfetch cluster …`: the two things the chart's hook Jobs ask of the Kubernetes API, so that
-//! they need no kubectl, no shell and no second image.
+//! `modelfetch cluster …`: what the chart's Jobs do in a cluster, so that they need no kubectl, no curl, no shell and no
+//! second image. Two ask the Kubernetes API, and one the server.
 
 mod api;
+mod server;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use api::Api;
 pub use api::ServiceAccount;
+pub use server::{ServerRequest, check_server};
 
 use crate::error::Error;
 use crate::report::Reporter;
@@ -19,7 +21,7 @@ use crate::report::Reporter;
 /// Field manager of every change, so that `kubectl --show-managed-fields` tells who made it.
 const FIELD_MANAGER: &str = "modelfetch";
 
-/// One of the two things.
+/// One of the two that ask the Kubernetes API.
 #[derive(Debug, Clone)]
 pub enum Task {
     /// `cluster ensure-claim`
