@@ -1,5 +1,7 @@
 //! What the exit numbers mean: one row each. Stable, a chart's `podFailurePolicy` depends on them.
 
+use super::{Error, Failed, Signal};
+
 /// How a run ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Exit {
@@ -65,4 +67,83 @@ exits! {
     OFFLINE: 32, "offline", Retry, "offline, and the file is not there";
     SIGINT: 130, "interrupted", Retry, "SIGINT; what has arrived is kept";
     SIGTERM: 143, "interrupted", Retry, "SIGTERM; what has arrived is kept";
+}
+
+impl Error {
+    /// How the process ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Internal(_) => INTERNAL,
+            Self::Invalid(_)
+            | Self::BadToken(_)
+            | Self::TokenInTheClear(_)
+            | Self::NameRefused { .. }
+            | Self::LayerRefused { .. }
+            | Self::NotAModel { .. }
+            | Self::IncompleteSet { .. }
+            | Self::ClusterRejected { .. } => USAGE,
+            Self::Gated { .. }
+            | Self::Unauthorised { .. }
+            | Self::NoExchange { .. }
+            | Self::RegistryRefused { .. }
+            | Self::ClusterForbidden { .. } => UNAUTHORISED,
+            Self::RepoNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::FileNotFound { .. }
+            | Self::ShardNotFound { .. }
+            | Self::NothingMatches { .. }
+            | Self::LayerGone { .. }
+            | Self::ObjectNotFound { .. } => NOT_FOUND,
+            Self::PinMismatch { .. }
+            | Self::BadSignature { .. }
+            | Self::Unsigned { .. }
+            | Self::SignedInParts { .. }
+            | Self::SignatureContradicted { .. }
+            | Self::LockContradicted { .. }
+            | Self::LockOutdated { .. } => PIN_MISMATCH,
+            Self::ModelsFailed { failed, .. } => worst(failed).map_or(INTERNAL, Self::exit),
+            Self::DigestMismatch { .. }
+            | Self::ManifestMismatch { .. }
+            | Self::NotGguf { .. }
+            | Self::WrongKind { .. }
+            | Self::BrokenHeader { .. }
+            | Self::VerifyFailed { .. } => DIGEST_MISMATCH,
+            Self::TooLarge { .. } => TOO_LARGE,
+            Self::UnknownArchitecture { .. } => UNKNOWN_ARCHITECTURE,
+            Self::NoSpace { .. } | Self::DiskFull { .. } => NO_SPACE,
+            Self::Io { .. } | Self::SameName { .. } => IO,
+            Self::Locked { .. } | Self::Meddled { .. } | Self::ClaimTerminating { .. } => LOCKED,
+            Self::GaveUp { .. }
+            | Self::Refused { .. }
+            | Self::ServerNotReady { .. }
+            | Self::NotAHub { .. }
+            | Self::NotARegistry { .. }
+            | Self::KeepsChanging { .. }
+            | Self::Deadline { .. } => NETWORK,
+            Self::RateLimited { .. } => RATE_LIMITED,
+            Self::Offline { .. } => OFFLINE,
+            Self::Interrupted { signal: Signal::Int } => SIGINT,
+            Self::Interrupted { signal: Signal::Term } => SIGTERM,
+        }
+    }
+
+    /// The process's exit status.
+    pub fn exit_number(&self) -> u8 {
+        self.exit().number
+    }
+
+    /// Whether it is about the way to the Hub, by its exit number: what is on disk is as good as before.
+    pub fn is_outage(&self) -> bool {
+        [NETWORK.number, RATE_LIMITED.number].contains(&self.exit_number())
+    }
+}
+
+/// The failure that decides how a run ends: a signal, else the first one that needs somebody's hand, else the first.
+pub(super) fn worst(failed: &[Failed]) -> Option<&Error> {
+    let rank = |error: &Error| match (error, error.exit().advice) {
+        (Error::Interrupted { .. }, _) => 2,
+        (_, Advice::Fail) => 1,
+        _ => 0,
+    };
+    failed.iter().map(|failed| &failed.error).rev().max_by_key(|error| rank(error))
 }
