@@ -1,6 +1,8 @@
 """Started by `compare`: measures every contender in turn and prints Markdown."""
 
 import argparse
+import contextlib
+import os
 import pathlib
 import re
 import shutil
@@ -12,6 +14,8 @@ import contenders
 import guard
 import limits
 import servers
+import storage
+from fake_hub import FakeHub
 from loopback import loopback_up
 from measure import flush
 from surroundings import bench, describe_machine
@@ -23,6 +27,7 @@ LINKS = {
     "far": "25 MB/s for each connection, 40 ms before each answer, TLS",
     "punishing": "25 MB/s for each connection, 2 MB/s while there are more than 4",
     "uneven": "25 MB/s for each connection, 2 MB/s for every eighth",
+    "xet": "no cap on the link, the file in Xet storage too (Xet's own CAS server)",
     "many": "500 files of 1 MB, no cap on the link",
 }
 
@@ -57,6 +62,8 @@ def main():
             if link == "limits":
                 with servers.uncapped(work, "--file", servers.FILE, "--size", options.size) as hub:
                     limits.show(bench(hub, work), hub)
+            elif link == "xet" and not os.environ["CAS_SERVER"]:
+                print("\nSkipped: the file in Xet storage (fixtures/cas-server.sh builds the server, ten minutes)")
             else:
                 with serve(link, work, options.size) as hub:
                     table(link, bench(hub, work), options, hub)
@@ -71,6 +78,8 @@ def serve(link, work, size):
     match link:
         case "uncapped":
             return servers.uncapped(work, *one_file)
+        case "xet":
+            return xet(work, *one_file)
         case "many":
             names = [argument for n in range(500) for argument in ("--file", f"{n:03}.bin")]
             return servers.uncapped(work, *names, "--size", "1MB")
@@ -85,6 +94,17 @@ def serve(link, work, size):
         case "uneven":
             return servers.cdn(*capped, "--slow-connection-every", "8")
     raise SystemExit(f"no such part: {link}")
+
+
+@contextlib.contextmanager
+def xet(work, *arguments):
+    """nginx, as ever, and Xet's own CAS server, which has the file too for clients that ask for it there."""
+    with FakeHub(*arguments, "--blobs", work / "blobs") as made:
+        blob = work / "blobs" / made.files[servers.FILE]["sha256"]
+    with storage.cas_server(work) as cas:
+        name = storage.upload(cas, [blob])[blob.name]
+        with servers.uncapped(work, *arguments, "--cas", cas, "--xet-hash", f"{servers.FILE}={name}") as hub:
+            yield hub
 
 
 class Results:
@@ -140,7 +160,7 @@ def table(link, bench, options, hub):
     results = measure(bench, hub, chosen, options.runs, options, interrupts)
     cache = ", page cache dropped before each run (the server keeps its files)" if options.cold else ""
     print(f"\n### {size_of(hub):.0f} MiB, {LINKS[link]}{cache}\n")
-    header = ["", "wall s", "with fsync s", "CPU s", "peak MiB", "ratio", "second run s"]
+    header = ["", "wall s", "with fsync s", "CPU s", "peak MiB", "MiB on the wire", "ratio", "second run s"]
     header += ["after SIGKILL s", "MiB fetched again"] if interrupts else []
     print("| " + " | ".join(header) + " |")
     print("|---" * len(header) + "|")
@@ -153,6 +173,7 @@ def table(link, bench, options, hub):
             spread(result.durable()),
             median([sample.cpu for sample in result.cold]),
             median([sample.peak for sample in result.cold], "{:.0f}"),
+            median([sample.wire for sample in result.cold], "{:.0f}"),
             f"{statistics.median(result.durable()) / statistics.median(first):.2f}",
             median([sample.wall for sample in result.second], "{:.3f}"),
         ]

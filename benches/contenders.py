@@ -37,6 +37,16 @@ ONE_FILE = [
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]
 
+# Where the Hub says that the file is in Xet storage.
+XET = [
+    Contender("modelfetch", MODELFETCH),
+    Contender("curl, openssl dgst", curl(OPENSSL)),
+    Contender("hf download by Xet (size only)", HF),
+    Contender("the same, HF_XET_HIGH_PERFORMANCE=1", f"HF_XET_HIGH_PERFORMANCE=1 {HF}"),
+    Contender("hf download by Xet, openssl dgst", f"{HF} && {OPENSSL}"),
+    Contender("hf download over HTTP (size only)", f"HF_HUB_DISABLE_XET=1 {HF}"),
+]
+
 MANY_FILES = [
     Contender("modelfetch", MODELFETCH),
     Contender("curl -Z --parallel-max 8, openssl dgst",
@@ -50,4 +60,4 @@ MANY_FILES = [
 
 def of(link):
     """Those who are measured on a link of `compare.py`."""
-    return MANY_FILES if link == "many" else ONE_FILE
+    return {"many": MANY_FILES, "xet": XET}.get(link, ONE_FILE)

@@ -22,6 +22,8 @@ class Sample:
     """MiB resident, of the largest process."""
     wire: float
     """MiB that passed the loopback interface."""
+    written: float = 0
+    """MiB that a disk was given to write, where somebody looked."""
 
 
 class Bench:

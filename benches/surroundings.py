@@ -8,8 +8,20 @@ from measure import Bench
 from servers import REPO
 
 
-def bench(hub, work):
+def environment(home, **more):
     """A private home, no colours, no telemetry."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "MODELFETCH": os.environ["MODELFETCH"],
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "REPO": REPO,
+        **more,
+    }
+
+
+def bench(hub, work):
     home, lists = work / "home", work / "lists"
     home.mkdir(exist_ok=True)
     lists.mkdir(exist_ok=True)
@@ -17,14 +29,8 @@ def bench(hub, work):
     digests = {name: hub.files[name]["sha256"] for name in urls}
     write_lists(lists, urls, digests)
     first = next(iter(urls))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "MODELFETCH": os.environ["MODELFETCH"],
+    known = {
         "HF_ENDPOINT": hub.endpoint,
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "REPO": REPO,
         "LISTS": str(lists),
         "FILE": first,
         "SHA": digests[first],
@@ -32,9 +38,8 @@ def bench(hub, work):
     }
     if hub.authority:
         (home / ".wgetrc").write_text(f"ca_certificate = {hub.authority}\n")
-        names = ["CA", "SSL_CERT_FILE", "CURL_CA_BUNDLE"]
-        environment |= dict.fromkeys(names, hub.authority)
-    return Bench(work, environment)
+        known |= dict.fromkeys(["CA", "SSL_CERT_FILE", "CURL_CA_BUNDLE"], hub.authority)
+    return Bench(work, environment(home, **known))
 
 
 def write_lists(lists, urls, digests):

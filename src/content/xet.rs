@@ -20,7 +20,9 @@ pub const COPY_MIN: u64 = 1 << 20;
 pub const WORTH_IT: u64 = 16 << 20;
 /// … nor where it is less than this part of the file.
 const WORTH_IT_SHARE: u64 = 20;
-/// Pairs of terms that are compared at most. A file of a terabyte has some 16,000 terms, each of a xorb of its own.
+/// Terms of one file at most: each takes memory. One of a terabyte has some 16,000.
+const TERMS_MAX: usize = 1 << 16;
+/// Pairs of terms that are compared at most: mostly each term is of a xorb of its own.
 const PAIRS_MAX: usize = 20_000_000;
 
 /// What a file is made of.
@@ -37,15 +39,16 @@ struct Term {
 }
 
 #[derive(Deserialize)]
-struct RawReconstruction {
+struct RawReconstruction<'a> {
     #[serde(default)]
     offset_into_first_range: u64,
-    terms: Vec<RawTerm>,
+    #[serde(borrow)]
+    terms: Vec<RawTerm<'a>>,
 }
 
 #[derive(Deserialize)]
-struct RawTerm {
-    hash: String,
+struct RawTerm<'a> {
+    hash: &'a str,
     unpacked_length: u64,
     range: RawRange,
 }
@@ -60,10 +63,13 @@ impl Reconstruction {
     /// Understands the answer of `/v2/reconstructions/{hash}` about a whole file of `size` bytes. The error says what
     /// cannot be true of it.
     pub fn parse(json: &[u8], size: u64) -> Result<Self, String> {
-        let raw: RawReconstruction =
+        let raw: RawReconstruction<'_> =
             serde_json::from_slice(json).map_err(|why| format!("no reconstruction ({why})"))?;
         if raw.offset_into_first_range != 0 {
             return Err("a reconstruction of a part of the file".into());
+        }
+        if raw.terms.len() > TERMS_MAX {
+            return Err(format!("{} terms", raw.terms.len()));
         }
         let mut total: u64 = 0;
         let mut terms = Vec::with_capacity(raw.terms.len());
@@ -393,6 +399,8 @@ mod tests {
         };
         let parse = |json: &str, size| Reconstruction::parse(json.as_bytes(), size);
         assert!(parse(&answer(&term(0, 3, 100)), 100).is_ok());
+        let many = vec![term(0, 1, 1); TERMS_MAX + 1].join(",");
+        assert!(parse(&answer(&many), TERMS_MAX as u64 + 1).is_err_and(|why| why.contains("terms")));
         let odd = [
             answer(&term(0, 3, 99)),
             answer(&term(3, 3, 100)),

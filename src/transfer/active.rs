@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use super::blame::Origins;
 use super::engine::{Scope, Unfinished};
 use super::schedule::{Segment, Segments};
 use super::tuner::Estimate;
-use super::tuning::LOOK_PATIENCE;
+use super::tuning::{FIRST_BYTES, HELD_BACK_MAX, LOOK_PATIENCE, QUICK_LINK};
 use crate::content::look::Look;
 use crate::content::{RangeSet, gguf, kind};
 use crate::error::Error;
@@ -45,6 +46,8 @@ pub(super) struct Active {
     ending: watch::Sender<Option<End>>,
     /// The first bytes, until they were looked at.
     start: Mutex<Option<Start>>,
+    /// Only the first bytes are fetched, while somebody is asked what older files have of the rest.
+    held_back: Mutex<Option<HeldBack>>,
     /// There are no ranges to be had: one connection, from the start.
     whole: AtomicBool,
     origins: Mutex<Origins>,
@@ -70,6 +73,13 @@ impl Start {
             awaited_until: gguf::is_named(path.file_name()).then(|| Instant::now() + LOOK_PATIENCE),
         })
     }
+}
+
+/// A short wait for something that may make most of the file superfluous.
+#[derive(Debug, Clone, Copy)]
+struct HeldBack {
+    since: Instant,
+    until: Instant,
 }
 
 /// How the work on a file's ranges ended.
@@ -108,9 +118,18 @@ impl Active {
             payloads: Mutex::new(end.is_none().then_some(payloads)),
             ending: watch::channel(end).0,
             start: Mutex::new(Start::of(partial)),
+            held_back: Mutex::default(),
             whole: AtomicBool::new(false),
             origins: Mutex::default(),
         }
+    }
+
+    /// The same, of which only the first bytes are fetched until [`Self::hold_back_no_more`], or for as long again as they
+    /// take and a hundredth of the time that all of it takes on a quick link.
+    pub(super) fn held_back(mut self) -> Self {
+        let since = Instant::now();
+        self.held_back = Mutex::new(Some(HeldBack { since, until: since + HELD_BACK_MAX }));
+        self
     }
 
     /// The next range for a connection: all that a hopelessly slow one still has, else one that nobody has, or, if
@@ -128,6 +147,9 @@ impl Active {
         if self.whole.load(Ordering::Relaxed) {
             return segments.take_whole(now);
         }
+        if self.held_back_until().is_some() {
+            return segments.take_first(FIRST_BYTES, now);
+        }
         let may_take_over = beginning == Beginning::Soon;
         if steal {
             return if may_take_over { segments.steal(estimate, now) } else { None };
@@ -139,7 +161,29 @@ impl Active {
 
     /// Notes that bytes have come; says whether they are the first ones.
     pub(super) fn begin(&self) -> bool {
-        self.segments().begin()
+        let is_first = self.segments().begin();
+        if is_first {
+            let now = Instant::now();
+            let unnoticed = Duration::from_millis(self.size / (QUICK_LINK / 1000) / 100);
+            if let Some(held) = self.held().as_mut().filter(|held| now < held.until) {
+                held.until = now + (now - held.since) + unnoticed;
+            }
+        }
+        is_first
+    }
+
+    /// Nothing more is to be waited for.
+    pub(super) fn hold_back_no_more(&self) {
+        *self.held() = None;
+    }
+
+    /// Until when only the first bytes may be fetched.
+    pub(super) fn held_back_until(&self) -> Option<Instant> {
+        self.held().map(|held| held.until).filter(|until| Instant::now() < *until)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<HeldBack>> {
+        self.held_back.lock().expect("nothing panics while it holds the time")
     }
 
     /// Bytes not yet received.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::active::Active;
 use super::blame::{Origins, Suspects};
@@ -185,13 +186,13 @@ impl Engine {
     }
 
     /// Fetches what `partial` lacks and verifies all of it. What older files on the disk have is copied from them, as
-    /// soon as `originals` says which, as far as it has not been begun with. On any failure what has arrived is recorded
-    /// for the next run.
+    /// soon as `originals` says which, as far as it has not been begun with; for a short time not much is. On any failure
+    /// what has arrived is recorded for the next run.
     pub async fn fill(
         self: &Arc<Self>,
         partial: Arc<Partial>,
         source: Arc<dyn Source>,
-        originals: BoxFuture<'_, Option<Originals>>,
+        originals: Option<BoxFuture<'_, Option<Originals>>>,
         demand: &Demand,
         scope: &Scope,
         counts: &mut Counts,
@@ -199,7 +200,8 @@ impl Engine {
         let mut filling = Filling::begin(&self.crew, &partial)?;
         let budget = Budget::new(self.limits.give_up_after, scope.stop.deadline());
         let pool = (partial.wanted().size() >= WORTH_IT_FROM).then(|| Pool::new(Arc::clone(&self.admission)));
-        let active = Arc::new(Active::new(&partial, source, budget, pool, filling.sink(), scope));
+        let active = Active::new(&partial, source, budget, pool, filling.sink(), scope);
+        let active = Arc::new(if originals.is_some() { active.held_back() } else { active });
         let listed = Listed::new(self, &active, demand);
         let tell = |filling: &Filling| {
             demand.set(active.remaining());
@@ -264,12 +266,11 @@ impl Engine {
         self: &Arc<Self>,
         active: &Arc<Active>,
         filling: &mut Filling,
-        mut originals: BoxFuture<'_, Option<Originals>>,
+        mut originals: Option<BoxFuture<'_, Option<Originals>>>,
         stop: &Stop,
         show: &impl Fn(&Filling),
     ) -> Result<(), Unfinished> {
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        let mut is_awaited = true;
         let ended_early = loop {
             tokio::select! {
                 () = active.over() => break None,
@@ -282,11 +283,13 @@ impl Engine {
                     // A writer that waits for a slow disk need not do so any more.
                     filling.close()?;
                 }
-                found = &mut originals, if is_awaited => {
-                    is_awaited = false;
+                found = async { originals.as_mut()?.await }, if originals.is_some() => {
+                    originals = None;
                     if let Some(originals) = found {
                         self.copy(active, filling, &originals)?;
                     }
+                    active.hold_back_no_more();
+                    self.offer();
                 }
                 _ = ticks.tick() => show(filling),
             }
@@ -367,9 +370,11 @@ impl Engine {
                     }
                 }
             }
+            let later = Instant::now() + HELP_EVERY;
+            let held = files.iter().filter_map(|file| file.held_back_until());
             tokio::select! {
                 () = woken => {}
-                () = tokio::time::sleep(HELP_EVERY) => {}
+                () = tokio::time::sleep_until(held.fold(later, Instant::min)) => {}
             }
         }
     }

@@ -151,6 +151,14 @@ impl Segments {
         Some(self.assign(range, now, PACE_SHOWN_AFTER))
     }
 
+    /// The first bytes that are missing, so many of them; none once somebody is at work on them, or was.
+    pub(super) fn take_first(&mut self, length: u64, now: Instant) -> Option<Segment> {
+        let first = self.unassigned.first().filter(|_| !self.begun && self.flights.is_empty())?;
+        let range = first.start..first.end.min(first.start.saturating_add(length));
+        self.unassigned.remove(&range);
+        Some(self.assign(range, now, PACE_SHOWN_AFTER))
+    }
+
     /// The whole file as one segment, for a server that knows no ranges. `None` while one is under way.
     pub(super) fn take_whole(&mut self, now: Instant) -> Option<Segment> {
         if !self.flights.is_empty() || self.unassigned.is_empty() {

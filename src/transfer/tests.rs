@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use sha2::Digest as _;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::request::{Connections, Limits, RepoId, RepoKind};
 use crate::source::scripted::{CHUNK, Question, Reply, Scripted, Then};
 use crate::source::{Beginning, LocalFile, Source};
 use crate::stop::{self, StopSender};
+use crate::store::copying::Originals;
 use crate::store::hashing::Verified;
 use crate::store::journal::Partials;
 use crate::store::partial::Partial;
@@ -93,9 +95,19 @@ impl Bench {
     }
 
     async fn fill(&self, partial: &Arc<Partial>, source: Arc<dyn Source>, counts: &mut Counts) -> Verdict {
+        self.update(partial, source, None, counts).await
+    }
+
+    /// The same, while somebody finds out what older files have.
+    async fn update(
+        &self,
+        partial: &Arc<Partial>,
+        source: Arc<dyn Source>,
+        originals: Option<BoxFuture<'_, Option<Originals>>>,
+        counts: &mut Counts,
+    ) -> Verdict {
         let demand = self.engine.admit(partial.wanted().size()).await;
-        let none = Box::pin(std::future::ready(None));
-        self.engine.fill(Arc::clone(partial), source, none, &demand, &self.scope, counts).await
+        self.engine.fill(Arc::clone(partial), source, originals, &demand, &self.scope, counts).await
     }
 
     /// Fills a content from nothing, and says how long the bytes took.
@@ -436,6 +448,68 @@ async fn another_content_at_the_source_stops_the_file() {
     assert!(matches!(filled, Err(Unfinished::Changed { .. })), "{filled:?}");
 }
 
+/// Fetches while somebody is asked what older files have, who says "nothing" after so long, or never; says how long the
+/// bytes took.
+async fn asking(content: &Bytes, source: &Arc<Scripted>, answer: Option<Duration>) -> Duration {
+    let bench = Bench::new(Connections::Fixed(4));
+    let nothing = async move {
+        match answer {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+        None
+    };
+    let (partial, started, mut counts) = (bench.partial(content), Instant::now(), Counts::default());
+    let source_of = Arc::clone(source) as Arc<dyn Source>;
+    let filled = bench.run(bench.update(&partial, source_of, Some(Box::pin(nothing)), &mut counts)).await;
+    assert_holds(filled, content);
+    source.last_sent().expect("bytes") - started
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_says_what_older_files_have_costs_a_round_trip_and_a_hundredth() {
+    let content = content(64 * MIB);
+    let reply = || Reply { rate: 25 << 20, ..Reply::default() };
+    let bench = Bench::new(Connections::Fixed(4));
+    let (filled, plain) = bench.fetch(&content, &scripted(&content, move |_| reply())).await;
+    assert_holds(filled, &content);
+    let source = scripted(&content, move |_| reply());
+    let asked = asking(&content, &source, None).await;
+    let most = reply().delay + plain.mul_f64(0.01) + Duration::from_millis(25);
+    assert!(asked <= plain + most, "{asked:?}, else {plain:?}");
+    assert_eq!(source.asked()[0], 0..256 << 10, "it begins at once, and with little");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_older_files_have_is_awaited_by_all_but_one_connection_and_no_longer_than_it_takes() {
+    let content = content(64 * MIB);
+    let source = scripted(&content, |question| Reply {
+        delay: Duration::from_millis(if question.number == 0 { 400 } else { 20 }),
+        ..Reply::default()
+    });
+    let soon = asking(&content, &source, Some(Duration::from_millis(5))).await;
+    let source = scripted(&content, |question| Reply {
+        delay: Duration::from_millis(if question.number == 0 { 400 } else { 20 }),
+        ..Reply::default()
+    });
+    let late = asking(&content, &source, Some(Duration::from_millis(600))).await;
+    let between = late.saturating_sub(soon);
+    assert!(
+        between > Duration::from_millis(450) && between < Duration::from_millis(610),
+        "{soon:?} {late:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_range_that_never_comes_holds_back_the_others_for_a_second() {
+    let content = content(8 * MIB);
+    let source = scripted(&content, |question| {
+        Reply::default().then(if question.number == 0 { Then::Stall(0) } else { Then::Good })
+    });
+    let time = asking(&content, &source, None).await;
+    assert!(time < Duration::from_secs(3), "{time:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn less_than_was_asked_for_is_no_failure() {
     let content = content(6 * MIB);
@@ -457,8 +531,7 @@ async fn many_files_share_the_connections() {
         let (engine, scope) = (&bench.engine, &bench.scope);
         async move {
             let demand = engine.admit(partial.wanted().size()).await;
-            let none = Box::pin(std::future::ready(None));
-            engine.fill(partial, source, none, &demand, scope, &mut Counts::default()).await
+            engine.fill(partial, source, None, &demand, scope, &mut Counts::default()).await
         }
     };
     let started = Instant::now();

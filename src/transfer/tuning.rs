@@ -35,6 +35,15 @@ pub(super) const FILES_MAX: usize = 64;
 /// after one latency, but for one that is held up.
 pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
+// What older files may have: active.
+
+/// Bytes that are fetched while it is asked what older files have of a file: a changed model begins otherwise, mostly.
+pub(super) const FIRST_BYTES: u64 = 256 << 10;
+/// How long no more of it is asked for, where even these do not come.
+pub(super) const HELD_BACK_MAX: Duration = Duration::from_secs(1);
+/// Bytes per second of a quick link.
+pub(super) const QUICK_LINK: u64 = 100_000_000;
+
 // The length of ranges: tuner, schedule.
 
 /// Shorter ranges lose too much to the latency of their requests.

@@ -13,10 +13,14 @@ MOST = {
     "metadata grown": 1 * MIB,
     "chat template changed": 1 * MIB,
     "one tensor changed": 10 * MIB,
-    "tensors reordered": 24 * MIB,
-    "shards joined": 4 * MIB,
+    # Of a shard in the middle of a xorb neither end is told.
+    "shards joined": 40 * MIB,
+    "cut short before": 44 * MIB,
 }
-"""Bytes that may be fetched; of the other pairs all of what is not equal."""
+"""Bytes that may be fetched. Of the other pairs all may be: reordered tensors begin and end in the middle of what the
+old file has in one piece, so that nobody tells where."""
+TWICE = 4 * MIB
+"""What connections take over from each other comes twice, and framing."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,9 @@ def test_an_update_fetches_what_differs(name, cas, tmp_path):
     old, new = storage.versions(name)
     place = tmp_path / "models"
     with storage.serve(cas, old) as hub:
-        modelfetch(hub, place)
+        # A file that was cut short is no model: only who pins its digest gets it.
+        pins = [f"--sha256={hub.files[old[0].name]['sha256']}"] if name == "cut short before" else []
+        modelfetch(hub, place, *pins)
         assert_right(hub, place)
     with storage.serve(cas, new) as hub:
         result, said = modelfetch(hub, place)
@@ -51,10 +57,11 @@ def test_an_update_fetches_what_differs(name, cas, tmp_path):
         sent = hub.counts()["cdn"]["bytes"]
     assert "warning" not in said, said
     size = sum(file["size"] for file in result["files"])
-    assert sent + result["bytes_copied"] <= size * 1.01 + MIB
-    assert sent <= MOST.get(name, size * 1.01), f"{sent} bytes sent, {result['bytes_copied']} copied of {size}"
+    assert sent + result["bytes_copied"] <= size * 1.01 + TWICE
+    assert sent <= MOST.get(name, size * 1.01 + TWICE), f"{sent} bytes sent, {result['bytes_copied']} copied of {size}"
     if name in MOST:
         assert result["bytes_copied"] > size / 2
+        assert "to fetch" in said and " from " in said
     if name == "another model":
         assert result["bytes_copied"] == 0 and "copy" not in said
 

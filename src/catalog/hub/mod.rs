@@ -696,14 +696,17 @@ async fn body_of_at_most(
     excess: Excess,
 ) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let mut body = Vec::with_capacity(announced.min(PAGE_BYTES_MAX));
+    let too_long = || net::misconfigured(url, format!("a JSON body of more than {}", Bytes(most as u64)));
+    if announced > most && excess == Excess::Refuse {
+        return Err(too_long());
+    }
+    let mut body = Vec::with_capacity(announced.min(most));
     while let Some(chunk) = watchdog.chunk(url, &mut response).await? {
         if body.len() + chunk.len() > most {
             if excess == Excess::Cut {
                 break;
             }
-            let most = Bytes(most as u64);
-            return Err(net::misconfigured(url, format!("a JSON body of more than {most}")));
+            return Err(too_long());
         }
         body.extend_from_slice(&chunk);
     }

@@ -22,8 +22,10 @@ use crate::retry::Setback;
 use crate::stop::blocking;
 use crate::words::{chain, host};
 
-/// A longer answer is none. One about a file of a terabyte has some 20 MB.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// A longer answer is none: two may be under way in a pod of 128 MiB. One about a file of a terabyte has some 20 MB.
+const ANSWER_BYTES_MAX: u64 = 24 << 20;
+/// Nor is one with more than a byte for so many bytes of the file, and a megabyte: 100 times as many as they have.
+const BYTES_PER_BYTE_MIN: u64 = 512;
 /// Pauses before a passing failure is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
@@ -93,7 +95,7 @@ impl Hub {
     ) -> Result<Reconstruction, String> {
         let mut pauses = PAUSES.into_iter();
         let body = loop {
-            match self.ask_cas(cas, hash).await {
+            match self.ask_cas(cas, hash, bytes_max(size)).await {
                 Ok(body) => break body,
                 Err(failure) => match pauses.next().filter(|_| may_pass(&failure)) {
                     Some(pause) => tokio::time::sleep(pause).await,
@@ -107,7 +109,7 @@ impl Hub {
     }
 
     /// The answer to one question. Its token goes nowhere else, so no redirect is followed.
-    async fn ask_cas(&self, cas: &Cas, hash: XetHash) -> Result<Vec<u8>, Failure> {
+    async fn ask_cas(&self, cas: &Cas, hash: XetHash, bytes_max: usize) -> Result<Vec<u8>, Failure> {
         let mut url = cas.url.clone();
         url.set_path(&format!("{}/v2/reconstructions/{hash}", cas.url.path().trim_end_matches('/')));
         let request = self
@@ -122,9 +124,14 @@ impl Hub {
             return Err(net::bad_status(&url, response).await);
         }
         net::check_encoding(&url, response.headers())?;
-        body_of_at_most(ANSWER_BYTES_MAX, &url, response, Watchdog::new(self.stall_timeout), Excess::Refuse)
-            .await
+        body_of_at_most(bytes_max, &url, response, Watchdog::new(self.stall_timeout), Excess::Refuse).await
     }
+}
+
+/// How long an answer about a file of `size` bytes may be.
+fn bytes_max(size: u64) -> usize {
+    let bytes = ANSWER_BYTES_MAX.min((1 << 20) + size / BYTES_PER_BYTE_MIN);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Who was silent once is not waited for again: bytes may be had meanwhile.

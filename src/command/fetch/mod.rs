@@ -22,7 +22,7 @@ use crate::store::{Store, WriteAccess};
 use crate::transfer::Engine;
 use crate::words::{chain, count};
 
-use delta::{Deltas, Wait};
+use delta::Deltas;
 use freshness::Known;
 
 pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
@@ -119,11 +119,10 @@ impl<'a> Run<'a> {
             access.sweep(&origin, files)?;
             access.store().plan(&origin, files)
         };
-        let mut plan = self.context.stop.or_blocking("planning", work).await?;
+        let plan = self.context.stop.or_blocking("planning", work).await?;
         if self.request.delta && self.request.network != NetworkUse::Offline {
-            let (revision, wait) = (known.resolution.commit_or_revision(), Wait::Shortly);
-            let deltas = &self.deltas;
-            let asked = deltas.look_up(&mut plan, &revision, &self.store, &self.hub, wait, &self.context);
+            let revision = known.resolution.commit_or_revision();
+            let asked = self.deltas.ask(&plan, &revision, &self.store, &self.hub, &self.context);
             Box::pin(asked).await?;
         }
         Ok(plan)
@@ -165,6 +164,7 @@ impl<'a> Run<'a> {
             Ok(outcomes) => outcomes,
             Err(error) => return Err(self.with_unfinished(error, known).await),
         };
+        self.deltas.end(&*self.context.reporter).await;
         let (access, resolution) = (Arc::clone(access), Arc::clone(resolution));
         let record = move || -> Result<_, Error> {
             let (origin, listing) = (resolution.origin(), resolution.listing_json()?);
@@ -228,10 +228,9 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
     };
     let mut planned = context.stop.or_blocking("planning", work).await?;
     if request.delta && request.network != NetworkUse::Offline {
-        let (revision, wait) = (known.resolution.commit_or_revision(), Wait::ToTheEnd);
-        let deltas = Deltas::default();
-        let asked = deltas.look_up(&mut planned.plan, &revision, &store, hub, wait, context);
-        Box::pin(asked).await?;
+        let (revision, deltas) = (known.resolution.commit_or_revision(), Deltas::default());
+        Box::pin(deltas.ask(&planned.plan, &revision, &store, hub, context)).await?;
+        deltas.add_to(&mut planned.plan, context).await?;
     }
     let may_ask = !request.locked.as_ref().is_some_and(|locked| locked.is_enough);
     if may_ask && request.network != NetworkUse::Offline {

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tracing::debug;
 
@@ -228,11 +227,7 @@ impl FileWork {
             self.begin(wanted, on_disk);
             // What was doubted once comes from the source.
             let is_first = suspects.is_none() && !has_changed && !was_strange;
-            let originals: BoxFuture<'_, _> = if is_first {
-                self.deltas.originals(item, &self.scope.reporter)
-            } else {
-                Box::pin(std::future::ready(None))
-            };
+            let originals = is_first.then(|| self.deltas.originals(item, &self.scope.reporter)).flatten();
             let (filled, scope) = (Arc::clone(&partial), &self.scope);
             let filled =
                 self.engine.fill(filled, Arc::clone(&source), originals, demand, scope, &mut counts).await;
@@ -405,9 +400,8 @@ impl FileWork {
         let source = LocalFile::new(opened, &path, self.stall_timeout);
         self.begin(wanted, partial.written());
         let demand = self.engine.admit(wanted.size()).await;
-        let (none, mut counts) = (Box::pin(std::future::ready(None)), Counts::default());
-        let filled =
-            self.engine.fill(partial, Arc::new(source), none, &demand, &self.scope, &mut counts).await;
+        let (source, mut counts) = (Arc::new(source), Counts::default());
+        let filled = self.engine.fill(partial, source, None, &demand, &self.scope, &mut counts).await;
         let error = match filled {
             Ok(verified) => {
                 self.tell_strange(wanted, verified.strange());

@@ -13,7 +13,7 @@ use crate::support::{FILE, MIB, REPO, TestDir, built};
 
 /// No cell may need more memory, whatever the server sends. Most is taken by the longest list of files
 /// that is read.
-const MEMORY_MAX_KIB: u64 = 96 << 10;
+pub(super) const MEMORY_MAX_KIB: u64 = 96 << 10;
 /// What waits for a limit of minutes takes longer. Reading a list of 134 MB takes half of it on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 /// Ranges of 1 MiB on four connections: a first, some late, and a last one.
@@ -419,7 +419,7 @@ fn is_right_or_absent(dir: &TestDir, place: Place, status: Option<i32>) -> bool 
 }
 
 /// Whether a request tells what only the Hub may know.
-fn tells_secret(record: &Record) -> bool {
+pub(super) fn tells_secret(record: &Record) -> bool {
     record.request.headers.iter().any(|(name, value)| {
         matches!(name.as_str(), "authorization" | "cookie" | "referer") || value.contains("CANARY")
     })

@@ -2,6 +2,7 @@
 //! the right number, soon, in little memory, and without a secret in anything that is written.
 
 mod cell;
+mod storage;
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
