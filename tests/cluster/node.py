@@ -191,12 +191,6 @@ class Node:
                    f"--kubeconfig={self.kubeconfig('kubelet')}", f"--hostname-override={NODE}", f"--node-ip={ADDRESS},{ADDRESS6}",
                    "--node-labels=gpu=true", "--register-with-taints=nvidia.com/gpu=present:NoSchedule")
         self.start("kube-proxy", self.components / "kube-proxy", f"--config={self.proxy_config()}")
-        if self.router:
-            # Of its three parts the one that enforces network policies.
-            self.start("kube-router", self.router, f"--kubeconfig={self.kubeconfig('admin')}",
-                       "--run-firewall", "--run-router=false", "--run-service-proxy=false", "--enable-cni=false",
-                       f"--hostname-override={NODE}", "--enable-ipv6",
-                       f"--service-cluster-ip-range={SERVICE_NETWORK}", f"--service-cluster-ip-range={SERVICE_NETWORK6}")
 
     def start(self, name, *words, **environment):
         words = list(map(str, words))
@@ -277,6 +271,12 @@ state = "/run/containerd"
         """The node's device, and what a cluster has beside Kubernetes."""
         self.apply(Path(__file__).parent / "furniture.yaml", self.components / "crds")
         wait_until(lambda: self.kubectl("get", "node", NODE, check=False).returncode == 0, "node")
+        if self.router:
+            # Of its three parts the one that enforces network policies.
+            self.start("kube-router", self.router, f"--kubeconfig={self.kubeconfig('admin')}",
+                       "--run-firewall", "--run-router=false", "--run-service-proxy=false", "--enable-cni=false",
+                       f"--hostname-override={NODE}", "--enable-ipv6",
+                       f"--service-cluster-ip-range={SERVICE_NETWORK}", f"--service-cluster-ip-range={SERVICE_NETWORK6}")
         wait_until(Path("/var/lib/kubelet/device-plugins/kubelet.sock").exists, "kubelet's socket for devices")
         self.start("gpu", self.components / "gpu", "/var/lib/kubelet/device-plugins")
         self.start("sealed-secrets", self.components / "sealed-secrets",
