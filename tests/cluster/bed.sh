@@ -14,17 +14,23 @@ is_up() {
     [ -e "$state/ready" ] && [ -n "$(init_pid)" ]
 }
 
-# prepare [--if-built]: what a bare Debian machine lacks, and COMPONENTS, KUBECTL, HELM, PYTHON.
+# prepare: what a bare Debian machine lacks, and COMPONENTS, ROUTER, KUBECTL, HELM, PYTHON. With IF_BUILT, network policies
+# are enforced only if kube-router is there already.
 prepare() {
     local assignments
     [ "$(id -u)" -eq 0 ] || { echo "the cluster needs root" >&2; return 1; }
-    COMPONENTS=
-    assignments=$("$here/tools" "$@") || return
+    COMPONENTS= ROUTER=
+    assignments=$("$here/tools") || return
     eval "$assignments"
-    packages buildah ca-certificates containerd containernetworking-plugins curl e2fsprogs iptables iproute2 kmod \
+    if assignments=$("$here/router/build" ${IF_BUILT:+--if-built}); then
+        eval "$assignments"
+    else
+        echo "*** no kube-router in $cache (tests/cluster/router/build builds it): network policies are not enforced" >&2
+    fi
+    packages buildah ca-certificates containerd containernetworking-plugins curl e2fsprogs ipset iptables iproute2 kmod \
         mount openssl procps runc util-linux
     assignments=$("$repository/tests/chart/tools")
     eval "$assignments"
     python_environment
-    export COMPONENTS KUBECTL HELM HELM3
+    export COMPONENTS ROUTER KUBECTL HELM HELM3
 }

@@ -13,11 +13,11 @@ TAG = {"images": {"server": {"tag": "b11434"}}}
 
 @pytest.fixture(scope="session", autouse=True)
 def images(tmp_path_factory):
-    rendered = render(TAG)
+    rendered, on_cpu = render(TAG), render(TAG | {"gpu": {"vendor": "cpu"}})
     names = {
-        "modelfetch": f"docker.io/library/{rendered.guard['image']}",
-        "server": rendered.server["image"],
-        "pause": "localhost/pause:1",
+        "modelfetch": [f"docker.io/library/{rendered.guard['image']}"],
+        "server": [rendered.server["image"], on_cpu.server["image"]],
+        "pause": ["localhost/pause:1"],
     }
     work = tmp_path_factory.mktemp("images")
     load_images(work, names)

@@ -25,15 +25,17 @@ ENTRYPOINT ["/pause"]
 
 
 def load_images(work, names):
-    """`names` says what program, server and pause are called."""
+    """`names` says what program, server and pause are called, each by one name or more."""
     buildah = Buildah(work)
     build_program(buildah)
     build_server(buildah, Path(os.environ["LLAMA_SERVER"]))
     build_pause(buildah, Path(os.environ["COMPONENTS"], "pause"))
-    for image, name in names.items():
+    for image, (name, *others) in names.items():
         archive = work / f"{image}.tar"
         buildah("push", image, f"docker-archive:{archive}:{name}")
         command("ctr", "--namespace", "k8s.io", "images", "import", archive)
+        for other in others:
+            command("ctr", "--namespace", "k8s.io", "images", "tag", "--force", name, other)
 
 
 def build_server(buildah, server):

@@ -17,6 +17,8 @@ from pathlib import Path
 NODE = "node"
 # The node's own network, with the load balancer's pools in it, and those of pods and services.
 ADDRESS, POD_NETWORK, SERVICE_NETWORK = "10.88.0.1", "10.89.0.0/16", "10.96.0.0/16"
+# The same of IPv6, which a pod has and a Service asks for.
+ADDRESS6, POD_NETWORK6, SERVICE_NETWORK6 = "fd10:88::1", "fd10:89::/64", "fd10:96::/112"
 API_SERVICE, API = "10.96.0.1", f"https://{ADDRESS}:6443"
 CGROUP = "modelfetch-cluster"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -56,8 +58,9 @@ def wait_until(condition, what, seconds=120):
 
 
 class Node:
-    def __init__(self, state, components, kubectl):
+    def __init__(self, state, components, kubectl, router):
         self.state, self.components, self.kubectl_program = Path(state), Path(components), kubectl
+        self.router = router
         self.pki, self.logs, self.configs = self.state / "pki", self.state / "logs", self.state / "configs"
         self.tokens = {user: secrets.token_hex(16) for user in USERS}
         self.running = {}
@@ -81,10 +84,13 @@ class Node:
         command("ip", "link", "set", "lo", "up")
         command("ip", "link", "add", "lan0", "type", "bridge")
         command("ip", "address", "add", f"{ADDRESS}/24", "dev", "lan0")
+        command("ip", "address", "add", f"{ADDRESS6}/64", "dev", "lan0", "nodad")
         command("ip", "link", "set", "lan0", "up")
         # kube-proxy rewrites what has a route.
-        command("ip", "route", "add", SERVICE_NETWORK, "dev", "lan0")
-        for setting in ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables"):
+        for network in (SERVICE_NETWORK, SERVICE_NETWORK6):
+            command("ip", "route", "add", network, "dev", "lan0")
+        for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "bridge/bridge-nf-call-iptables",
+                        "bridge/bridge-nf-call-ip6tables"):
             Path("/proc/sys/net", setting).write_text("1")
 
     def lay_out_mounts(self):
@@ -161,7 +167,9 @@ class Node:
                    "--listen-peer-urls=http://127.0.0.1:2380")
         self.start("kube-apiserver", self.components / "kube-apiserver",
                    "--etcd-servers=http://127.0.0.1:2379", f"--advertise-address={ADDRESS}",
-                   f"--service-cluster-ip-range={SERVICE_NETWORK}", "--authorization-mode=Node,RBAC",
+                   f"--service-cluster-ip-range={SERVICE_NETWORK},{SERVICE_NETWORK6}", "--authorization-mode=Node,RBAC",
+                   # As every distribution sets it; whether a namespace admits such pods is Pod Security's to say.
+                   "--allow-privileged",
                    "--enable-admission-plugins=NodeRestriction", f"--token-auth-file={self.pki}/tokens.csv",
                    f"--client-ca-file={self.pki}/ca.crt",
                    f"--tls-cert-file={self.pki}/apiserver.crt", f"--tls-private-key-file={self.pki}/apiserver.key",
@@ -180,7 +188,7 @@ class Node:
         self.start("kube-scheduler", self.components / "kube-scheduler",
                    f"--kubeconfig={self.kubeconfig('kube-scheduler')}", "--leader-elect=false")
         self.start("kubelet", self.components / "kubelet", f"--config={self.kubelet_config()}",
-                   f"--kubeconfig={self.kubeconfig('kubelet')}", f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
+                   f"--kubeconfig={self.kubeconfig('kubelet')}", f"--hostname-override={NODE}", f"--node-ip={ADDRESS},{ADDRESS6}",
                    "--node-labels=gpu=true", "--register-with-taints=nvidia.com/gpu=present:NoSchedule")
         self.start("kube-proxy", self.components / "kube-proxy", f"--config={self.proxy_config()}")
 
@@ -202,7 +210,8 @@ class Node:
             "cniVersion": "0.4.0", "name": "pods",
             "plugins": [{
                 "type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True,
-                "ipam": {"type": "host-local", "ranges": [[{"subnet": POD_NETWORK}]], "routes": [{"dst": "0.0.0.0/0"}]},
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": POD_NETWORK}], [{"subnet": POD_NETWORK6}]],
+                         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]},
             }],
         }))
         path = self.configs / "containerd.toml"
@@ -253,7 +262,7 @@ state = "/run/containerd"
         return self.write_json("proxy.json", {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
             "clientConnection": {"kubeconfig": str(self.kubeconfig("kube-proxy"))},
-            "mode": "iptables", "clusterCIDR": POD_NETWORK, "hostnameOverride": NODE,
+            "mode": "iptables", "clusterCIDR": f"{POD_NETWORK},{POD_NETWORK6}", "hostnameOverride": NODE,
             # The limits of connection tracking are the whole machine's.
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         })
@@ -262,6 +271,12 @@ state = "/run/containerd"
         """The node's device, and what a cluster has beside Kubernetes."""
         self.apply(Path(__file__).parent / "furniture.yaml", self.components / "crds")
         wait_until(lambda: self.kubectl("get", "node", NODE, check=False).returncode == 0, "node")
+        if self.router:
+            # Of its three parts the one that enforces network policies.
+            self.start("kube-router", self.router, f"--kubeconfig={self.kubeconfig('admin')}",
+                       "--run-firewall", "--run-router=false", "--run-service-proxy=false", "--enable-cni=false",
+                       f"--hostname-override={NODE}", "--enable-ipv6",
+                       f"--service-cluster-ip-range={SERVICE_NETWORK}", f"--service-cluster-ip-range={SERVICE_NETWORK6}")
         wait_until(Path("/var/lib/kubelet/device-plugins/kubelet.sock").exists, "kubelet's socket for devices")
         self.start("gpu", self.components / "gpu", "/var/lib/kubelet/device-plugins")
         self.start("sealed-secrets", self.components / "sealed-secrets",

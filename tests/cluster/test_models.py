@@ -47,7 +47,7 @@ def test_two_releases_on_one_claim_keep_their_files(volume, there, tmp_path):
     for name, extra in extras.items():
         with cluster.hub(files=[cluster.GGUF / FETCHED, extra]) as hub:
             wanted = values(hub, argocd={"enabled": False}, persistence={"existingClaim": "shared"}, gpu={"vendor": "cpu"},
-                            model={"dir": name, "extraFiles": ["extra.gguf"]}, server={"extraArgs": []})
+                            tolerations=[{"operator": "Exists"}], model={"dir": name, "extraFiles": ["extra.gguf"]}, server={"extraArgs": []})
             there.helm("install", f"{RELEASE}-{name}", CHART, values=wanted)
             selector = f"{SERVER},app.kubernetes.io/instance={RELEASE}-{name}"
             wait_until(lambda s=selector: [cluster.condition(p, "Ready") for p in there.list("pods", s)] == ["True"], f"server {name}")

@@ -59,6 +59,19 @@ def test_existing_claim(volume, there, hub):
     assert there.get("pvc", "mine")["status"]["phase"] == "Bound"
 
 
+def test_two_addresses_make_a_dual_stack_service(volume, there, hub):
+    both = ["10.88.0.208", "fd10:88::208"]
+
+    there.synced(values(hub, service={"loadBalancerIP": ",".join(both)}))
+
+    service = there.service()
+    assert (service["spec"]["ipFamilyPolicy"], service["spec"]["ipFamilies"]) == ("RequireDualStack", ["IPv4", "IPv6"])
+    wait_until(lambda: there.address(), "addresses on the Service", 30)
+    assert [ingress["ip"] for ingress in there.service()["status"]["loadBalancer"]["ingress"]] == both
+    for address in (both[0], f"[{both[1]}]"):
+        chat(address)
+
+
 class TestPoolOnRequest:
     @pytest.fixture
     def labels(self):
