@@ -50,7 +50,7 @@ pub(super) async fn resolve(hub: &Hub, request: &Request) -> Result<Resolution, 
         };
         let mut file = WantedFile::new(path.clone(), content);
         file.vouchers = Vouchers::default();
-        if pin.is_some() {
+        if request.pins.is_wanted_by_digest(path, paths.len()) {
             file.vouchers.add_pin();
         }
         resolution.files.push(file);

@@ -70,7 +70,7 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         if request.repo.is_address() {
             file.vouchers = file.vouchers.without_hub();
         }
-        if pin.is_some() {
+        if request.pins.is_wanted_by_digest(path, paths.len()) {
             file.vouchers.add_pin();
         }
         files.push(file);
@@ -90,7 +90,11 @@ fn from_snapshot(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         let Some(digest) = Digest::from_etag(&blob) else { return Ok(None) };
         let pin = request.pins.for_file(path, paths.len());
         let Ok(content) = trust::vouch(path, Content::new(size, digest), pin) else { return Ok(None) };
-        files.push(WantedFile::new(path.clone(), content));
+        let mut file = WantedFile::new(path.clone(), content);
+        if request.pins.is_wanted_by_digest(path, paths.len()) {
+            file.vouchers.add_pin();
+        }
+        files.push(file);
     }
     Ok(Some(Resolution::from_files(request, Some(commit), files)))
 }

@@ -26,6 +26,7 @@ use delta::{Deltas, Wait};
 use freshness::Known;
 
 pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
+pub(in crate::command) use one_file::admit;
 
 /// Leaves every file of `request` verified at its final name.
 pub async fn fetch(request: &Request, context: &Context) -> Result<Outcome, Error> {
@@ -153,7 +154,6 @@ impl<'a> Run<'a> {
             access,
             resolution,
             limits: &self.request.limits,
-            pins: &self.request.pins,
             network: self.request.network,
             deltas: &self.deltas,
             is_locked: self.request.locked.as_ref().is_some_and(|locked| locked.is_enough),
