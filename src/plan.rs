@@ -99,6 +99,16 @@ impl Vouchers {
         self.0.signer.is_some()
     }
 
+    /// Whether somebody pinned a digest.
+    pub fn has_pin(&self) -> bool {
+        self.0.pin
+    }
+
+    /// Whether somebody wants these bytes, whatever they are: a user who pinned their digest, or a signer.
+    pub fn are_certain(&self) -> bool {
+        self.has_pin() || self.has_signer()
+    }
+
     /// Whether it is known of whoever signed the model that he did.
     pub fn has_signer_of(&self, others: &Self) -> bool {
         others.0.signer.is_none() || self.0.signer == others.0.signer

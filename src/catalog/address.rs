@@ -46,7 +46,7 @@ pub(super) async fn resolve(hub: &Hub, request: &Request) -> Result<Resolution, 
     let mut resolution = Resolution::from_files(request, None, Vec::new());
     let count = paths.len();
     for (path, content) in paths.into_iter().zip(contents) {
-        let is_pinned = request.pins.for_file(&path, count).is_some();
+        let is_pinned = request.pins.is_wanted_by_digest(&path, count);
         let mut file = WantedFile::new(path, content);
         file.vouchers = Vouchers::default();
         if is_pinned {

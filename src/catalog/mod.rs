@@ -19,12 +19,12 @@ pub use hub::{Cas, Described, Head, Hub, Needs, next_page};
 pub use locate::Snapshot;
 pub use tree::{Entry, Listed};
 
-use crate::content::{Content, Digest, Sha256};
+use crate::content::{Content, Digest};
 use crate::error::Error;
 use crate::plan::{Origin, WantedFile};
 use crate::request::{
-    Choice, Commit, Destination, Gap, Names, Patterns, RepoId, RepoPath, Request, Revision, Selection, Unmet,
-    quants,
+    Choice, Commit, Destination, Gap, Names, Patterns, Pins, RepoId, RepoPath, Request, Revision, Selection,
+    Unmet, quants,
 };
 use crate::source::Held;
 use crate::trust;
@@ -113,9 +113,9 @@ async fn named(
 ) -> Result<Resolution, Error> {
     request.pins.check_used(paths.iter())?;
     let (first, rest) = paths.split_first().ok_or_else(|| Error::Internal("no file is selected".into()))?;
-    let pin = |path| request.pins.for_file(path, paths.len());
+    let pins = (&request.pins, paths.len());
     let is_cache = matches!(request.destination, Destination::Cache(_));
-    let needs = |path| Needs { pin: pin(path), commit: is_cache };
+    let needs = |path| Needs { pin: request.pins.for_file(path, paths.len()), commit: is_cache };
     let head = hub.head(&request.repo, request.revision.as_str(), first, needs(first)).await?;
     let commit = head.commit;
     if commit.is_none() {
@@ -127,7 +127,7 @@ async fn named(
     }
     let xet_hash = head.xet_hash;
     let mut resolution = Resolution::empty(request, commit);
-    resolution.add(hub, first, pin(first), head)?;
+    resolution.add(hub, first, pins, head)?;
     if let Some(known) = known
         && commit.is_some()
         && known.commit == commit
@@ -148,7 +148,7 @@ async fn named(
         .try_collect()
         .await?;
     for (path, head) in rest.iter().zip(heads) {
-        resolution.add(hub, path, pin(path), head)?;
+        resolution.add(hub, path, pins, head)?;
     }
     Ok(resolution)
 }
@@ -255,7 +255,15 @@ impl Resolution {
 
     /// Adds a named file. Its pin and what a Hub alone says are certain; an etag is taken for want of
     /// anything better.
-    fn add(&mut self, hub: &Hub, path: &RepoPath, pin: Option<Sha256>, head: Described) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        hub: &Hub,
+        path: &RepoPath,
+        wanted: (&Pins, usize),
+        head: Described,
+    ) -> Result<(), Error> {
+        let (pins, selected) = wanted;
+        let pin = pins.for_file(path, selected);
         if head.is_guess {
             hub.warn(&format!(
                 "{} sends no X-Linked-ETag header and no list of files: its ETag is taken for the digest of `{path}`",
@@ -267,7 +275,7 @@ impl Resolution {
             announced.ok_or_else(|| Error::Internal(format!("`{path}` has neither digest nor pin")))?;
         let content = trust::vouch(path, Content::new(head.size, announced), pin)?;
         let mut file = WantedFile::new(path.clone(), content).known_as(head.xet_hash);
-        if pin.is_some() {
+        if pins.is_wanted_by_digest(path, selected) {
             file.vouchers.add_pin();
         }
         self.files.push(file);

@@ -72,7 +72,7 @@ fn from_receipts(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         } else if request.repo.is_oci() {
             file.vouchers = file.vouchers.of_registry();
         }
-        if pin.is_some() {
+        if request.pins.is_wanted_by_digest(path, paths.len()) {
             file.vouchers.add_pin();
         }
         files.push(file);
@@ -92,7 +92,11 @@ fn from_snapshot(request: &Request, store: &Store, paths: &[RepoPath]) -> Result
         let Some(digest) = Digest::from_etag(&blob) else { return Ok(None) };
         let pin = request.pins.for_file(path, paths.len());
         let Ok(content) = trust::vouch(path, Content::new(size, digest), pin) else { return Ok(None) };
-        files.push(WantedFile::new(path.clone(), content));
+        let mut file = WantedFile::new(path.clone(), content);
+        if request.pins.is_wanted_by_digest(path, paths.len()) {
+            file.vouchers.add_pin();
+        }
+        files.push(file);
     }
     Ok(Some(Resolution::from_files(request, Some(commit), files)))
 }

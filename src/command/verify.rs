@@ -79,9 +79,17 @@ pub async fn verify(
     let mut checks = std::pin::pin!(checks.buffered(AHEAD));
     while let Some((subject, checked)) = checks.next().await {
         let mut checked = checked?;
-        if checked.fault.is_some() && request.repair {
-            Box::pin(subject.repair(request, context)).await?;
-            checked.repaired = true;
+        if let Some(fault) = checked.fault.as_mut().filter(|_| request.repair) {
+            match Box::pin(subject.repair(request, context)).await {
+                Ok(()) => checked.repaired = true,
+                // What was fetched once, and would be again, is not what the file's name says: what is there may be better.
+                Err(why @ (Error::NotGguf { .. } | Error::WrongKind { .. })) => {
+                    *fault = format!(
+                        "{fault}; it was left as it is, because the one to be fetched is no better: {why}"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
         }
         wrong += usize::from(checked.fault.is_some() && !checked.repaired);
         found(&checked);
@@ -121,12 +129,15 @@ fn signed_subjects(
         };
         let is_link = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
         let place = if is_link { Place::Followed(path) } else { Place::At(path) };
-        Subject {
+        let mut subject = Subject {
             place,
             wanted: WantedFile::new(name, Content::of_sha256(size, digest)),
             receipt: None,
             signed,
-        }
+        };
+        // A signature names its digest as a pin does.
+        subject.wanted.vouchers.add_pin();
+        subject
     };
     let found = folder.look(request.destination.root(), &request.paths, context)?;
     Ok(found.into_iter().map(subject).collect())
@@ -137,7 +148,8 @@ fn subjects(request: &VerifyRequest) -> Result<Vec<Subject>, Error> {
     for store in Store::all(&request.destination)? {
         for receipt in store.receipts()? {
             let Some(content) = receipt.content() else { continue };
-            let wanted = WantedFile::new(receipt.path.clone(), content).known_as(receipt.xet_hash);
+            let mut wanted = WantedFile::new(receipt.path.clone(), content).known_as(receipt.xet_hash);
+            wanted.vouchers = receipt.vouched_by.clone();
             subjects.push(Subject {
                 place: Place::Stored(store.clone()),
                 wanted,
@@ -190,7 +202,8 @@ fn select(path: &Path, subjects: &mut Vec<Subject>, request: &VerifyRequest) -> 
     let at = if path.exists() { path.to_owned() } else { in_dir };
     let size = open_at(&at)?.map(|file| file.metadata().map_err(Error::io("look at", &at))).transpose()?;
     let content = Content::of_sha256(size.map_or(0, |metadata| metadata.len()), pin);
-    let wanted = WantedFile::new(named.unwrap_or(name), content);
+    let mut wanted = WantedFile::new(named.unwrap_or(name), content);
+    wanted.vouchers.add_pin();
     Ok(Subject { place: Place::At(at), wanted, receipt: None, signed: None })
 }
 
@@ -226,6 +239,7 @@ impl Subject {
         let content = self.wanted.content;
         let pinned = content.with_sha256(pin);
         self.wanted.content = pinned.unwrap_or(Content::of_sha256(content.size(), pin));
+        self.wanted.vouchers.add_pin();
     }
 
     async fn check(&self, hashes: &HashQueue, context: &Context) -> Result<Checked, Error> {
@@ -260,7 +274,11 @@ impl Subject {
         match hashes.hash(open, self.path(), &self.wanted, reporter, stop).await {
             Ok(None) => Ok(Some(MISSING.into())),
             Ok(Some(Err(unlike))) => Ok(Some(unlike.to_string())),
-            Ok(Some(Ok(proven))) => Ok(proven.strange().map(|strange| strange.why.clone())),
+            Ok(Some(Ok(proven))) => {
+                let strange = proven.strange();
+                let admitted = fetch::admit(&self.wanted, strange, reporter);
+                Ok(strange.filter(|_| admitted.is_err()).map(|strange| strange.why.clone()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -275,12 +293,18 @@ impl Subject {
             Some(commit) => commit.to_string().parse::<Revision>()?,
             None => receipt.origin.revision.clone(),
         };
-        let pins = self.wanted.content.sha256().map(|digest| format!("{}={digest}", self.wanted.path));
+        let path = &self.wanted.path;
+        let pins = match self.wanted.content.sha256() {
+            // Who wanted those bytes by their digest still does.
+            Some(digest) if self.wanted.vouchers.has_pin() => Pins::parse([&*format!("{path}={digest}")])?,
+            Some(digest) => Pins::recorded(path.clone(), digest),
+            None => Pins::default(),
+        };
         let fetch = Request {
             repo: receipt.origin.repo.clone(),
             revision,
             selection: Selection::single(self.wanted.path.clone()),
-            pins: Pins::parse(pins.iter().map(String::as_str))?,
+            pins,
             destination: match &self.place {
                 Place::Stored(store) => store.destination(),
                 Place::At(_) | Place::Followed(_) => request.destination.clone(),

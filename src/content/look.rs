@@ -63,9 +63,10 @@ impl Look {
 
     fn scan(&mut self, bytes: &[u8]) -> Result<(), Strange> {
         let Some(scan) = self.scan.as_mut().filter(|scan| !scan.is_over()) else { return Ok(()) };
+        let is_decided = |scan: &Scan| scan.is_over() || scan.least() > self.size;
         let checked = scan
             .feed(bytes)
-            .and_then(|()| if scan.is_over() { scan.check(self.shards, self.size) } else { Ok(()) });
+            .and_then(|()| if is_decided(scan) { scan.check(self.shards, self.size) } else { Ok(()) });
         checked.map_err(|why| self.strange(why))
     }
 

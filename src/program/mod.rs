@@ -18,7 +18,7 @@ use modelfetch::cli::{
 };
 use modelfetch::command::cluster;
 use modelfetch::command::fetch::Models;
-use modelfetch::command::inspect::Facts;
+use modelfetch::command::inspect::Inspected;
 use modelfetch::command::list::Held;
 use modelfetch::command::lock::LockOutcome;
 use modelfetch::command::prune::Pruned;
@@ -51,7 +51,7 @@ enum Finding {
     Locked(LockOutcome),
     Listed(Held),
     Pruned(Pruned),
-    Inspected(Vec<Facts>, u64),
+    Inspected(Inspected),
     Verified(Vec<Checked>),
     Smoked(SmokeOutcome),
     SmokedModels(Models<SmokeOutcome>),
@@ -224,10 +224,11 @@ async fn execute(
             *found = Some(Finding::Listed(held));
         }
         Job::Inspect(request, with_tensors) => {
-            let seen = Box::pin(modelfetch::inspect(request, context)).await?;
+            let mut seen = Box::pin(modelfetch::inspect(request, context)).await?;
             say(&inspected::inspected(&seen, *with_tensors));
-            *found = Some(Finding::Inspected(seen.models, seen.bytes_fetched));
-            seen.verdict?;
+            let verdict = std::mem::replace(&mut seen.verdict, Ok(()));
+            *found = Some(Finding::Inspected(seen));
+            verdict?;
         }
         Job::Prune(request) => {
             let pruned = modelfetch::prune(request, context).await?;
@@ -294,8 +295,8 @@ impl Finding {
             Self::Locked(lock) => Findings::Locked { lock },
             Self::Listed(held) => Findings::Listed { held },
             Self::Pruned(pruned) => Findings::Pruned { pruned },
-            Self::Inspected(models, bytes_fetched) => {
-                Findings::Inspected { models, bytes_fetched: *bytes_fetched }
+            Self::Inspected(Inspected { models, left_out, bytes_fetched, .. }) => {
+                Findings::Inspected { models, left_out, bytes_fetched: *bytes_fetched }
             }
             Self::Verified(files) => Findings::Verified { files },
             Self::Smoked(smoke) => Findings::Smoked { smoke },

@@ -11,6 +11,8 @@ use crate::words::Invalid;
 pub struct Pins {
     any: Option<Sha256>,
     by_path: BTreeMap<RepoPath, Sha256>,
+    /// An earlier run wrote them down; nobody asked for these bytes by their digest.
+    are_recorded: bool,
 }
 
 impl Pins {
@@ -37,6 +39,16 @@ impl Pins {
             }
         }
         Ok(pins)
+    }
+
+    /// What an earlier run found a file to be: it must be that again.
+    pub fn recorded(path: RepoPath, digest: Sha256) -> Self {
+        Self { any: None, by_path: BTreeMap::from([(path, digest)]), are_recorded: true }
+    }
+
+    /// Whether somebody wants `path`, one of `selected` files, by its digest, whatever its bytes are.
+    pub fn is_wanted_by_digest(&self, path: &RepoPath, selected: usize) -> bool {
+        !self.are_recorded && self.for_file(path, selected).is_some()
     }
 
     /// The pin for `path`, where it is one of `selected` files.

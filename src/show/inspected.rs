@@ -9,7 +9,22 @@ use crate::words::{Binary, Bytes, count, tame};
 /// All models, one after the other.
 pub fn inspected(found: &Inspected, with_tensors: bool) -> String {
     let models = found.models.iter().map(|model| one(model, with_tensors));
-    models.collect::<Vec<_>>().join("\n")
+    models.chain(left_out(&found.left_out)).collect::<Vec<_>>().join("\n")
+}
+
+/// What was not looked at.
+fn left_out(names: &[String]) -> Option<String> {
+    const SHOWN: usize = 20;
+    let shown = names.iter().take(SHOWN).map(|name| format!("  {}\n", tame(name)));
+    let rest = names.len().saturating_sub(SHOWN);
+    let rest = if rest > 0 { format!("  and {rest} more\n") } else { String::new() };
+    let models = count(names.len() as u64, "model");
+    (!names.is_empty()).then(|| {
+        format!(
+            "{models} more, not looked at: name a file, a glob or --quant\n{}{rest}",
+            shown.collect::<String>()
+        )
+    })
 }
 
 fn one(facts: &Facts, with_tensors: bool) -> String {

@@ -80,6 +80,8 @@ pub enum Findings<'a> {
     Inspected {
         /// Each model.
         models: &'a [Facts],
+        /// Those that were not looked at, because there are too many.
+        left_out: &'a [String],
         /// Bytes that were received for it.
         #[serde(skip)]
         bytes_fetched: u64,

@@ -48,6 +48,8 @@ pub(super) struct Active {
     start: Mutex<Option<Start>>,
     /// Only the first bytes are fetched, while somebody is asked what older files have of the rest.
     held_back: Mutex<Option<HeldBack>>,
+    /// Until when the other connections hold back for that.
+    look: watch::Sender<Option<Instant>>,
     /// There are no ranges to be had: one connection, from the start.
     whole: AtomicBool,
     origins: Mutex<Origins>,
@@ -58,8 +60,6 @@ pub(super) struct Active {
 struct Start {
     look: Look,
     seen: u64,
-    /// Until when the other connections wait for it.
-    awaited_until: Option<Instant>,
 }
 
 impl Start {
@@ -67,11 +67,8 @@ impl Start {
     fn of(partial: &Partial) -> Option<Self> {
         let WantedFile { path, content, .. } = partial.wanted();
         let is_to_come = partial.missing().first().is_some_and(|first| first.start == 0);
-        (is_to_come && !partial.is_vouched_for()).then(|| Self {
-            look: Look::new(path.file_name(), content.size(), None),
-            seen: 0,
-            awaited_until: gguf::is_named(path.file_name()).then(|| Instant::now() + LOOK_PATIENCE),
-        })
+        (is_to_come && !partial.is_vouched_for())
+            .then(|| Self { look: Look::new(path.file_name(), content.size(), None), seen: 0 })
     }
 }
 
@@ -103,6 +100,8 @@ impl Active {
         let remote = partial.wanted();
         let segments = Segments::new(remote.size(), partial.missing());
         let end = segments.is_complete().then_some(End::Complete);
+        let start = Start::of(partial);
+        let is_awaited = start.is_some() && gguf::is_named(remote.path.file_name());
         Self {
             path: remote.path.clone(),
             size: remote.size(),
@@ -117,8 +116,9 @@ impl Active {
             pool,
             payloads: Mutex::new(end.is_none().then_some(payloads)),
             ending: watch::channel(end).0,
-            start: Mutex::new(Start::of(partial)),
+            start: Mutex::new(start),
             held_back: Mutex::default(),
+            look: watch::channel(is_awaited.then(|| Instant::now() + LOOK_PATIENCE)).0,
             whole: AtomicBool::new(false),
             origins: Mutex::default(),
         }
@@ -139,9 +139,6 @@ impl Active {
         let now = Instant::now();
         let beginning = if segments.is_awaited() { self.source.beginning() } else { Beginning::Soon };
         if !self.is_taking() || beginning == Beginning::Late {
-            return None;
-        }
-        if segments.is_under_way() && self.is_to_be_looked_at(now) {
             return None;
         }
         if self.whole.load(Ordering::Relaxed) {
@@ -196,31 +193,34 @@ impl Active {
         self.segments().advance(segment, length)
     }
 
-    /// Whether a file is not asked for more until its first bytes show that it is what its name says.
-    fn is_to_be_looked_at(&self, now: Instant) -> bool {
-        let start = self.start.lock().expect("nothing panics while it looks");
-        start.as_ref().and_then(|start| start.awaited_until).is_some_and(|until| now < until)
+    /// Holds a connection back that has asked for a later part, until the first bytes show that the file is what its
+    /// name says. What it was sent meanwhile is no more than its socket takes.
+    pub(super) async fn looked_at(&self, segment: &Segment) {
+        let mut look = self.look.subscribe();
+        let until = *look.borrow();
+        let Some(until) = until.filter(|_| segment.range.start > 0) else { return };
+        self.hold(segment, true);
+        let _ = tokio::time::timeout_at(until, look.wait_for(Option::is_none)).await;
+        self.hold(segment, false);
     }
 
-    /// Looks at bytes if they are the first ones, and ends the work if they are not those of what the name says. Says
-    /// whether others may begin now.
-    pub(super) fn look(&self, at: u64, bytes: &[u8]) -> bool {
+    /// Looks at bytes if they are the first ones, and ends the work if they are not those of what the name says.
+    pub(super) fn look(&self, at: u64, bytes: &[u8]) {
         let mut start = self.start.lock().expect("nothing panics while it looks");
-        let Some(Start { look, seen, .. }) = start.as_mut().filter(|start| start.seen == at) else {
-            return false;
-        };
+        let Some(Start { look, seen }) = start.as_mut().filter(|start| start.seen == at) else { return };
         let rest = kind::START.saturating_sub(usize::try_from(at).unwrap_or(kind::START));
         let bytes = &bytes[..bytes.len().min(rest)];
         *seen += bytes.len() as u64;
         let looked = look.feed(bytes);
         if !look.has_begun() {
-            return false;
+            return;
         }
+        // The end first: those who wait for the look see it then.
         if let Err(strange) = looked {
             self.stop(Unfinished::Strange { strange, seen: *seen });
         }
         *start = None;
-        true
+        self.look.send_replace(None);
     }
 
     /// Notes that a segment is held up, or no longer, by what comes behind the connection.
@@ -255,6 +255,7 @@ impl Active {
         if reserved.prefix() > 0 {
             // The first bytes were right in the older file; the hash looks at them all the same.
             *self.start.lock().expect("nothing panics while it looks") = None;
+            self.look.send_replace(None);
         }
         reserved
     }

@@ -116,6 +116,11 @@ async fn fetch(
     if file.begin() {
         engine.offer();
     }
+    let looked_at = async {
+        file.looked_at(segment).await;
+        Ok(())
+    };
+    unless_over(engine, file, segment, connection.index, looked_at).await?;
     let flowing = Instant::now();
     let mut assembler = Assembler::new(&engine.admission, file, segment).ok_or(Halt::Gone)?;
     let origin = opened.origin.clone();
@@ -204,9 +209,7 @@ async fn receive(
         if bytes.is_empty() {
             break;
         }
-        if file.look(claimed.start, &bytes) {
-            engine.offer();
-        }
+        file.look(claimed.start, &bytes);
         news += bytes.len() as u64;
         if news >= PROGRESS || file.is_done(segment) {
             news = 0;

@@ -106,11 +106,6 @@ impl Segments {
         !self.begun && !self.flights.is_empty()
     }
 
-    /// Whether a connection is at work.
-    pub(super) fn is_under_way(&self) -> bool {
-        !self.flights.is_empty()
-    }
-
     /// Bytes not yet received.
     pub(super) fn remaining(&self) -> u64 {
         self.unassigned.bytes() + self.flights.iter().map(Flight::remaining).sum::<u64>()

@@ -31,8 +31,8 @@ pub(super) const FILES_MAX: usize = 64;
 
 // The first bytes of a file: active.
 
-/// How long the other connections wait until those of one show that a file is what its name says: they are there
-/// after one latency, but for one that is held up.
+/// How long the other connections, which have asked for their parts, read no more of them until those of one show that a
+/// file is what its name says: they come at the same time, but for one that is held up.
 pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 // What older files may have: active.

@@ -39,7 +39,7 @@ pub fn pinned<'a>(
         let pin = pins.for_file(path, number);
         let content = vouch(path, content, pin)?;
         let mut file = WantedFile::new(path.clone(), content).known_as(xet_hash);
-        if pin.is_some() {
+        if pins.is_wanted_by_digest(path, number) {
             file.vouchers.add_pin();
         }
         files.push(file);

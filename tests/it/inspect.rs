@@ -1,5 +1,7 @@
 //! `inspect`: what a model is and what it needs, before a byte of it is paid for.
 
+use std::fs::File;
+
 use fake_hub::{FakeHub, Gguf, Payload, Repo, Server};
 use serde_json::Value;
 
@@ -50,9 +52,10 @@ fn both_orders_of_bytes_are_read_and_fetched() {
     dir.assert_done(FILE, &payload);
 }
 
+/// Two requests more than `plan`, and at most 1 MiB of 4 GiB.
 #[test]
 fn a_model_on_the_hub_costs_one_question_and_a_range() {
-    let model = Payload::gguf(1, 512 * MIB);
+    let model = Payload::gguf(1, 4096 * MIB).with_made_up_digest();
     let hub = hub(&model);
     let dir = TestDir::new();
     dir.job("plan", &hub, [REPO, FILE]).run().succeeds();
@@ -268,4 +271,217 @@ fn a_set_that_claims_to_be_huge_costs_no_memory() {
         assert_ne!(run.status, Some(0), "{}", run.stderr);
         assert!(run.peak_kib < 64 << 10, "{} KiB", run.peak_kib);
     }
+}
+
+/// One of safetensors with tensors of 8 bytes that begin at `starts`.
+fn safetensors(starts: &[u64]) -> Vec<u8> {
+    let tensor = |(at, start): (usize, &u64)| {
+        format!(r#""{at}":{{"dtype":"F16","shape":[4],"data_offsets":[{start},{}]}}"#, start + 8)
+    };
+    let json = format!("{{{}}}", starts.iter().enumerate().map(tensor).collect::<Vec<_>>().join(","));
+    let end = starts.iter().max().map_or(0, |start| start + 8);
+    let data = vec![7; usize::try_from(end).expect("a small file")];
+    [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &data].concat()
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_is_told() {
+    let dir = TestDir::new();
+    let tensor = |header: Header| header.tensor("t", &[1], F32).file();
+    for (name, bytes) in [
+        ("m.gguf", tensor(Header::new("a"))),
+        ("m.gguf", tensor(Header::big_endian("a"))),
+        ("m.safetensors", safetensors(&[0])),
+    ] {
+        let path = dir.put(name, &bytes);
+        let path = path.to_str().expect("UTF-8");
+        dir.command(["inspect", path]).run().succeeds();
+        // The last bytes of a GGUF file fill it up: a tensor of 4 has 32.
+        let needed = if name == "m.gguf" { bytes.len() - 28 } else { bytes.len() };
+        for length in 0..needed {
+            dir.put(name, &bytes[..length]);
+            let run = dir.command(["inspect", path]).run();
+            assert_eq!(run.status, Some(20), "{length} of {} bytes: {}", bytes.len(), run.stderr);
+        }
+    }
+}
+
+/// What a header claims is not believed: neither is room made for it, nor is it read to its end.
+#[test]
+fn a_header_that_lies_costs_neither_memory_nor_bytes() {
+    const GIB: u64 = 1 << 30;
+    let counts = |tensors: u64, entries: u64| {
+        [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes(), &entries.to_le_bytes()].concat()
+    };
+    let with = |header: Header| header.tensor("t", &[4], F32).header();
+    let list = |kind: u32, length: u64| [&kind.to_le_bytes()[..], &length.to_le_bytes()].concat();
+    let key = |length: u64| [counts(1, 1), length.to_le_bytes().to_vec()].concat();
+    let offset = |offset: u64| {
+        let header = Header::new("a").tensor("t", &[4], F32).header();
+        // Behind the first numbers, the entry, and what else is said of the tensor.
+        let at = 24 + (8 + 20 + 4 + 8 + 1) + (8 + 1 + 4 + 8 + 4);
+        [&header[..at], &offset.to_le_bytes(), &header[at + 8..]].concat()
+    };
+    let lies: [(Vec<u8>, &str); 17] = [
+        (counts(u64::MAX, 1), "it claims 18446744073709551615 tensors"),
+        (counts(1, u64::MAX), "18446744073709551615 metadata entries"),
+        (key(GIB), "a metadata key of 1073741824 bytes"),
+        (with(Header::new("a").entry("k", 8, (8 * GIB).to_le_bytes().into())), "a metadata value of"),
+        (with(Header::new("a").entry("k", 8, GIB.to_le_bytes().into())), "its header has more than 64 MiB"),
+        (with(Header::new("a").entry("k", 9, list(10, GIB / 8))), "its header has more than 64 MiB"),
+        (with(Header::new("a").entry("k", 9, list(10, GIB))), "a metadata value of"),
+        (with(Header::new("a").entry("k", 9, list(8, u64::MAX))), "a metadata value of"),
+        (with(Header::new("a").entry("k", 9, list(9, 1).repeat(9))), "lists in more than 4 lists"),
+        (with(Header::new("a").entry("k", 9, list(99, 1))), "a list of values of unknown type 99"),
+        (with(Header::new("a").number("k", 1).number("k", 2)), "it has the metadata key `k` twice"),
+        (with(Header::new("a").tensor("t", &[4], F32)), "it has the tensor `t` twice"),
+        (
+            Header::new("a").tensor(&"t".repeat(2000), &[4], F32).header(),
+            "the name of a tensor of 2000 bytes",
+        ),
+        (Header::new("a").tensor("t", &[1; 9], F32).header(), "a tensor of 9 dimensions"),
+        (with(Header::new("a").number("general.alignment", 3)), "its general.alignment is no power of two"),
+        (offset(1 << 40), "the data of its tensor `t` would end after the file"),
+        (offset(u64::MAX - 8), "the data of its tensor `t` would end after the file"),
+    ];
+    let dir = TestDir::new();
+    for (lie, says) in lies {
+        let path = dir.put("m.gguf", &lie);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(4 * GIB))
+            .expect("a sparse file");
+        let payload = Payload::joined([Payload::bytes(lie), Payload::random(1, 4 * GIB)]);
+        let hub = hub(&payload.with_made_up_digest());
+        let endpoint = hub.endpoint();
+        for arguments in [
+            &["inspect", path.to_str().expect("UTF-8")][..],
+            &["inspect", REPO, FILE, "--endpoint", &endpoint],
+        ] {
+            let run = dir.command(arguments.iter().copied()).run().exits(20).says(says);
+            assert!(run.peak_kib < 48 << 10, "{says}: {} KiB", run.peak_kib);
+        }
+        let moved = hub.bytes_sent(Server::Hub) + hub.bytes_sent(Server::Cdn);
+        assert!(moved <= MIB, "{says}: {moved} bytes");
+    }
+}
+
+#[test]
+fn a_safetensors_header_that_lies_costs_neither_memory_nor_bytes() {
+    const SIZE: u64 = 300_000_000;
+    let length = |length: u64| [&length.to_le_bytes()[..], b"{"].concat();
+    let dir = TestDir::new();
+    let whole = |bytes: &[u8], says: &str| {
+        let path = dir.put("m.safetensors", bytes);
+        dir.command(["inspect", path.to_str().expect("UTF-8")]).run().exits(20).says(says);
+    };
+    whole(&safetensors(&[0, 4]), "the tensor at 4 overlaps with another");
+    whole(&safetensors(&[0, 16]), "the tensor at 16 leaves a gap before it");
+    whole(&safetensors(&[0, 8])[1..], "a header of");
+    whole(&length(1000), "it ends within its header, after 9 bytes");
+    for (lie, says) in [
+        (length(100_000_000), "its header has more than 64 MiB"),
+        (length(100_000_001), "a header of 100000001 bytes"),
+        (length(u64::MAX), "a header of 18446744073709551615 bytes"),
+        (length(1), "a header of 1 bytes"),
+    ] {
+        let path = dir.put("m.safetensors", &lie);
+        File::options().write(true).open(&path).and_then(|file| file.set_len(SIZE)).expect("a sparse file");
+        let payload = Payload::joined([Payload::bytes(lie), Payload::random(1, SIZE)]).with_made_up_digest();
+        let hub = built(FakeHub::builder().repo(Repo::model(REPO).lfs("m.safetensors", payload)));
+        let endpoint = hub.endpoint();
+        for arguments in [
+            &["inspect", path.to_str().expect("UTF-8")][..],
+            &["inspect", REPO, "m.safetensors", "--endpoint", &endpoint],
+        ] {
+            let run = dir.command(arguments.iter().copied()).run().exits(20).says(says);
+            assert!(run.peak_kib < 48 << 10, "{says}: {} KiB", run.peak_kib);
+        }
+        let moved = hub.bytes_sent(Server::Hub) + hub.bytes_sent(Server::Cdn);
+        assert!(moved <= MIB, "{says}: {moved} bytes");
+    }
+}
+
+#[test]
+fn shards_that_disagree_are_told() {
+    let shard = |architecture: &str, number: u32| {
+        Header::new(architecture).number("split.count", 2).number("split.no", number).tensor("a", &[4], F32)
+    };
+    let first = || shard("llama", 0).number("split.tensors.count", 2);
+    let other = |number: u32| Header::new("llama").number("split.count", 2).number("split.no", number);
+    let second = || other(1).number("split.tensors.count", 2).tensor("b", &[4], F32);
+    let big = Header::big_endian("llama").number("split.count", 2).number("split.no", 1);
+    let dir = TestDir::new();
+    let path = dir.put("m-00001-of-00002.gguf", &first().file());
+    let inspect = |second: &Header| {
+        dir.put("m-00002-of-00002.gguf", &second.file());
+        dir.command(["inspect", path.to_str().expect("UTF-8")]).run()
+    };
+    inspect(&second()).succeeds();
+    for (header, says) in [
+        (
+            other(0).number("split.tensors.count", 2).tensor("b", &[4], F32),
+            "its name says shard 2, its header 1",
+        ),
+        (other(1).number("split.tensors.count", 3).tensor("b", &[4], F32), "it is not of the same set as"),
+        (shard("qwen3", 1).number("split.tensors.count", 2), "it is of another architecture than"),
+        (big.number("split.tensors.count", 2).tensor("b", &[4], F32), "it is not of the same set as"),
+        (second().tensor("c", &[4], F32), "its shards hold 3 tensors, should hold 2"),
+        (
+            Header::new("llama").number("split.count", 3).number("split.no", 1).tensor("b", &[4], F32),
+            "its name says 2 shards, its header 3",
+        ),
+    ] {
+        inspect(&header).exits(20).says(says);
+    }
+}
+
+/// The first ones are shown and the rest is named; whoever wants all judged hears that they are too many.
+#[test]
+fn of_many_models_it_is_said_which_were_left_out() {
+    let dir = TestDir::new();
+    let file = Header::llama(1, 1).file();
+    let name = |at: u32| format!("m-{at:03}.gguf");
+    let repo = (0..70).fold(Repo::model(REPO), |repo, at| {
+        dir.put(&name(at), &file);
+        repo.lfs(&name(at), Payload::bytes(file.clone()))
+    });
+    let hub = built(FakeHub::builder().repo(repo));
+    let endpoint = hub.endpoint();
+    let folder = dir.models().to_str().expect("UTF-8").to_owned();
+    let left_out: Vec<_> = (64..70).map(name).collect();
+    for subject in [&["inspect", &folder][..], &["inspect", REPO, "--endpoint", &endpoint]] {
+        let inspect = |more: &[&str]| dir.command(subject.iter().chain(more).copied()).run();
+        let run = inspect(&["--json"]).succeeds();
+        assert_eq!(run.json()["models"].as_array().map(Vec::len), Some(64));
+        assert_eq!(run.json()["left_out"], serde_json::json!(left_out));
+        inspect(&[]).succeeds().prints("6 models more, not looked at").prints("m-069.gguf");
+        hub.clear();
+        inspect(&["--fits", "1TiB"]).exits(2).says("70 models are there");
+        inspect(&["--architectures", "llama"]).exits(2);
+        assert_eq!(hub.bytes_sent(Server::Cdn), 0, "nothing is read for an answer that cannot be given");
+    }
+    let run = dir.command(["inspect", REPO, "m-06*", "--endpoint", &endpoint, "--json"]).run().succeeds();
+    assert_eq!(run.json()["models"].as_array().map(Vec::len), Some(10));
+    assert_eq!(run.json()["left_out"], serde_json::json!([]));
+}
+
+/// Each header is allowed its 8 MiB, and all together eight times as much.
+#[test]
+fn many_headers_that_are_all_they_may_be_have_a_bound_together() {
+    let entry = |at| [&4u64.to_le_bytes()[..], format!("{at:04x}").as_bytes(), &[0; 4], &[1]].concat();
+    let count: u16 = 60_000;
+    let entries: Vec<u8> = (0..count).flat_map(entry).collect();
+    let file =
+        [&b"GGUF\x03\0\0\0"[..], &0u64.to_le_bytes(), &u64::from(count).to_le_bytes(), &entries, &[0; 64]]
+            .concat();
+    let dir = TestDir::new();
+    for at in 0..30 {
+        dir.put(&format!("m-{at}.gguf"), &file);
+    }
+    let folder = dir.models().to_str().expect("UTF-8").to_owned();
+    let run =
+        dir.command(["inspect", &folder]).run().exits(2).says("take more than 64 MiB: name fewer files");
+    assert!(run.peak_kib < 256 << 10, "{} KiB", run.peak_kib);
 }

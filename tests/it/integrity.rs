@@ -287,7 +287,9 @@ fn what_is_wrong_deeper_in_a_header_is_told_and_what_was_fetched_is_kept() {
     let kept = dir.journaled();
     assert!(kept > 0, "nothing was kept");
     hub.clear();
-    let run = dir.fetch(&hub, [REPO, FILE, "--sha256", payload.sha256(), "--json"]).run().succeeds();
+    // One connection takes from no other what that one has on its way.
+    let pinned = [REPO, FILE, "--sha256", payload.sha256(), "--json", "--connections", "1"];
+    let run = dir.fetch(&hub, pinned).run().succeeds();
     let fetched = run.json()["bytes_fetched"].as_u64().expect("bytes");
     assert!(fetched <= payload.size() - kept, "{fetched} of {} although {kept} were there", payload.size());
     dir.assert_done(FILE, &payload);
@@ -316,7 +318,8 @@ fn a_pointer_or_a_page_under_the_name_of_weights_is_no_success() {
             let path = dir.put(name, &payload.to_vec());
             refused(dir.fetch(&hub, [REPO, name]).run());
             let path = path.to_str().expect("UTF-8");
-            dir.command(["verify", path, "--sha256", payload.sha256()]).run().exits(20);
+            let run = dir.command(["verify", path, "--sha256", payload.sha256()]).run().succeeds();
+            run.says("` is not what its name says: ");
             dir.fetch(&hub, [REPO, "other/notes.txt"]).run().succeeds();
         }
     }
@@ -356,6 +359,43 @@ fn a_pointer_that_an_earlier_version_published_as_weights_is_none_whatever_its_r
     });
     dir.fetch(&hub, [REPO, "model.bin"]).run().succeeds();
     dir.assert_done("model.bin", &weights);
+}
+
+/// A receipt is no pin: nobody has asked for a pointer, so the weights that somebody put in its place stay.
+#[test]
+fn no_repair_puts_a_pointer_or_a_page_in_the_place_of_weights() {
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 7\n", "0".repeat(64));
+    let page = format!("<!DOCTYPE html>{}", "<p>Sign in".repeat(200_000));
+    let (good, other) = (Payload::random(3, 600), Payload::random(4, 600));
+    for (name, content) in [("model.bin", pointer), ("m.gguf", page)] {
+        let strange = Payload::bytes(content);
+        let repo = Repo::model(REPO).lfs(name, strange.clone()).lfs("other.bin", other.clone());
+        let hub = built(FakeHub::builder().repo(repo));
+        let dir = TestDir::new();
+        dir.fetch(&hub, [REPO, name, "--sha256", strange.sha256()]).run().succeeds();
+        dir.fetch(&hub, [REPO, "other.bin"]).run().succeeds();
+        // As an earlier version left it, which did not look.
+        let path = dir.state(&format!("receipts/{name}.json"));
+        let mut receipt: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).expect("a receipt")).expect("JSON");
+        receipt["vouched_by"] = serde_json::json!(["hub"]);
+        fs::write(&path, receipt.to_string()).expect("a receipt");
+        dir.put("other.bin", b"damage");
+        let repair = |name: &str| dir.job("verify", &hub, ["--repair", name]).run();
+        for there in [good.to_vec(), strange.to_vec()] {
+            dir.put(name, &there);
+            let run = dir.job("verify", &hub, ["--repair"]).run().exits(20);
+            run.prints("it was left as it is, because the one to be fetched is no better");
+            assert!(fs::read(dir.file(name)).expect("a file") == there, "{name} is another file");
+        }
+        // The failure of one does not keep the others from being repaired.
+        dir.assert_published("other.bin", &other);
+        dir.put(name, &good.to_vec());
+        dir.job("verify", &hub, ["--repair", name, "--sha256", strange.sha256()]).run().succeeds();
+        dir.assert_done(name, &strange);
+        repair(name).succeeds().says("it has the digest that was pinned");
+    }
 }
 
 #[test]

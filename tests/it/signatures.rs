@@ -142,12 +142,12 @@ fn links_are_what_the_signature_says_of_them() {
 #[test]
 fn a_folder_that_is_signed_in_parts_is_compared_part_by_part() {
     let folder = Folder::new();
-    let parts = |size: usize| {
+    let parts_by = |algorithm: &str, size: usize| {
         let mut resources = Vec::new();
         for (name, bytes) in [("sub/config.json", CONFIG), ("weights.bin", WEIGHTS)] {
             for (at, part) in bytes.chunks(size).enumerate() {
                 let (start, end) = (at * size, at * size + part.len());
-                resources.push(json!({"name": format!("{name}:{start}:{end}"), "algorithm": "sha256", "digest": sha256(part)}));
+                resources.push(json!({"name": format!("{name}:{start}:{end}"), "algorithm": algorithm, "digest": sha256(part)}));
             }
         }
         let mut statement = Folder::statement();
@@ -157,8 +157,14 @@ fn a_folder_that_is_signed_in_parts_is_compared_part_by_part() {
         add_up(&mut statement);
         statement
     };
+    let parts = |size| parts_by("sha256", size);
     folder.judge(&parts(5)).succeeds();
     folder.judge(&parts(1000)).succeeds();
+    // As model-signing 1.1.1 calls it.
+    folder.judge(&parts_by("sha256-sharded-5", 5)).succeeds();
+    for algorithm in ["sha256-sharded-6", "sha256-sharded-", "blake2b-sharded-5"] {
+        folder.judge(&parts_by(algorithm, 5)).exits(12).says(algorithm);
+    }
     // Of a file without bytes there are no parts.
     folder.dir.put("empty", b"");
     folder.judge(&parts(5)).succeeds();
@@ -200,7 +206,7 @@ fn wrong_statements() -> Vec<(&'static str, Value)> {
     fn form(statement: &mut Value) -> &mut Value {
         &mut statement["predicate"]["serialization"]
     }
-    let adding_up: [(&str, Edit); 27] = [
+    let adding_up: [(&str, Edit); 28] = [
         ("another type", |s| s["_type"] = "https://in-toto.io/Statement/v0.1".into()),
         ("no type", |s| drop(s.as_object_mut().expect("a map").remove("_type"))),
         ("another predicate", |s| s["predicateType"] = "https://example.com/wrong/v1.0".into()),
@@ -212,6 +218,7 @@ fn wrong_statements() -> Vec<(&'static str, Value)> {
         ("something beside the form", |s| form(s)["more"] = 1.into()),
         ("another hash of all", |s| form(s)["hash_type"] = "blake2b".into()),
         ("another hash of one", |s| resource(s, 1)["algorithm"] = "blake3".into()),
+        ("the hash of a part of one", |s| resource(s, 1)["algorithm"] = "sha256-sharded-5".into()),
         ("no hash of one", |s| drop(resource(s, 1).as_object_mut().expect("a map").remove("algorithm"))),
         ("another method", |s| form(s)["method"] = "tensors".into()),
         ("parts without a size", |s| form(s)["method"] = "shards".into()),

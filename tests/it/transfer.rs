@@ -183,3 +183,19 @@ fn progress_is_shown_while_bytes_move() {
     assert!(events.iter().all(|event| event["schema"] == 1));
     assert_eq!(events.last().expect("events")["event"], "finished");
 }
+
+/// Whether the first bytes are those of a GGUF is seen after one latency. Who has to wait for that has asked before.
+#[test]
+fn far_away_all_connections_ask_before_the_first_bytes_are_there() {
+    const FAR: Duration = Duration::from_secs(3);
+    let payload = model(31, 64);
+    let hub = built(
+        FakeHub::builder().repo(Repo::model(REPO).lfs(FILE, payload.clone())).latency(Server::Cdn, FAR),
+    );
+    let dir = TestDir::new();
+    dir.fetch(&hub, [REPO, FILE, "--connections", "4"]).run().succeeds();
+    dir.assert_done(FILE, &payload);
+    let asked: Vec<_> = hub.requests_to(Server::Cdn).iter().map(|record| record.at).collect();
+    let apart = asked[3].duration_since(asked[0]).expect("in order");
+    assert!(apart < Duration::from_millis(900), "the fourth asked {apart:?} after the first");
+}

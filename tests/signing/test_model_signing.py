@@ -174,7 +174,6 @@ def test_what_model_signing_refuses_is_refused(bed):
 
     documents = [(path, edit, changed(bundle, path, edit)) for path in places(bundle) for edit in EDITS]
     documents += [(path, edit, sealed(changed(statement, path, edit))) for path in places(statement) for edit in EDITS]
-    verifier = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=bed.place / "P-256.pub")
 
     def is_theirs():
         try:
@@ -185,7 +184,6 @@ def test_what_model_signing_refuses_is_refused(bed):
         except Exception:
             return False
 
-    del verifier
     bed.signature.write_text(json.dumps(sealed(statement)))
     assert is_theirs() and bed.verdict("--trust-key", bed.place / "P-256.pub") == 0
     stricter, wrong = [], []

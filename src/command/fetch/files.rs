@@ -14,7 +14,7 @@ use crate::content::Content;
 use crate::error::Error;
 use crate::plan::{Action, Item, Original, Plan};
 use crate::report::FileOutcome;
-use crate::request::{Limits, NetworkUse, Pins};
+use crate::request::{Limits, NetworkUse};
 use crate::source::Source;
 use crate::stop::{self, Cause};
 use crate::store::hashing::HashQueue;
@@ -27,7 +27,6 @@ pub(super) struct Work<'a> {
     pub(super) access: &'a Arc<WriteAccess>,
     pub(super) resolution: &'a Resolution,
     pub(super) limits: &'a Limits,
-    pub(super) pins: &'a Pins,
     pub(super) network: NetworkUse,
     /// A lock file says it all: nobody is asked but for the bytes.
     pub(super) is_locked: bool,
@@ -46,8 +45,6 @@ pub(super) async fn work(
     let of_file = Arc::new(FileWork {
         access: Arc::clone(work.access),
         origin: work.resolution.origin(),
-        pins: work.pins.clone(),
-        files: work.plan.items.len(),
         network: work.network,
         stall_timeout: work.limits.stall_timeout,
         engine: Arc::clone(engine),

@@ -26,6 +26,7 @@ use delta::Deltas;
 use freshness::Known;
 
 pub use models::{ModelEnd, ModelRequest, Models, ModelsRequest, fetch_models, plan_models};
+pub(in crate::command) use one_file::admit;
 
 /// So many requests need more than a part of the smallest window that the Hub grants.
 const MANY_REQUESTS: u64 = 100;
@@ -155,7 +156,6 @@ impl<'a> Run<'a> {
             access,
             resolution,
             limits: &self.request.limits,
-            pins: &self.request.pins,
             network: self.request.network,
             deltas: &self.deltas,
             is_locked: self.request.locked.as_ref().is_some_and(|locked| locked.is_enough),

@@ -14,7 +14,7 @@ use crate::content::{Mismatch, RangeSet};
 use crate::error::Error;
 use crate::plan::{Action, Item, Origin, Plan, WantedFile};
 use crate::report::{Done, Event, FileOutcome, Reporter};
-use crate::request::{Commit, NetworkUse, Pins};
+use crate::request::{Commit, NetworkUse};
 use crate::source::{self, LocalFile, Source};
 use crate::stop::{Stop, blocking};
 use crate::store::hashing::{HashQueue, Proven, Unlike, Verified};
@@ -43,15 +43,31 @@ pub(super) async fn check(
 ) -> Result<Option<FileOutcome>, Error> {
     let started = Instant::now();
     let proven = hash(&item.file, store, hashes, &*context.reporter, &context.stop).await?;
-    if let Some(strange) = proven.as_ref().and_then(Proven::strange) {
-        return Err(Error::strange(&item.file.path, strange.clone()));
-    }
+    admit(&item.file, proven.as_ref().and_then(Proven::strange), &*context.reporter)?;
     Ok(proven.map(|_| {
         let checked =
             outcome(&item.file, store, commit, Done::Adopted, &Counts::default(), started.elapsed());
         context.reporter.report(&Event::Published(&checked));
         checked
     }))
+}
+
+/// Fails if a file whose digest is right is not what its name says. Where somebody wants it by its digest that is only told.
+pub(in crate::command) fn admit(
+    wanted: &WantedFile,
+    strange: Option<&Strange>,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    let Some(strange) = strange else { return Ok(()) };
+    if !wanted.vouchers.are_certain() {
+        return Err(Error::strange(&wanted.path, strange.clone()));
+    }
+    let text = format!(
+        "`{}` is not what its name says: {}; it has the digest that was pinned or signed, and is taken",
+        wanted.path, strange.why
+    );
+    reporter.report(&Event::Warning(&text));
+    Ok(())
 }
 
 /// Hashes a file that is there; `None`, with a warning, if it is not what it should be.
@@ -113,9 +129,6 @@ async fn share(partial: &Arc<Partial>, source: Option<&Path>) -> Result<(), Erro
 pub(super) struct FileWork {
     pub(super) access: Arc<WriteAccess>,
     pub(super) origin: Origin,
-    /// What the user says of the digests, where so many files are selected.
-    pub(super) pins: Pins,
-    pub(super) files: usize,
     pub(super) network: NetworkUse,
     pub(super) stall_timeout: Duration,
     pub(super) engine: Arc<Engine>,
@@ -187,10 +200,7 @@ impl FileWork {
         let store = self.access.store();
         let proven = hash(wanted, store, &self.hashes, &*self.scope.reporter, &self.scope.stop).await?;
         let Some(proven) = proven else { return Ok(false) };
-        if let Some(strange) = proven.strange().filter(|_| !self.is_vouched_for(wanted)) {
-            return Err(Error::strange(&wanted.path, strange.clone()));
-        }
-        self.tell_strange(wanted, proven.strange());
+        admit(wanted, proven.strange(), &*self.scope.reporter)?;
         let wanted = wanted.clone();
         self.change_in_turn(move |access, origin| {
             access.record(&wanted, &proven, origin)?;
@@ -233,7 +243,7 @@ impl FileWork {
                 self.engine.fill(filled, Arc::clone(&source), originals, demand, scope, &mut counts).await;
             let unfinished = match filled {
                 Ok(verified) => {
-                    self.tell_strange(wanted, verified.strange());
+                    admit(wanted, verified.strange(), &*self.scope.reporter)?;
                     self.publish(verified).await?;
                     let done = match source.path() {
                         Some(_) => Done::Copied,
@@ -297,22 +307,6 @@ impl FileWork {
         self.drop_partial(wanted).await.err().unwrap_or(error)
     }
 
-    /// Whether the user has named its digest.
-    fn is_vouched_for(&self, wanted: &WantedFile) -> bool {
-        self.pins.for_file(&wanted.path, self.files).is_some() || wanted.vouchers.has_signer()
-    }
-
-    /// Says that a file is published that is not what its name says, because the user has named its digest.
-    fn tell_strange(&self, wanted: &WantedFile, strange: Option<&Strange>) {
-        if let Some(Strange { why, .. }) = strange {
-            let text = format!(
-                "`{}` is not what its name says: {why}; it has the digest that was pinned, and is published",
-                wanted.path
-            );
-            self.scope.reporter.report(&Event::Warning(&text));
-        }
-    }
-
     fn begin(&self, wanted: &WantedFile, resumed: u64) {
         let size = wanted.size();
         self.scope.reporter.report(&Event::Started { path: &wanted.path, size, resumed, hash_only: false });
@@ -335,7 +329,7 @@ impl FileWork {
     }
 
     async fn open(&self, wanted: &WantedFile) -> Result<Arc<Partial>, Error> {
-        let is_vouched_for = self.is_vouched_for(wanted);
+        let is_vouched_for = wanted.vouchers.are_certain();
         let wanted = wanted.clone();
         let partial = self.change(move |access, origin| access.open_partial(&wanted, &origin.repo)).await?;
         Ok(Arc::new(if is_vouched_for { partial.vouched_for() } else { partial }))
@@ -404,7 +398,7 @@ impl FileWork {
         let filled = self.engine.fill(partial, source, None, &demand, &self.scope, &mut counts).await;
         let error = match filled {
             Ok(verified) => {
-                self.tell_strange(wanted, verified.strange());
+                admit(wanted, verified.strange(), &*self.scope.reporter)?;
                 return Ok(verified);
             }
             Err(Unfinished::Failed(error)) => return Err(error),

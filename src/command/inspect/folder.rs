@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{Facts, Header, MODELS_MAX, Reading, broken, facts, has_header, sets};
+use super::{Facts, Header, InspectRequest, Reading, Room, bounded, broken, facts, has_header, sets};
 use crate::error::Error;
 use crate::request::Shard;
 
@@ -14,8 +14,8 @@ const NAMES_MAX: usize = 100_000;
 /// Of a file of JSON, in bytes.
 const JSON_MAX: u64 = 64 << 20;
 
-/// The models of a folder, or that of one file: of a shard its whole set.
-pub(super) fn models(path: &Path) -> Result<Vec<Facts>, Error> {
+/// The models of a folder, or that of one file: of a shard its whole set. And the names of those that are left out.
+pub(super) fn models(path: &Path, request: &InspectRequest) -> Result<(Vec<Facts>, Vec<String>), Error> {
     let is_folder = fs::metadata(path).map_err(Error::io("look at", path))?.is_dir();
     let folder = if is_folder { path } else { path.parent().unwrap_or(Path::new("")) };
     let names = if is_folder {
@@ -36,13 +36,13 @@ pub(super) fn models(path: &Path) -> Result<Vec<Facts>, Error> {
         if of_set.is_empty() { vec![name] } else { of_set }
     };
     let sets = sets(names.iter().filter(|name| !is_folder || has_header(name)), |name| name);
-    if sets.len() > MODELS_MAX {
-        let why = format!("it holds {} models: name one", sets.len());
-        return Err(Error::invalid("folder", &path.to_string_lossy(), why));
-    }
-    let mut models = Vec::new();
+    let (sets, left_out) = bounded(sets, request, &path.to_string_lossy())?;
+    let (mut models, mut room) = (Vec::new(), Room::new());
     for set in sets {
-        let files = set.files.iter().map(|name| header(&folder.join(name), name));
+        let files = set.files.iter().map(|name| {
+            let read = header(&folder.join(name), name)?;
+            room.take(&read.2, name).map(|()| read)
+        });
         let mut model = Facts::new(set.name.clone(), files.collect::<Result<_, _>>()?)?;
         if model.format == super::Format::Safetensors {
             let read = |name: &str| json(&folder.join(name));
@@ -57,7 +57,7 @@ pub(super) fn models(path: &Path) -> Result<Vec<Facts>, Error> {
             facts::complete(&mut models, name, &bytes, |shard| there.contains(shard))?;
         }
     }
-    Ok(models)
+    Ok((models, left_out))
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, Error> {

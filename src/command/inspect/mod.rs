@@ -21,8 +21,10 @@ pub use weigh::{Fit, Other};
 const FIRST: u64 = 256 << 10;
 /// No header is longer, in bytes.
 const HEADER_MAX: u64 = 64 << 20;
-/// Models of one run.
+/// Models of one run: the rest is named.
 const MODELS_MAX: usize = 64;
+/// What is held of all headers of a run, in bytes. Those of the largest models take a tenth.
+const HELD_MAX: usize = 64 << 20;
 
 /// What to look at, and how a server would be started.
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub enum Subject {
 pub struct Inspected {
     /// Each model, with all its shards.
     pub models: Vec<Facts>,
+    /// The first files of those that were not looked at, because there are too many.
+    pub left_out: Vec<String>,
     /// Bytes that were received for that.
     pub bytes_fetched: u64,
     /// Whether all fit, where that was asked.
@@ -61,8 +65,8 @@ pub async fn inspect(request: &InspectRequest, context: &Context) -> Result<Insp
         Subject::Disk(path) => {
             let (path, request) = (path.clone(), request.clone());
             let look = move || {
-                let models = folder::models(&path)?;
-                Ok(weigh::judged(models, &request))
+                let (models, left_out) = folder::models(&path, &request)?;
+                Ok(Inspected { left_out, ..weigh::judged(models, &request) })
             };
             context.stop.or_blocking("reading headers", look).await
         }
@@ -102,6 +106,52 @@ fn sets<T>(files: impl IntoIterator<Item = T>, name: impl Fn(&T) -> &str) -> Vec
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
+/// The models that are looked at, and the names of those that are left out. Fails if all are to be judged, and there are
+/// too many of them.
+fn bounded<T>(
+    mut sets: Vec<Set<T>>,
+    request: &InspectRequest,
+    where_from: &str,
+) -> Result<(Vec<Set<T>>, Vec<String>), Error> {
+    let rest = sets.split_off(sets.len().min(MODELS_MAX));
+    let is_judged = !request.setup.cards.is_empty() || !request.architectures.is_empty();
+    if is_judged && !rest.is_empty() {
+        let why = format!(
+            "{} models are there, and --fits and --architectures judge {MODELS_MAX} at most: name a file, a glob or --quant",
+            MODELS_MAX + rest.len()
+        );
+        return Err(Error::invalid("models of", where_from, why));
+    }
+    Ok((sets, rest.into_iter().map(|set| set.name).collect()))
+}
+
+/// What may still be held of the headers of a run, in bytes.
+struct Room(usize);
+
+impl Room {
+    fn new() -> Self {
+        Self(HELD_MAX)
+    }
+
+    fn take(&mut self, header: &Header, path: &str) -> Result<(), Error> {
+        let held = match header {
+            Header::Gguf(header) => header.held,
+            Header::Safetensors(header) => {
+                header.names.iter().map(|name| size_of::<String>() + name.len()).sum()
+            }
+        };
+        let why = || {
+            let why = format!(
+                "names and values of all headers take more than {} MiB: name fewer files",
+                HELD_MAX >> 20
+            );
+            Error::invalid("header of", path, why)
+        };
+        self.0 = self.0.checked_sub(held).ok_or_else(why)?;
+        Ok(())
+    }
+}
+
 /// Whether a file has a header that is read here.
 fn has_header(name: &str) -> bool {
     Format::of(name).is_some()
@@ -129,28 +179,26 @@ impl Reading {
         Self { path: path.to_owned(), size, read: 0, state }
     }
 
-    /// The next range that is to be read; `None` once the header is there, or the file at its end.
+    /// The next range that is to be read; `None` once the header is there, or cannot be there as a whole.
     fn next(&self) -> Result<Option<std::ops::Range<u64>>, String> {
-        let wanted = match &self.state {
-            State::Gguf(scan) => {
-                if scan.is_over() {
-                    0
-                } else {
-                    u64::MAX
-                }
-            }
+        let (least, wanted) = match &self.state {
+            State::Gguf(scan) if scan.is_over() => return Ok(None),
+            State::Gguf(scan) => (scan.least(), u64::MAX),
             State::Safetensors(bytes) => match bytes.first_chunk() {
-                Some(prefix) => safetensors::json_length(*prefix)? + safetensors::PREFIX as u64,
-                None => u64::MAX,
+                Some(prefix) => {
+                    let length = safetensors::json_length(*prefix)? + safetensors::PREFIX as u64;
+                    (length, length)
+                }
+                None => (safetensors::PREFIX as u64, u64::MAX),
             },
         };
-        let wanted = wanted.min(self.size);
-        if self.read >= wanted {
+        if self.read >= wanted || least > self.size {
             return Ok(None);
         }
-        if self.read >= HEADER_MAX {
+        if least > HEADER_MAX {
             return Err(format!("its header has more than {} MiB", HEADER_MAX >> 20));
         }
+        let wanted = wanted.min(self.size);
         let end = self.read.saturating_add(self.read.max(FIRST)).min(wanted).min(HEADER_MAX);
         Ok(Some(self.read..end))
     }

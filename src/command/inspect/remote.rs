@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Facts, Format, Header, InspectRequest, Inspected, MODELS_MAX, Reading, broken, facts, has_header, sets,
-    weigh,
+    Facts, Format, Header, InspectRequest, Inspected, Reading, Room, bounded, broken, facts, has_header,
+    sets, weigh,
 };
 use crate::catalog::{self, Hub, Resolution, Snapshot};
 use crate::command::{Context, sample};
@@ -26,10 +26,11 @@ pub(super) async fn inspect(
     let mut reader = Reader::new(&hub, &resolution, wanted, context);
     let files = resolution.files.iter().filter(|file| has_header(file.path.as_str()));
     let sets = sets(files, |file| file.path.as_str());
-    if sets.is_empty() || sets.len() > MODELS_MAX {
-        let why = format!("{} models are selected: name a FILE, or --quant", sets.len());
+    if sets.is_empty() {
+        let why = "it selects neither GGUF nor safetensors files";
         return Err(Error::invalid("selection", &wanted.selection.describe(), why));
     }
+    let (sets, left_out) = bounded(sets, request, &wanted.repo.to_string())?;
     let mut models = Vec::new();
     for set in sets {
         let mut files = Vec::new();
@@ -58,7 +59,7 @@ pub(super) async fn inspect(
         let others = others(&hub, wanted, &resolution).await.unwrap_or_default();
         weigh::compare(&mut found, request, &others);
     }
-    Ok(Inspected { bytes_fetched, ..found })
+    Ok(Inspected { left_out, bytes_fetched, ..found })
 }
 
 /// Other models of the repository, with the bytes of all their shards.
@@ -78,12 +79,13 @@ struct Reader<'a> {
     request: &'a Request,
     context: &'a Context,
     received: u64,
+    room: Room,
 }
 
 impl<'a> Reader<'a> {
     fn new(hub: &Arc<Hub>, resolution: &'a Resolution, request: &'a Request, context: &'a Context) -> Self {
         let snapshot = Snapshot::new(Arc::clone(hub), resolution);
-        Self { snapshot, resolution, request, context, received: 0 }
+        Self { snapshot, resolution, request, context, received: 0, room: Room::new() }
     }
 
     async fn header(&mut self, file: &WantedFile) -> Result<Header, Error> {
@@ -95,7 +97,8 @@ impl<'a> Reader<'a> {
             reading.feed(&bytes).map_err(strange)?;
         }
         let shards = Shard::parse(path).map(|shard| shard.total.into());
-        reading.end(shards).map_err(strange)
+        let header = reading.end(shards).map_err(strange)?;
+        self.room.take(&header, path).map(|()| header)
     }
 
     async fn read(&mut self, file: &WantedFile, range: std::ops::Range<u64>) -> Result<Vec<u8>, Error> {

@@ -39,7 +39,7 @@ pub(super) fn judged(mut models: Vec<Facts>, request: &InspectRequest) -> Inspec
         let judged = weigh(model, request).and_then(|()| know(model, request));
         verdict = verdict.and(judged);
     }
-    Inspected { models, bytes_fetched: 0, verdict }
+    Inspected { models, left_out: Vec::new(), bytes_fetched: 0, verdict }
 }
 
 fn weigh(facts: &mut Facts, request: &InspectRequest) -> Result<(), Error> {

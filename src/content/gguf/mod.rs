@@ -32,6 +32,8 @@ pub struct Header {
     pub tensors: Vec<Tensor>,
     /// Bytes of the header, once all of it was read.
     pub length: u64,
+    /// Bytes that what is kept of it takes in memory.
+    pub held: usize,
     /// Where the data of the tensors begins; unknown as long as the header is not complete.
     pub data_start: Option<u64>,
 }

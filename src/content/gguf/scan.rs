@@ -122,9 +122,10 @@ impl Scan {
         matches!(self.step, Step::Done)
     }
 
-    /// How much more there is at least until something new is known, in bytes.
-    pub fn wants(&self) -> u64 {
-        if self.is_over() { 0 } else { self.skip.max(1) }
+    /// How long the header is at least, in bytes.
+    pub fn least(&self) -> u64 {
+        let more = if self.is_over() { 0 } else { self.skip.max(1) };
+        self.position.saturating_add(self.pending.len() as u64).saturating_add(more)
     }
 
     /// What is known of it, where nothing more comes; fails if not even the fixed part is there.
@@ -300,6 +301,7 @@ impl Scan {
 
     fn keep(&mut self, bytes: usize) -> Taken<()> {
         let left = self.room.checked_sub(bytes);
+        self.header.held += bytes;
         let why = || Trouble::Invalid(format!("its names and values take more than {} MiB", ROOM >> 20));
         self.room = left.ok_or_else(why)?;
         Ok(())

@@ -45,7 +45,8 @@ impl Header {
         [self.u64(text.len() as u64), text.as_bytes().to_vec()].concat()
     }
 
-    fn entry(mut self, key: &str, kind: u32, value: Vec<u8>) -> Self {
+    /// An entry of a type, byte by byte: what it claims may be a lie.
+    pub(crate) fn entry(mut self, key: &str, kind: u32, value: Vec<u8>) -> Self {
         self.entries.push([self.string(key), self.u32(kind), value].concat());
         self
     }
