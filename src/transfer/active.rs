@@ -12,7 +12,7 @@ use super::blame::Origins;
 use super::engine::{Scope, Unfinished};
 use super::schedule::{Segment, Segments};
 use super::tuner::Estimate;
-use super::tuning::{FIRST_BYTES, HELD_BACK_MAX, LOOK_PATIENCE, QUICK_LINK};
+use super::tuning::{FIRST_BYTES, HELD_BACK_MAX, HELD_BACK_MIN, LOOK_PATIENCE, QUICK_LINK};
 use crate::content::look::Look;
 use crate::content::{RangeSet, gguf, kind};
 use crate::error::Error;
@@ -125,7 +125,7 @@ impl Active {
     }
 
     /// The same, of which only the first bytes are fetched until [`Self::hold_back_no_more`], or for as long again as they
-    /// take and a hundredth of the time that all of it takes on a quick link.
+    /// take to come and a hundredth of the time that all of it takes on a quick link.
     pub(super) fn held_back(mut self) -> Self {
         let since = Instant::now();
         self.held_back = Mutex::new(Some(HeldBack { since, until: since + HELD_BACK_MAX }));
@@ -163,7 +163,7 @@ impl Active {
             let now = Instant::now();
             let unnoticed = Duration::from_millis(self.size / (QUICK_LINK / 1000) / 100);
             if let Some(held) = self.held().as_mut().filter(|held| now < held.until) {
-                held.until = now + (now - held.since) + unnoticed;
+                held.until = now + (now - held.since) + unnoticed.max(HELD_BACK_MIN);
             }
         }
         is_first

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use sha2::Digest as _;
 use tokio::time::Instant;
 
+use super::tuning::HELD_BACK_MIN;
 use super::{Counts, Engine, Scope, Unfinished};
 use crate::content::{Content, RangeSet, Sha256};
 use crate::error::Error;
@@ -475,7 +476,7 @@ async fn who_never_says_what_older_files_have_costs_a_round_trip_and_a_hundredth
     assert_holds(filled, &content);
     let source = scripted(&content, move |_| reply());
     let asked = asking(&content, &source, None).await;
-    let most = reply().delay + plain.mul_f64(0.01) + Duration::from_millis(25);
+    let most = 2 * reply().delay + plain.mul_f64(0.01) + HELD_BACK_MIN;
     assert!(asked <= plain + most, "{asked:?}, else {plain:?}");
     assert_eq!(source.asked()[0], 0..256 << 10, "it begins at once, and with little");
 }

@@ -41,7 +41,9 @@ pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const FIRST_BYTES: u64 = 256 << 10;
 /// How long no more of it is asked for, where even these do not come.
 pub(super) const HELD_BACK_MAX: Duration = Duration::from_secs(1);
-/// Bytes per second of a quick link.
+/// How long at least, beyond the time until they come: whoever is asked may be no neighbour.
+pub(super) const HELD_BACK_MIN: Duration = Duration::from_millis(50);
+/// Bytes per second of a quick link: a hundredth of the time that all of it would take there is not missed.
 pub(super) const QUICK_LINK: u64 = 100_000_000;
 
 // The length of ranges: tuner, schedule.

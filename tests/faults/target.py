@@ -38,9 +38,10 @@ class Wanted:
         return cls.of(serve("--file", "model.gguf", "--size", size, "--seed", seed))
 
     @classmethod
-    def update(cls, serve, seed=7):
-        """A file that differs from one of another seed in its first megabyte alone, which Xet storage tells."""
-        return cls.of(serve("--file", "model.gguf", "--size", "34MiB", "--seed", seed, "--xet"))
+    def update(cls, serve, seed, before):
+        """A file that differs from that of the seed before in its first megabyte alone, which Xet storage tells."""
+        versions = ["--seed", seed, "--before", before, "--xet"]
+        return cls.of(serve("--file", "model.gguf", "--size", "34MiB", *versions))
 
     @property
     def digests(self):
@@ -171,6 +172,11 @@ def fetched(ended):
     """Bytes the run fetched, or copied from an older file, by its own account."""
     files = json.loads(ended.stdout)["files"]
     return sum(file["bytes_fetched"] + file["bytes_copied"] for file in files)
+
+
+def copied(ended):
+    """Bytes of these that it copied."""
+    return sum(file["bytes_copied"] for file in json.loads(ended.stdout)["files"])
 
 
 def written(calls):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from sweep import killed_after, scratch, spread
-from target import MIB, Target, Wanted, fetched, written
+from target import MIB, Target, Wanted, copied, fetched, written
 
 SAMPLE = 2
 """Points of each scenario when only a sample is wanted."""
@@ -32,6 +32,8 @@ class Scenario:
     """What lies at the first file's name without a receipt; empty for the right content."""
     options: tuple = ()
     flock_lies: bool = False
+    copies: bool = False
+    """Most of it comes from the content before."""
 
     def target(self, place):
         old = None
@@ -57,6 +59,7 @@ def calls_of(scenario, place):
         target = scenario.target(directory)
         ended = target.run()
         target.assert_done(ended)
+        assert copied(ended) > 0 or not scenario.copies, "nothing was copied"
         return sum(call.changes for call in ended.calls)
 
 
@@ -151,6 +154,7 @@ def hub_files(serve, tmp_path_factory):
 def scenarios(serve, hub_files):
     right, other = Wanted.one_file(serve, "9MiB"), Wanted.one_file(serve, "9MiB", seed=8)
     large = Wanted.one_file(serve, "24MiB")
+    update, outdated = Wanted.update(serve, 8, 7), Wanted.update(serve, 7, 8)
     return {
         "fresh": Scenario(hub_files),
         "fresh, in a cache": Scenario(hub_files, cache=True),
@@ -164,8 +168,8 @@ def scenarios(serve, hub_files):
         "flock lies": Scenario(right, flock_lies=True),
         "hashed again": Scenario(right, complete=True, options=("--verify", "full")),
         "large enough to be flushed meanwhile": Scenario(Wanted.one_file(serve, "72MiB")),
-        "an update": Scenario(Wanted.update(serve, seed=8), before=Wanted.update(serve)),
-        "an update, in a cache": Scenario(Wanted.update(serve, seed=8), before=Wanted.update(serve), cache=True),
+        "an update": Scenario(update, before=outdated, copies=True),
+        "an update, in a cache": Scenario(update, cache=True, before=outdated, copies=True),
     }
 
 

@@ -109,3 +109,21 @@ def test_a_folder_of_this_machine_takes_no_space_where_the_disk_can_share(serve,
     assert taken <= SMALL if shares else taken >= 48 * MIB
     for name in shelf.wanted.digests:
         assert (root / "models" / name).read_bytes() == (shelf.root / name).read_bytes()
+
+
+def test_an_update_takes_the_space_of_what_differs_where_the_disk_can_share(serve, place, root, request):
+    one = Wanted.update(serve, 8, 7)
+    # Under another name, so that the older file stays.
+    versions = ["--seed", 7, "--before", 8, "--xet"]
+    other = serve("--file", "other.gguf", "--size", "34MiB", *versions, "--repo", "somebody/else")
+    old = Target(place, one, root=root / "models")
+    old.assert_done(old.fetch())
+    before = free(root)
+    target = Target(place, Wanted.of(other), root=old.root)
+    ended = target.fetch()
+    target.assert_done(ended)
+    (file,) = json.loads(ended.stdout)["files"]
+    assert file["bytes_copied"] == 33 * MIB
+    taken = before - free(root)
+    shares = "ext4" not in request.node.name
+    assert taken <= 1 * MIB + SMALL if shares else taken >= 34 * MIB, f"{taken} bytes"

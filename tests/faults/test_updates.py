@@ -4,7 +4,7 @@ import json
 import random
 
 from sweep import killed_after, scratch, spread
-from target import MIB, Target, Wanted, fetched, sha256_of
+from target import MIB, Target, Wanted, copied, fetched, sha256_of
 
 SAMPLE = 3
 SIZE = 34 * MIB
@@ -36,11 +36,13 @@ def flipped(at, before, now, place):
         (path,) = before.files
         target = Target(directory, now, old=sha256_of(old.final(path)))
         try:
-            if chance.random() < 0.5:
+            was_killed = chance.random() < 0.5
+            if was_killed:
                 killed_after(target, calls=chance.randint(1, 60))
                 target.assert_honest()
             again = target.fetch()
             target.assert_done(again)
+            assert was_killed or copied(again) > 0, "nothing was copied"
             # What was copied comes from the source in the end, and nothing comes thrice.
             assert fetched(again) <= 2 * SIZE + 8 * MIB, f"{fetched(again)} bytes"
             target.clean_up()
@@ -49,7 +51,7 @@ def flipped(at, before, now, place):
 
 
 def test_a_byte_that_was_flipped_after_the_receipt_is_never_published(serve, place, full, note):
-    before, now = Wanted.update(serve, 8), Wanted.update(serve, 7)
+    before, now = Wanted.update(serve, 8, 7), Wanted.update(serve, 7, 8)
     chance = random.Random(1)
     edges = [HEAD, HEAD + 1, SIZE - 1, HEAD + (SIZE - HEAD) // 2, HEAD - 1]
     positions = edges + [chance.randrange(HEAD, SIZE) for _ in range(95)]

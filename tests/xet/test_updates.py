@@ -19,8 +19,8 @@ MOST = {
 }
 """Bytes that may be fetched. Of the other pairs all may be: reordered tensors begin and end in the middle of what the
 old file has in one piece, so that nobody tells where."""
-TWICE = 4 * MIB
-"""What connections take over from each other comes twice, and framing."""
+TWICE = 16 * MIB
+"""What connections take over from each other comes twice: on a busy machine one is soon taken for slow."""
 
 
 @pytest.fixture(scope="module")
