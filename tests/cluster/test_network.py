@@ -57,7 +57,7 @@ def client(namespace, labels):
 
 def reaches(namespace, url, labels=None):
     with client(namespace, labels or {}) as name:
-        asked = namespace.kubectl("exec", name, "--", "/modelfetch", "cluster", "check-server", url, "--give-up-after", "5s",
+        asked = namespace.kubectl("exec", name, "--", "/modelfetch", "cluster", "check-server", url, "--give-up-after", "10s",
                                   check=False)
     return asked.returncode == 0
 
