@@ -125,5 +125,9 @@ def test_an_update_takes_the_space_of_what_differs_where_the_disk_can_share(serv
     (file,) = json.loads(ended.stdout)["files"]
     assert file["bytes_copied"] == 33 * MIB
     taken = before - free(root)
-    shares = "ext4" not in request.node.name
-    assert taken <= 1 * MIB + SMALL if shares else taken >= 34 * MIB, f"{taken} bytes"
+    if "ext4" in request.node.name:
+        assert taken >= 34 * MIB
+    else:
+        # What was preallocated as one extent stays, on btrfs, while its first megabyte is used.
+        most = 18 * MIB if "btrfs" in request.node.name else MIB
+        assert taken <= most + SMALL, f"{taken} bytes"
