@@ -215,9 +215,13 @@ impl<'a> Model<'a> {
             .into_iter()
             .fold(0u64, u64::saturating_add)
             .saturating_mul(ROWS);
-        // An indexer weighs every cell for every token, in several steps.
+        // An indexer weighs every cell for every token, in several steps; those that are not known do so for each slot.
         let is_sparse = self.layers.list.iter().any(|layer| layer.index_keys > 0);
-        let mask = if is_sparse { cells.all.saturating_mul(12) } else { cells.all.saturating_mul(5) / 2 };
+        let mask = match (self.layers.is_exact, is_sparse) {
+            (true, false) => cells.all.saturating_mul(5) / 2,
+            (true, true) => cells.all.saturating_mul(12),
+            (false, _) => cells.seen.saturating_mul(12),
+        };
         let scores = cells.all.saturating_mul(widths.scores).saturating_mul(4);
         let of_token = row.saturating_add(vocabulary).saturating_add(mask).saturating_add(scores);
         let floats = of_token.saturating_mul(cells.ubatch);
@@ -305,6 +309,8 @@ struct Cells {
     context: u64,
     slots: u64,
     all: u64,
+    /// Those of each slot, over all slots.
+    seen: u64,
     windowed: u64,
     ubatch: u64,
 }
@@ -320,12 +326,14 @@ impl Cells {
         let each = if unified { context } else { pad((context / slots).max(1)) };
         let batch = if is_causal { asked.min(BATCH) } else { BATCH };
         let ubatch = setup.ubatch.min(batch);
-        let seen = window.saturating_mul(if unified { slots } else { 1 }).saturating_add(ubatch);
+        let in_window = window.saturating_mul(if unified { slots } else { 1 }).saturating_add(ubatch);
         Self {
             context: each.saturating_mul(streams),
             slots,
             all: each.saturating_mul(streams),
-            windowed: if setup.full_windows { each } else { pad(each.min(seen)) }.saturating_mul(streams),
+            seen: each.saturating_mul(slots),
+            windowed: if setup.full_windows { each } else { pad(each.min(in_window)) }
+                .saturating_mul(streams),
             ubatch,
         }
     }

@@ -1,27 +1,36 @@
 """Compares what `modelfetch inspect` computes with what the real llama-server allocates.
 
-Usage: judge.py MODELFETCH LOADS RPC_SERVER ARCHS SECOND WORK [--write DOCS]
+Usage: judge.py MODELFETCH JUDGES MODELS FAMILIES DOCS [--write] [--sample] [--only REGEX]
 
-ARCHS is llama.cpp's `test-llama-archs`, which writes a small model with random weights for every architecture that
-it knows; the `gguf` package then gives each the metadata of a real one (context, windows). Each is loaded with several
-contexts, slots and types of the caches, and the sizes of the buffers that the server prints are compared, to the
-hundredth of a MiB. SECOND is gguf-parser-go. The table goes between the marks in DOCS.
+JUDGES is what tests/memory/tools builds: llama-server, servers of its RPC backend, which play cards, and gguf-parser-go.
+MODELS are small models with random weights, one of each architecture that llama.cpp's own test can make; the `gguf`
+package gives each the metadata of a real one (context, windows). The server loads each with several contexts, slots and
+types of the caches, and the sizes of the buffers that it prints are compared, to the hundredth of a MiB. FAMILIES is the
+source with the architectures that are known. The table goes between the marks in DOCS with --write; without it the whole
+table must be there already. With --sample a few families are judged, and only what llama-server says of them.
 """
 
 import argparse
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
-import time
-from collections import defaultdict
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
 
 MIB = 1 << 20
+# A server prints hundredths of a MiB; what differs by more than rounding is another size.
+ROUNDING = 0.5
 BUFFER = re.compile(r"(\S+)\s+(model|KV|RS|compute) buffer size\s*=\s*([\d.]+) MiB")
+READY = "server is listening", "listening on http"
+PATIENCE = 300
 
 # context, slots (None: the server's own choice), keys, values
 SETUPS = [
@@ -30,7 +39,13 @@ SETUPS = [
     (65536, 4, "q8_0", "q8_0"),
     (10000, 3, "f32", "q4_0"),
 ]
-WINDOW = 1024
+# How layers are divided, and how many layers have their experts in main memory.
+SPLITS = [("1,1", 0), ("3,1", 0), ("1,1", 1)]
+CONTEXT, WINDOW = 131072, 1024
+# One of each kind: grouped queries, MLA, interleaved windows, states alone, states beside attention, a bound.
+SAMPLE = r"^(llama-dense|deepseek2-moe|gemma3-dense|gpt-oss-moe|mamba-dense|qwen3next-moe|granitehybrid-dense|deepseek4-moe)$"
+
+BEGIN, END = "<!-- generated: judges -->\n", "<!-- end -->"
 
 
 def adapt(source: Path, target: Path) -> None:
@@ -39,7 +54,7 @@ def adapt(source: Path, target: Path) -> None:
     architecture = str(reader.fields["general.architecture"].contents())
     writer = gguf.GGUFWriter(target, architecture)
     changed = {
-        f"{architecture}.context_length": 131072,
+        f"{architecture}.context_length": CONTEXT,
         f"{architecture}.attention.sliding_window": WINDOW,
     }
     if any(tensor.name.startswith("position_embd") for tensor in reader.tensors):
@@ -69,174 +84,229 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def flags(context: int, slots: int | None, keys: str, values: str) -> list[str]:
-    return ["--cache-type-k", keys, "--cache-type-v", values] + (["--parallel", str(slots)] if slots else [])
-
-
-def load(loads: str, model: Path, setup: tuple, remote: list[str]) -> dict[tuple[str, str], float] | str:
-    """Buffers by device and kind in MiB, or why it was not loaded."""
+def arguments(setup: tuple) -> list[str]:
+    """What both a server and `inspect` are told."""
     context, slots, keys, values = setup
-    command = [loads, str(model), str(context), str(slots or 0), keys, values, *remote]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=300)
-    lines = done.stderr.splitlines()
-    if "LOADED" not in lines:
-        return " | ".join(lines[-3:])
-    sums: dict[tuple[str, str], float] = defaultdict(float)
-    for line in lines:
-        if found := BUFFER.search(line):
-            sums[found[1], found[2]] += float(found[3])
-    return dict(sums)
+    slots = ["--parallel", str(slots)] if slots else []
+    return ["--ctx-size", str(context), "--cache-type-k", keys, "--cache-type-v", values, *slots]
 
 
-def inspect(modelfetch: str, model: Path, setup: tuple, extra: list[str]) -> dict:
-    command = [modelfetch, "inspect", str(model), "--json", "--quiet", "--ctx", str(setup[0]), *flags(*setup), *extra]
+def load(server: Path, model: Path, options: list[str]) -> list[tuple[str, str, float]] | str:
+    """What a server allocates: device, kind, MiB; or why it did not load the model."""
+    # Without mmap, and without another order of the weights, a buffer is as large as its tensors.
+    fixed = ["--load-mode", "none", "--no-repack", "--fit", "off", "--no-warmup", "--log-verbosity", "4"]
+    command = [server, "-m", model, "--host", "127.0.0.1", "--port", str(free_port()), *fixed, *options]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    limit = threading.Timer(PATIENCE, process.kill)
+    limit.start()
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if any(word in line for word in READY):
+                break
+        else:
+            wrong = [line for line in lines if re.search(r"error|failed|assert|exception|terminate", line, re.I)]
+            return " | ".join(wrong[-2:] or lines[-2:])
+    finally:
+        limit.cancel()
+        process.kill()
+        process.wait()
+    return [(found[1], found[2], float(found[3])) for line in lines if (found := BUFFER.search(line))]
+
+
+def sum_of(buffers: list[tuple[str, str, float]], *kinds: str) -> float:
+    return sum(size for _, kind, size in buffers if kind in kinds)
+
+
+def inspect(modelfetch: Path, model: Path, options: list[str]) -> dict:
+    command = [modelfetch, "inspect", model, "--json", "--quiet", "--server-args", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["models"][0]["memory"]
 
 
-def second(tool: str, model: Path, setup: tuple) -> float | None:
-    """Bytes of the caches of all devices, as gguf-parser-go estimates them."""
+def second(tool: Path, model: Path, setup: tuple) -> float | None:
+    """MiB of the caches of all devices, as gguf-parser-go estimates them."""
     context, slots, keys, values = setup
-    command = [tool, "-context", str(context), "-slots", str(slots or 4), "-keys", keys, "-values", values, str(model)]
+    command = [tool, "-context", str(context), "-slots", str(slots or 4), "-keys", keys, "-values", values, model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return None
     devices = json.loads(done.stdout)["devices"]
-    return sum(sum(device["kvCache"].values()) for device in devices)
+    return sum(sum(device["kvCache"].values()) for device in devices) / MIB
 
 
-def compare(ours: dict, theirs: dict, kinds: dict[str, str]) -> list[str]:
-    """What differs by more than rounding, summed over all devices."""
-    differences = []
-    for kind, field in kinds.items():
-        printed = sum(size for (_, name), size in theirs.items() if name == kind)
-        shares = [*ours["cards"], ours["main"]]
-        computed = sum(share[field] for share in shares) / MIB
-        if kind == "compute":
-            bound = max(share[field] for share in shares) / MIB
-            largest = max((size for (_, name), size in theirs.items() if name == kind), default=0)
-            if largest > bound:
-                differences.append(f"buffers {largest:.2f} > {bound:.2f}")
-        elif abs(printed - computed) > 0.5:
-            differences.append(f"{kind} {printed:.2f} != {computed:.2f}")
-    return differences
+class Row:
+    """What was found about a model, in several runs."""
+
+    def __init__(self, name: str):
+        self.name, self.runs, self.different, self.refused, self.at_most = name, 0, [], [], False
+        self.second: list[bool] = []
+
+    def compare(self, what: str, allocated: float, computed: float, at_most: bool) -> None:
+        is_right = allocated <= computed + ROUNDING if at_most else abs(allocated - computed) <= ROUNDING
+        if not is_right:
+            self.different.append(f"{what} {allocated:.2f}, computed {'at most ' * at_most}{computed:.2f}")
+
+    def words(self) -> str:
+        if not self.runs:
+            return "not loaded"
+        return "DIFFERENT" if self.different else "at most" if self.at_most else "equal"
 
 
-def judge_family(args, model: Path) -> dict:
-    row: dict = {"name": model.stem, "runs": 0, "different": [], "refused": [], "second": [], "at_most": False}
-    for setup in SETUPS:
-        printed = load(args.loads, model, setup, [])
-        if isinstance(printed, str):
-            row["refused"].append(printed)
+def setups(model: Path) -> list[tuple]:
+    """All of them, but for models that have a row for each position: no context is longer."""
+    reader = gguf.GGUFReader(model)
+    rows = [int(tensor.shape[-1]) for tensor in reader.tensors if tensor.name == "position_embd.weight"]
+    return [(min(context, *rows), *rest) for context, *rest in SETUPS] if rows else SETUPS
+
+
+def judge_family(judges: "Judges", model: Path, is_sample: bool) -> Row:
+    row = Row(model.stem)
+    for setup in setups(model):
+        allocated = load(judges.server, model, arguments(setup))
+        if isinstance(allocated, str):
+            row.refused.append(f"{setup}: {allocated}")
             continue
-        ours = inspect(args.modelfetch, model, setup, [])
-        row["at_most"] |= ours["at_most"]
-        row["runs"] += 1
+        ours = inspect(judges.modelfetch, model, arguments(setup))
+        row.runs += 1
+        row.at_most |= ours["at_most"]
         # On the CPU alone a tied output is not loaded twice: weights are judged by devices.
-        different = compare(ours, printed, {"KV": "cache", "RS": "state", "compute": "compute_at_most"})
-        if ours["at_most"]:
-            bound = sum(share["cache"] + share["state"] for share in ours["cards"]) / MIB
-            there = sum(size for (_, kind), size in printed.items() if kind in ("KV", "RS"))
-            different = [] if there <= bound + 0.5 else [f"{there:.2f} > at most {bound:.2f}"]
-        row["different"] += [f"{setup}: {what}" for what in different]
-        estimate = second(args.second, model, setup) if args.second else None
+        shares = [*ours["cards"], ours["main"]]
+        for kind, field in {"KV": "cache", "RS": "state"}.items():
+            computed = sum(share[field] for share in shares) / MIB
+            # Where it is not known how an architecture remembers, it is not known either by which of the two.
+            if not ours["at_most"]:
+                row.compare(f"{setup}: {kind}", sum_of(allocated, kind), computed, False)
+        caches = sum(share["cache"] + share["state"] for share in shares) / MIB
+        row.compare(f"{setup}: caches", sum_of(allocated, "KV", "RS"), caches, ours["at_most"])
+        largest = max((size for _, kind, size in allocated if kind == "compute"), default=0)
+        row.compare(f"{setup}: buffers", largest, ours["main"]["compute_at_most"] / MIB, True)
+        estimate = None if is_sample else second(judges.second, model, setup)
         if estimate is not None:
-            there = sum(size for (_, kind), size in printed.items() if kind in ("KV", "RS"))
-            row["second"].append(abs(estimate / MIB - there) <= 0.5)
+            row.second.append(abs(estimate - sum_of(allocated, "KV", "RS")) <= ROUNDING)
     return row
 
 
-def judge_devices(args, model: Path) -> dict:
-    """The same with two cards, each played by a server of llama.cpp's RPC backend."""
-    ports = [free_port(), free_port()]
-    servers = [
-        subprocess.Popen([args.rpc, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for port in ports
-    ]
-    time.sleep(1)
-    row: dict = {"name": model.stem, "runs": 0, "different": [], "refused": []}
+@contextmanager
+def cards(judges: "Judges", count: int):
+    """Addresses of servers of the RPC backend, each of which plays a card."""
+    ports = [free_port() for _ in range(count)]
+    command = [judges.rpc, "-H", "127.0.0.1", "-p"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    servers = [subprocess.Popen([*command, str(port)], **quiet) for port in ports]
     try:
-        remote = ",".join(f"127.0.0.1:{port}" for port in ports)
-        for split, experts in (("1,1", 0), ("3,1", 0), ("1,1", 1)):
-            setup = SETUPS[1]
-            shared = ["--tensor-split", split] + (["--n-cpu-moe", str(experts)] if experts else [])
-            printed = load(args.loads, model, setup, [remote, split, str(experts)])
-            if isinstance(printed, str):
-                row["refused"].append(printed)
-                continue
-            ours = inspect(args.modelfetch, model, setup, shared)
-            row["runs"] += 1
-            for at in range(2):
-                of_card = {kind: size for (device, kind), size in printed.items() if device.endswith(f":{ports[at]}]")}
-                share = ours["cards"][at]
-                for kind, field in {"model": "weights", "KV": "cache", "RS": "state"}.items():
-                    there, computed = of_card.get(kind, 0.0), share[field] / MIB
-                    is_bounded = ours["at_most"] and kind != "model" and there <= computed + 0.5
-                    if abs(there - computed) > 0.5 and not is_bounded:
-                        row["different"].append(f"card {at + 1} of {shared}: {kind} {there:.2f} != {computed:.2f}")
-                if not ours["at_most"] and of_card.get("compute", 0.0) > share["compute_at_most"] / MIB:
-                    row["different"].append(f"card {at + 1}: buffers {of_card['compute']:.2f}")
-            main = sum(size for (device, kind), size in printed.items() if kind == "model" and "RPC" not in device)
-            if abs(main - ours["main"]["weights"] / MIB) > 0.5:
-                row["different"].append(f"main memory of {shared}: {main:.2f} != {ours['main']['weights'] / MIB:.2f}")
+        for port in ports:
+            wait_for(port)
+        yield [f"127.0.0.1:{port}" for port in ports]
     finally:
         for server in servers:
             server.kill()
             server.wait()
+
+
+def wait_for(port: int) -> None:
+    pause = threading.Event()
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        pause.wait(0.1)
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
+def judge_devices(judges: "Judges", model: Path) -> Row:
+    """The same with two cards: what each of them holds, and main memory."""
+    row = Row(model.stem)
+    setup = setups(model)[1]
+    with cards(judges, 2) as addresses:
+        for split, experts in SPLITS:
+            options = [*arguments(setup), "--n-gpu-layers", "999", "--tensor-split", split]
+            options += ["--n-cpu-moe", str(experts)] if experts else []
+            allocated = load(judges.server, model, ["--rpc", ",".join(addresses), *options])
+            if isinstance(allocated, str):
+                row.refused.append(f"{split}: {allocated}")
+                continue
+            ours = inspect(judges.modelfetch, model, options)
+            row.runs += 1
+            row.at_most |= ours["at_most"]
+            where = f"{split}, experts of {experts} layers in main memory"
+            for at, (address, share) in enumerate(zip(addresses, ours["cards"])):
+                of_card = [buffer for buffer in allocated if address in buffer[0]]
+                on = f"{where}: card {at + 1}"
+                row.compare(f"{on}: weights", sum_of(of_card, "model"), share["weights"] / MIB, False)
+                caches = (share["cache"] + share["state"]) / MIB
+                row.compare(f"{on}: caches", sum_of(of_card, "KV", "RS"), caches, ours["at_most"])
+                row.compare(f"{on}: buffers", sum_of(of_card, "compute"), share["compute_at_most"] / MIB, True)
+            main = [buffer for buffer in allocated if not any(address in buffer[0] for address in addresses)]
+            row.compare(f"{where}: main memory", sum_of(main, "model"), ours["main"]["weights"] / MIB, False)
     return row
 
 
-def words(row: dict) -> str:
-    if not row["runs"]:
-        return "not loaded"
-    if row["different"]:
-        return "DIFFERENT"
-    return "no more than computed" if row["at_most"] else "equal"
+class Judges:
+    def __init__(self, modelfetch: str, folder: Path):
+        self.modelfetch = Path(modelfetch)
+        self.server, self.rpc, self.second = (folder / name for name in ("llama-server", "ggml-rpc-server", "second"))
 
 
-def table(families: list[dict], devices: list[dict]) -> str:
-    by_name = {row["name"]: row for row in devices}
-    lines = ["| model | runs | llama.cpp | two cards | gguf-parser-go |", "|---|---|---|---|---|"]
-    for row in families:
-        cards = by_name.get(row["name"])
-        on_cards = "" if cards is None or not cards["runs"] else "DIFFERENT" if cards["different"] else "equal"
-        agree = f"{sum(row['second'])} of {len(row['second'])}" if row["second"] else "cannot read it"
-        lines.append(f"| {row['name']} | {row['runs']} | {words(row)} | {on_cards} | {agree} |")
-    return "\n".join(lines)
+def table(families: list[Row], devices: list[Row], known: set[str]) -> str:
+    lines = ["| model | runs | llama-server | two cards | gguf-parser-go |", "|---|---|---|---|---|"]
+    for row, on_cards in zip(families, devices):
+        agree = f"{sum(row.second)} of {len(row.second)}" if row.second else "cannot read it"
+        lines.append(f"| {row.name} | {row.runs} + {on_cards.runs} | {row.words()} | {on_cards.words()} | {agree} |")
+    judged = {re.sub(r"-(dense|moe)$", "", row.name) for row in families if row.runs}
+    unjudged = ", ".join(f"`{name}`" for name in sorted(known - judged))
+    return "\n".join(lines) + f"\n\nKnown by the source of llama.cpp alone, and not judged: {unjudged}.\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    for name in ("modelfetch", "loads", "rpc", "archs", "second", "work"):
+    for name in ("modelfetch", "judges", "models", "families", "docs"):
         parser.add_argument(name)
-    parser.add_argument("--write")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--sample", action="store_true")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    work = Path(args.work)
-    raw, models = work / "raw", work / "models"
-    raw.mkdir(parents=True, exist_ok=True)
-    models.mkdir(exist_ok=True)
-    if not any(raw.iterdir()):
-        subprocess.run([args.archs, str(raw)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    families, devices = [], []
-    for source in sorted(raw.glob("*.gguf")):
-        if not re.search(args.only, source.stem):
-            continue
-        model = models / source.name
-        if not model.exists():
+    judges = Judges(args.modelfetch, Path(args.judges))
+    wanted = SAMPLE if args.sample else args.only
+    sources = [source for source in sorted(Path(args.models).glob("*.gguf")) if re.search(wanted, source.stem)]
+    if not sources:
+        raise SystemExit(f"no model matches {wanted}")
+
+    def judge(source: Path) -> tuple[Row, Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / source.name
             adapt(source, model)
-        families.append(judge_family(args, model))
-        devices.append(judge_devices(args, model))
-        row, cards = families[-1], devices[-1]
-        print(row["name"], words(row), row["different"][:2], row["refused"][:1], "| cards:", cards["runs"], cards["different"][:2], cards["refused"][:1], row["second"], flush=True)
-    if args.write:
-        docs = Path(args.write)
-        text = docs.read_text()
-        begin, end = "<!-- generated: judges -->\n", "<!-- end -->"
-        before, rest = text.split(begin)
-        docs.write_text(before + begin + table(families, devices) + "\n" + end + rest.split(end, 1)[1])
-    return int(any(row["different"] for row in families + devices))
+            return judge_family(judges, model, args.sample), judge_devices(judges, model)
+
+    families, devices = [], []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for family, on_cards in pool.map(judge, sources):
+            families.append(family)
+            devices.append(on_cards)
+            print(f"{family.name}: {family.words()} in {family.runs}, two cards: {on_cards.words()} in {on_cards.runs}")
+            for row in (family, on_cards):
+                for line in [*row.different, *(f"not loaded: {why}" for why in row.refused)]:
+                    print(f"    {line}")
+            sys.stdout.flush()
+    is_wrong = any(row.different for row in families + devices)
+    if args.sample:
+        is_wrong |= any(not row.runs for row in families + devices)
+    if not wanted:
+        source = Path(args.families).read_text().split("#[cfg(test)]")[0]
+        known = set(re.findall(r'"([a-z0-9][a-z0-9_.-]*)"', source))
+        found, docs = table(families, devices, known), Path(args.docs)
+        before, rest = docs.read_text().split(BEGIN)
+        there, after = rest.split(END, 1)
+        if args.write:
+            docs.write_text(before + BEGIN + found + END + after)
+        elif there != found:
+            print(f"the table in {docs} is another one: --write writes it")
+            is_wrong = True
+    return int(is_wrong)
 
 
 if __name__ == "__main__":
