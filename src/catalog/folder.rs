@@ -4,10 +4,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{check_whole, not_there};
+use super::chosen;
 use crate::content::Content;
 use crate::error::Error;
-use crate::request::{Choice, Gap, Patterns, RepoPath, Request, file_at, quants};
+use crate::request::{Choice, Gap, Patterns, RepoPath, Request, file_at};
 use crate::store::Store;
 use crate::words::count;
 
@@ -24,17 +24,8 @@ pub(super) fn choose(
     patterns: &Patterns,
 ) -> Result<(Vec<RepoPath>, Vec<Gap>), Error> {
     let found = names(folder)?;
-    let names: Vec<_> = found.iter().map(|found| found.name.as_str()).collect();
-    let Choice { picked, gaps } = patterns.choose(&names).map_err(|unmet| not_there(request, unmet))?;
-    if picked.is_empty() {
-        return Err(Error::NothingMatches {
-            repo: request.repo.clone(),
-            revision: request.revision.clone(),
-            wanted: request.selection.describe(),
-            quants: quants(names),
-        });
-    }
-    check_whole(request, &gaps)?;
+    let names = found.iter().map(|found| found.name.as_str()).collect();
+    let Choice { picked, gaps } = chosen(request, patterns, names)?;
     let paths = picked.into_iter().map(|at| {
         let Found { name, refusal } = &found[at];
         let path = match refusal {

@@ -220,17 +220,7 @@ impl Resolution {
         listed: Listed,
     ) -> Result<Self, Error> {
         let names = listed.names();
-        let Choice { picked, gaps } = patterns.choose(&names).map_err(|unmet| not_there(request, unmet))?;
-        if picked.is_empty() {
-            return Err(Error::NothingMatches {
-                repo: request.repo.clone(),
-                revision: request.revision.clone(),
-                wanted: request.selection.describe(),
-                quants: quants(names),
-            });
-        }
-        drop(names);
-        check_whole(request, &gaps)?;
+        let Choice { picked, gaps } = chosen(request, patterns, names)?;
         let count = listed.entries.len();
         if let Some(refused) = picked.iter().find_map(|at| listed.refused.get(at.checked_sub(count)?)) {
             let (repo, name, why) = (request.repo.clone(), refused.name.to_string(), refused.why.to_string());
@@ -284,6 +274,21 @@ impl Resolution {
         }
         Ok(())
     }
+}
+
+/// What the patterns pick of the names there are: something, and of each set all or what was asked for.
+fn chosen(request: &Request, patterns: &Patterns, names: Vec<&str>) -> Result<Choice, Error> {
+    let choice = patterns.choose(&names).map_err(|unmet| not_there(request, unmet))?;
+    if choice.picked.is_empty() {
+        return Err(Error::NothingMatches {
+            repo: request.repo.clone(),
+            revision: request.revision.clone(),
+            wanted: request.selection.describe(),
+            quants: quants(names),
+        });
+    }
+    check_whole(request, &choice.gaps)?;
+    Ok(choice)
 }
 
 fn not_there(request: &Request, unmet: Unmet) -> Error {

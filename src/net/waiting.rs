@@ -24,8 +24,7 @@ pub(super) struct Granted {
 
 /// The `RateLimit` header, as the Hub writes it: `"resolvers";r=<left>;t=<seconds to the reset>`.
 pub(super) fn granted(headers: &HeaderMap) -> Option<Granted> {
-    let text = headers.get("ratelimit")?.to_str().ok()?;
-    let (left, seconds) = (parameter(text, "r")?, parameter(text, "t")?);
+    let [left, seconds] = parameters(headers, "ratelimit", ["r", "t"])?;
     Some(Granted { left, reset: Duration::from_secs(seconds.saturating_add(1)) })
 }
 
@@ -38,14 +37,17 @@ pub(super) struct Quota {
 
 /// The `RateLimit-Policy` header, as the Hub writes it: `"fixed window";"resolvers";q=<requests>;w=<seconds>`.
 pub(super) fn quota(headers: &HeaderMap) -> Option<Quota> {
-    let text = headers.get("ratelimit-policy")?.to_str().ok()?;
-    let (requests, seconds) = (parameter(text, "q")?, parameter(text, "w")?);
+    let [requests, seconds] = parameters(headers, "ratelimit-policy", ["q", "w"])?;
     (requests > 0).then_some(Quota { requests, window: Duration::from_secs(seconds) })
 }
 
-fn parameter(text: &str, name: &str) -> Option<u64> {
-    text.split([';', ','])
-        .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse().ok())
+fn parameters(headers: &HeaderMap, header: &str, [first, second]: [&str; 2]) -> Option<[u64; 2]> {
+    let text = headers.get(header)?.to_str().ok()?;
+    let value = |name: &str| {
+        text.split([';', ','])
+            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=')?.trim().parse().ok())
+    };
+    Some([value(first)?, value(second)?])
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -233,12 +233,12 @@ impl Hub {
         revision: &str,
         path: &RepoPath,
     ) -> Option<Duration> {
-        let endpoint = self.endpoints.iter().next().filter(|endpoint| endpoint.registry().is_none())?;
         let place = self.place(repo, revision, path)?;
         if let Some(time) = self.windows.at_least(&place, requests) {
             return Some(time);
         }
-        if let Err(why) = self.manners(endpoint, repo, revision, path).await {
+        let first = self.endpoints.iter().next()?;
+        if let Err(why) = self.manners(first, repo, revision, path).await {
             debug!(why, "the limit of requests is not known");
         }
         self.windows.at_least(&place, requests)
