@@ -111,9 +111,13 @@ struct HillClimb {
     best: f64,
     /// How many connections brought the best.
     best_at: u16,
-    low: u8,
+    /// Looks at a collapse, of which the fifth is believed; below 0 for those left by one, whose bytes on the way
+    /// were sent before it ended.
+    low: i8,
     /// How many there were at the last collapse.
     fell_from: u16,
+    /// How many there may be while it is rested: as many as brought the best before.
+    rest_max: u16,
     /// The last look saw a fall so deep that waiting for the ends of ranges would cost more.
     is_ruined: bool,
     rest: Duration,
@@ -132,6 +136,7 @@ impl HillClimb {
             best_at: current,
             low: 0,
             fell_from: 0,
+            rest_max: max,
             is_ruined: false,
             rest: REST,
             rest_until: now,
@@ -142,7 +147,8 @@ impl HillClimb {
 
     /// The number of connections after a tick in which `rate` bytes per second arrived.
     fn judge(&mut self, rate: f64, is_crowded: bool, now: Instant) -> u16 {
-        let may_grow = !is_crowded && now >= self.rest_until;
+        let max = if now < self.rest_until { self.rest_max } else { self.max };
+        let may_grow = !is_crowded && self.current < max;
         self.is_ruined = false;
         if rate <= 0.0 {
             // Between two attempts, or before the first byte: says nothing about the number.
@@ -156,7 +162,7 @@ impl HillClimb {
             self.low = 0;
             if may_grow {
                 let more = if has_doubled { self.current } else { self.current / 2 };
-                self.current = (self.current + more).max(2).min(self.max);
+                self.current = (self.current + more).max(2).min(max);
                 self.settled = false;
             }
         } else if rate < self.best * COLLAPSE {
@@ -164,6 +170,7 @@ impl HillClimb {
             if self.low >= 4 {
                 self.is_ruined = rate < self.best * RUIN;
                 self.fell_from = self.current;
+                self.rest_max = self.best_at;
                 if self.best_at < self.current {
                     self.current = self.best_at;
                 } else {
@@ -171,7 +178,7 @@ impl HillClimb {
                     self.current = (self.current / 2).max(1);
                     (self.best, self.best_at) = (rate, self.current);
                 }
-                self.low = 0;
+                self.low = -4;
                 self.rest_until = now + self.rest;
                 self.rest = (2 * self.rest).min(REST_MAX);
             }
@@ -181,7 +188,7 @@ impl HillClimb {
                 // One more step tells noise from a summit; half the way to where they fell, if they did.
                 self.settled = true;
                 let step = (self.fell_from.saturating_sub(self.current) / 2).max(1);
-                self.current = (self.current + step).min(self.max);
+                self.current = (self.current + step).min(max);
             }
         }
         self.current
@@ -322,6 +329,23 @@ mod tests {
     fn a_punished_crowd_goes_home() {
         let counts = counts_on(30, |n| if n > 6 { 20e6 } else { f64::from(n) * 50e6 });
         assert_eq!(*counts.last().expect("ticks"), 6, "{counts:?}");
+    }
+
+    #[test]
+    fn those_that_a_crowd_left_are_given_time_and_their_number_back() {
+        for lag in [2, 6, 12] {
+            let start = Instant::now();
+            let mut search = HillClimb::new(START, Connections::AUTO_MAX, start);
+            let mut punished = 0;
+            let counts: Vec<_> = (0..80)
+                .map(|tick| {
+                    punished = if search.current > START { lag } else { punished - 1 };
+                    let rate = if punished > 0 { 2e6 } else { 25e6 };
+                    search.judge(f64::from(search.current) * rate, false, start + TICK * tick)
+                })
+                .collect();
+            assert!(counts[30..].iter().all(|count| *count == START), "{lag}: {counts:?}");
+        }
     }
 
     #[test]
