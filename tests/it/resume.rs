@@ -14,6 +14,8 @@ use crate::support::volume::Volume;
 use crate::support::{FILE, MIB, REPO, TestDir, built, model};
 
 const CONNECTIONS: u64 = 4;
+/// What may be on its way when a part of a range changes hands.
+const SLACK: u64 = 3 * MIB;
 
 /// A Hub whose connections are slow enough to be interrupted.
 fn slow_hub(model: &Payload, rate: u32) -> FakeHub {
@@ -27,13 +29,14 @@ fn started(dir: &TestDir, hub: &FakeHub, bytes: u64) -> Running {
     run
 }
 
-/// The rest of an interrupted fetch; says how many bytes it took.
+/// The rest of an interrupted fetch; says how many bytes it took. What the server has sent may be more: on a busy machine
+/// the sockets of connections that are no longer needed take some of it.
 #[track_caller]
 fn rest(dir: &TestDir, hub: &FakeHub, model: &Payload) -> u64 {
     hub.clear();
-    dir.fetch(hub, [REPO, FILE]).run().succeeds().does_not_say("starting again");
+    let run = dir.fetch(hub, [REPO, FILE, "--json"]).run().succeeds().does_not_say("starting again");
     dir.assert_done(FILE, model);
-    hub.bytes_sent(Server::Cdn)
+    run.json()["bytes_fetched"].as_u64().expect("a number")
 }
 
 #[test]
@@ -55,9 +58,7 @@ fn killed_at_twenty_random_points_it_ends_in_the_right_file_each_time() {
                 let lost = sent.min(size).saturating_sub(journaled);
                 assert!(lost <= CONNECTIONS * 8 * MIB, "{lost} bytes lost at {at}");
                 let again = rest(&dir, &hub, &model);
-                // A connection that takes over a part of another's range costs a socket's content.
-                let slack = 16 * MIB;
-                assert!(again <= size - journaled + slack, "{again} bytes again, {journaled} were there");
+                assert!(again <= size - journaled + SLACK, "{again} bytes again, {journaled} were there");
             }
         })
     });
@@ -100,7 +101,7 @@ fn signals_save_the_state_and_end_the_run_at_once() {
         let journaled = dir.journaled();
         assert!(journaled > 0, "nothing was saved");
         let again = rest(&dir, &hub, &model);
-        assert!(again <= 24 * MIB - journaled + 3 * MIB, "{again} bytes again, {journaled} were there");
+        assert!(again <= 24 * MIB - journaled + SLACK, "{again} bytes again, {journaled} were there");
     }
 }
 
@@ -179,7 +180,7 @@ fn a_new_revision_with_the_same_content_continues_the_download() {
         tree.small("README.md", "now with words");
     });
     let again = rest(&dir, &hub, &model);
-    assert!(again <= 24 * MIB - journaled + 3 * MIB, "{again} bytes again, {journaled} were there");
+    assert!(again <= 24 * MIB - journaled + SLACK, "{again} bytes again, {journaled} were there");
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn a_disk_that_fills_up_in_the_middle_ends_with_exit_21_and_goes_on_when_there_i
     assert!(journaled > 0, "nothing was kept");
     fs::remove_file(volume.path().join("filler")).expect("our own file");
     let again = rest(&dir, &hub, &model);
-    assert!(again <= 32 * MIB - journaled + 3 * MIB, "{again} bytes again, {journaled} were there");
+    assert!(again <= 32 * MIB - journaled + SLACK, "{again} bytes again, {journaled} were there");
 }
 
 #[test]

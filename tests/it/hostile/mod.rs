@@ -166,7 +166,8 @@ fn expired_reply() -> fake_hub::Reply {
 /// Dates have no fractions of a second: 1 to 2 seconds are left when it is sent.
 fn dated_429() -> Fault {
     Fault::hook(|_, reply| {
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+        // A date that has passed before a busy machine reads it asks for no pause.
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
         *reply = fake_hub::Reply::new(429).header("Retry-After", date);
     })
 }
