@@ -1,6 +1,7 @@
 """Whether modelfetch is as far ahead of the alternatives as it was: ratios, which move less from machine to machine
-than times. `guard.json` holds those of the last release, with the lowest that was seen in its runs."""
+than times. `guard.json` holds those of the last release, with the worst that a check could have seen in its runs."""
 
+import itertools
 import json
 import pathlib
 import statistics
@@ -37,14 +38,20 @@ def measured(measure, is_thorough):
 def write(ratios):
     """Commits to these."""
     parts = {link: {"rival": PARTS[link][1], "size": PARTS[link][0], "median": round(statistics.median(seen), 2),
-                    "lowest": round(min(seen), 2), "highest": round(max(seen), 2)} for link, seen in ratios.items()}
+                    "least": round(least(seen), 2), "runs": [round(ratio, 2) for ratio in seen]}
+             for link, seen in ratios.items()}
     COMMITTED.write_text(json.dumps({"processor": processor(), "parts": parts}, indent=2, ensure_ascii=False) + "\n")
     print(COMMITTED.read_text())
     return 0
 
 
+def least(seen):
+    """The lowest median that a check could have had of these runs: one run that the machine held up says nothing."""
+    return min(statistics.median(runs) for runs in itertools.combinations(seen, RUNS))
+
+
 def check(ratios):
-    """Whether each median is at least the lowest that was committed to."""
+    """Whether each median is at least the least that was committed to."""
     committed = json.loads(COMMITTED.read_text())
     share = 1.0 if committed["processor"] == processor() else OTHER_PROCESSOR
     if share < 1.0:
@@ -53,10 +60,10 @@ def check(ratios):
     worse = 0
     for link, seen in ratios.items():
         part = committed["parts"][link]
-        least = share * part["lowest"]
-        is_worse = statistics.median(seen) < least
+        bound = share * part["least"]
+        is_worse = statistics.median(seen) < bound
         worse += is_worse
         print(f"| {link} | {part['rival']} | {statistics.median(seen):.2f} ({min(seen):.2f}–{max(seen):.2f}) | "
-              f"{part['median']:.2f} | {least:.2f}{' **worse**' if is_worse else ''} |")
+              f"{part['median']:.2f} | {bound:.2f}{' **worse**' if is_worse else ''} |")
     return 1 if worse else 0
 
