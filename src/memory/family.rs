@@ -243,9 +243,51 @@ const ATTENDING: [&str; 79] = [
     "gptj",
 ];
 
+/// Those of which only llama.cpp's source was read: no model of them was loaded to compare (docs/memory.md).
+const UNJUDGED: [&str; 25] = [
+    "apertus",
+    "arwkv7",
+    "bert",
+    "bitnet",
+    "chameleon",
+    "clef",
+    "deepseek2-ocr",
+    "eurobert",
+    "gemma-embedding",
+    "gemma3n",
+    "gemma4",
+    "gptj",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "llama-embed",
+    "modern-bert",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "plm",
+    "rwkv6",
+    "rwkv6qwen2",
+    "rwkv7",
+    "step35",
+    "wavtokenizer-dec",
+];
+
+/// Whether llama-server was seen to allocate what is computed for this architecture.
+pub(super) fn is_judged(architecture: &str) -> bool {
+    Family::of(architecture).is_some() && !UNJUDGED.contains(&architecture)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_compared_is_what_the_documentation_says() {
+        let page = include_str!("../../docs/memory.md");
+        let names: Vec<_> = UNJUDGED.iter().map(|name| format!("`{name}`")).collect();
+        assert!(page.contains(&format!("and not judged: {}.", names.join(", "))), "{names:?}");
+        assert!(UNJUDGED.iter().all(|name| Family::of(name).is_some()));
+    }
 
     #[test]
     fn an_architecture_is_in_one_list_alone() {

@@ -1,7 +1,7 @@
 //! What each layer of a model keeps, from its metadata, as llama.cpp b11434 reads them (`llama_model_base::load_hparams`
 //! and `load_arch_hparams` of each architecture).
 
-use super::family::{Family, Length, Recurrent, Shared, Sparse, Windows};
+use super::family::{Family, Length, Recurrent, Shared, Sparse, Windows, is_judged};
 use crate::content::gguf::{Header, Value};
 
 /// llama.cpp's `LLAMA_MAX_LAYERS`.
@@ -17,6 +17,8 @@ pub(super) struct Layers {
     pub(super) window: u64,
     /// The numbers are those of the architecture, and no upper bounds.
     pub(super) is_exact: bool,
+    /// Somebody has compared them with what a server allocates.
+    pub(super) is_judged: bool,
     pub(super) is_causal: bool,
     pub(super) widths: Widths,
 }
@@ -161,6 +163,7 @@ impl Layers {
             predicting,
             window,
             is_exact,
+            is_judged: is_judged(architecture),
             is_causal: facts.number("attention.causal") != Some(0),
             widths: Widths {
                 embedding,

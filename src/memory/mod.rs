@@ -100,6 +100,8 @@ pub struct Memory {
     pub main: Share,
     /// Caches and states are upper bounds: it is not known how this architecture remembers.
     pub at_most: bool,
+    /// A model of this architecture was loaded, and the server allocated as much (docs/memory.md).
+    pub judged: bool,
 }
 
 /// A model of which all shards were looked at.
@@ -152,7 +154,14 @@ impl<'a> Model<'a> {
         for share in cards.iter_mut().chain([&mut main]) {
             share.compute_at_most = compute;
         }
-        Memory { context: cells.context, slots: cells.slots, cards, main, at_most: !self.layers.is_exact }
+        Memory {
+            context: cells.context,
+            slots: cells.slots,
+            cards,
+            main,
+            at_most: !self.layers.is_exact,
+            judged: self.layers.is_judged,
+        }
     }
 
     /// The longest context with which every card holds its share, in steps in which caches grow; `None` if there is none.

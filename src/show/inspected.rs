@@ -95,7 +95,11 @@ fn one(facts: &Facts, with_tensors: bool) -> String {
 }
 
 fn weighed(table: &mut Table, memory: &Memory, fit: Option<&Fit>) {
-    let bound = if memory.at_most { ", at most: how this architecture remembers is not known" } else { "" };
+    let bound = match (memory.at_most, memory.judged) {
+        (true, _) => ", at most: how this architecture remembers is not known",
+        (_, true) => "",
+        _ => ", by its source alone: no model of this architecture was loaded to compare",
+    };
     table.row(
         "memory",
         &format!(

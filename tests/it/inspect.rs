@@ -188,6 +188,30 @@ fn slots_types_and_cards_change_what_is_needed() {
 }
 
 #[test]
+fn an_architecture_of_which_no_model_was_loaded_to_compare_says_so() {
+    let dir = TestDir::new();
+    let inspect = |architecture: &str| {
+        let file = Header::new(architecture)
+            .number(&format!("{architecture}.block_count"), 1)
+            .number(&format!("{architecture}.embedding_length"), 128)
+            .number(&format!("{architecture}.attention.head_count"), 1)
+            .tensor("t", &[1], F32);
+        let path = dir.put("m.gguf", &file.file());
+        let path = path.to_str().expect("UTF-8");
+        (inspected(&dir, &[path])["memory"].clone(), dir.command(["inspect", path]).run().succeeds().stdout)
+    };
+    for (architecture, judged) in [("llama", true), ("gemma4", false)] {
+        let (memory, printed) = inspect(architecture);
+        assert_eq!(
+            (&memory["at_most"], &memory["judged"]),
+            (&false.into(), &judged.into()),
+            "{architecture}"
+        );
+        assert_eq!(printed.contains("by its source alone"), !judged, "{printed}");
+    }
+}
+
+#[test]
 fn an_architecture_that_nobody_knows_is_bounded_and_refused_by_name() {
     let dir = TestDir::new();
     let file = Header::new("of-tomorrow")
