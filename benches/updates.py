@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ def arguments():
     parser.add_argument("--mib", type=int, default=1024, help="of the model [1024]")
     parser.add_argument("--runs", type=int, default=3, help="of which the median is shown [3]")
     parser.add_argument("--pairs", default=",".join(storage.PAIRS), help="[%(default)s]")
+    parser.add_argument("--only", default="", help="contenders whose name matches this regular expression")
     parser.add_argument("--links", default=",".join(LINKS), help="[%(default)s]")
     parser.add_argument("--disks", default=",".join(IMAGES), help="file systems in images, for root; none: '' [%(default)s]")
     parser.add_argument("--work", help="directory on the disk to measure [a temporary one]")
@@ -67,6 +69,8 @@ def table(link, names, cas, work, options):
     for name in names:
         with pair(name, cas, work) as (before, now):
             for contender, command in CONTENDERS.items():
+                if not re.search(options.only, contender):
+                    continue
                 samples = [update(contender, command, before, now, work, link) for _ in range(options.runs)]
                 values = [
                     statistics.median(getattr(sample, field) for sample in samples)
