@@ -4,6 +4,7 @@
 //! one above, and no link is followed. So nobody who may write there can lead this program elsewhere.
 
 mod dir;
+mod once;
 mod space;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 pub use dir::{Access, Dir, Durability, Kind, Stat};
+pub use once::read_once;
 pub use space::{
     Space, does_direct_io_well, free_bytes, free_bytes_in, is_local, may_make, may_share_blocks,
 };

@@ -2,7 +2,8 @@
 //!
 //! Where the file system may share blocks, or has its server copy (btrfs, xfs, NFS 4.2), it is asked to: that costs no
 //! byte, and the hash reads them later. Elsewhere bytes are read into the blocks that all bytes in file order pass through,
-//! to the hash and past the page cache to the disk at the same time.
+//! to the hash and past the page cache to the disk at the same time. Nor do they stay there when they are read: whoever needs
+//! the new version needs the old one no more.
 
 use std::fs::File;
 use std::ops::Range;
@@ -57,7 +58,7 @@ impl Original {
         let mut left = most;
         while left > 0 && !block.is_full() {
             let at = from + (most - left);
-            match block.append_read(left, |memory| self.file.read_at(memory, at)) {
+            match block.append_read(left, |memory| disk::read_once(&self.file, memory, at)) {
                 Ok(0) => return Err(format!("`{}` ends at byte {at}", self.path.display())),
                 Ok(read) => left -= read as u64,
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
@@ -190,7 +191,7 @@ fn read_and_write(
     let mut at = to.start;
     while at < to.end {
         let wanted = buffer.len().min(length(to.end - at));
-        match original.file.read_at(&mut buffer[..wanted], from) {
+        match disk::read_once(&original.file, &mut buffer[..wanted], from) {
             Ok(0) => {
                 return Err(Broken::Original(format!("`{}` ends at byte {from}", original.path.display())));
             }
