@@ -33,57 +33,40 @@ struct OnDisk {
 }
 
 impl Store {
+    /// Looks at the disk, once for each file.
+    pub fn look<'a>(&'a self, files: &'a [WantedFile]) -> Result<Sight<'a>, Error> {
+        let mut lookout = Lookout::new(self)?;
+        let seen = files.iter().map(|wanted| lookout.look(wanted)).collect::<Result<_, _>>()?;
+        Ok(Sight { store: self, files, seen })
+    }
+
     /// Looks at the disk and decides about every file.
     pub fn plan(&self, origin: &Origin, files: &[WantedFile]) -> Result<Plan, Error> {
-        let mut plan = Plan {
-            repo: origin.repo.clone(),
-            revision: origin.revision.clone(),
-            commit: origin.commit,
-            dir: self.root().to_owned(),
-            targets: self.layout.targets(),
-            items: Vec::with_capacity(files.len()),
-            originals: HashMap::new(),
-            bytes_total: 0,
-            bytes_to_fetch: 0,
-            bytes_needed: 0,
-            limited_for: None,
-            bytes_free: self.free_bytes()?,
-            doubted: 0,
-        };
+        self.look(files)?.plan(origin)
+    }
+
+    /// Whether every file is there and verified.
+    pub fn is_verified(&self, files: &[WantedFile]) -> Result<bool, Error> {
+        Ok(self.look(files)?.is_verified())
+    }
+
+    /// Fails if one of these files, verified when the run began, has been changed since.
+    pub fn check_kept(&self, files: &[WantedFile]) -> Result<(), Error> {
+        let sight = self.look(files)?;
+        let changed = sight.unverified().next();
+        changed.map_or(Ok(()), |changed| Err(meddled(&self.target_path(changed))))
+    }
+
+    /// Whether the readers of a cache find every file in the snapshot of a commit. Those of a directory find what is
+    /// there.
+    pub fn is_visible(&self, files: &[WantedFile], commit: Option<&Commit>) -> Result<bool, Error> {
         let mut lookout = Lookout::new(self)?;
-        let (mut brought, mut receipts) = (HashSet::new(), None);
         for wanted in files {
-            let on_disk = lookout.look(wanted)?;
-            let mut action = self.decide(&on_disk, &wanted.content);
-            plan.doubted += u64::from(action == Action::Adopt && self.is_doubted(&on_disk));
-            let is_first = brought.insert(&wanted.content);
-            if matches!(action, Action::Resume { .. } | Action::Fetch) {
-                if !is_first {
-                    // Another name of this request brings the same content.
-                    action = Action::Copy;
-                } else if let Some(original) = self.original(wanted, &mut receipts)? {
-                    action = Action::Copy;
-                    plan.originals.insert(wanted.content, original);
-                }
+            if !lookout.is_visible(wanted, commit)? {
+                return Ok(false);
             }
-            debug!(path = %wanted.path, ?action, ?on_disk, "plan");
-            let missing = match action {
-                Action::Skip | Action::Adopt => 0,
-                Action::Copy => wanted.size(),
-                Action::Resume { .. } | Action::Fetch => {
-                    wanted.size().saturating_sub(on_disk.partial.allocated)
-                }
-            };
-            let item = Item { file: wanted.clone(), action, delta: None };
-            plan.bytes_total += wanted.size();
-            plan.bytes_needed += missing;
-            plan.bytes_to_fetch += item.bytes_to_fetch();
-            plan.items.push(item);
         }
-        if plan.bytes_needed > 0 {
-            plan.bytes_needed += OVERHEAD_BYTES;
-        }
-        Ok(plan)
+        Ok(true)
     }
 
     /// A verified file that has the content that is wanted under another name of this directory, or in another repository
@@ -117,105 +100,6 @@ impl Store {
         Ok(None)
     }
 
-    /// Whether every file is there, as far as can be told without hashing.
-    pub fn is_present(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            if !self.decide(&lookout.look(wanted)?, &wanted.content).is_there() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether every file is there and verified.
-    pub fn is_verified(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        Ok(self.first_unverified(files)?.is_none())
-    }
-
-    /// Fails if one of these files, verified when the run began, has been changed since.
-    pub fn check_kept(&self, files: &[WantedFile]) -> Result<(), Error> {
-        let changed = self.first_unverified(files)?;
-        changed.map_or(Ok(()), |changed| Err(meddled(&self.target_path(changed))))
-    }
-
-    /// Whether every file is there and verified, and nothing is left to be written down about them: their receipts
-    /// are of this revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
-    pub fn is_recorded(
-        &self,
-        files: &[WantedFile],
-        origin: &Origin,
-        needs_listing: bool,
-    ) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            let is_current = lookout
-                .look(wanted)?
-                .proven(&wanted.content, self.recheck)
-                .is_some_and(|receipt| receipt.origin == *origin);
-            if !is_current || !lookout.is_visible(wanted, origin.commit.as_ref())? {
-                return Ok(false);
-            }
-        }
-        if let Some(commit) = origin.commit.filter(|_| needs_listing) {
-            let listing = self.find(&self.layout.listing(&commit))?;
-            let is_there = listing.map(|(folder, name)| folder.stat(&name)).transpose()?.flatten();
-            if is_there.is_none() {
-                return Ok(false);
-            }
-        }
-        let known = self.commit_of(&origin.revision)?;
-        Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
-    }
-
-    /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
-    pub fn is_to_note_xet(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files.iter().filter(|wanted| wanted.xet_hash().is_some()) {
-            if lookout.look(wanted)?.receipt.is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash()) {
-                // Where nothing can be written everything else is in order.
-                return Ok(self.probe().is_ok());
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether the readers of a cache find every file in the snapshot of a commit. Those of a directory find what is
-    /// there.
-    pub fn is_visible(&self, files: &[WantedFile], commit: Option<&Commit>) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            if !lookout.is_visible(wanted, commit)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether it is written down of every file who signed it, where somebody did. Others who vouch for a file are written
-    /// down when there is something to write anyway.
-    pub fn knows_signers(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files.iter().filter(|wanted| wanted.vouchers.has_signer()) {
-            let on_disk = lookout.look(wanted)?;
-            let receipt = on_disk.proven(&wanted.content, self.recheck);
-            if !receipt.is_some_and(|receipt| receipt.vouched_by.has_signer_of(&wanted.vouchers)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            if lookout.look(wanted)?.proven(&wanted.content, self.recheck).is_none() {
-                return Ok(Some(wanted));
-            }
-        }
-        Ok(None)
-    }
-
     /// Decides about one file.
     fn decide(&self, on_disk: &OnDisk, wanted: &Content) -> Action {
         if self.recheck != Recheck::Full && on_disk.proven(wanted, self.recheck).is_some() {
@@ -234,6 +118,130 @@ impl Store {
     fn is_doubted(&self, on_disk: &OnDisk) -> bool {
         let (Some(receipt), Some(present)) = (&on_disk.receipt, &on_disk.present) else { return false };
         receipt.covers(present, Recheck::Mtime) && !receipt.covers(present, self.recheck)
+    }
+}
+
+/// What was on disk for each of some files when it was looked at.
+pub struct Sight<'a> {
+    store: &'a Store,
+    files: &'a [WantedFile],
+    seen: Vec<OnDisk>,
+}
+
+impl<'a> Sight<'a> {
+    fn each(&self) -> impl Iterator<Item = (&'a WantedFile, &OnDisk)> {
+        self.files.iter().zip(&self.seen)
+    }
+
+    /// Decides about every file.
+    pub fn plan(&self, origin: &Origin) -> Result<Plan, Error> {
+        let Self { store, .. } = self;
+        let mut plan = Plan {
+            repo: origin.repo.clone(),
+            revision: origin.revision.clone(),
+            commit: origin.commit,
+            dir: store.root().to_owned(),
+            targets: store.layout.targets(),
+            items: Vec::with_capacity(self.files.len()),
+            originals: HashMap::new(),
+            bytes_total: 0,
+            bytes_to_fetch: 0,
+            bytes_needed: 0,
+            limited_for: None,
+            bytes_free: store.free_bytes()?,
+            doubted: 0,
+        };
+        let (mut brought, mut receipts) = (HashSet::new(), None);
+        for (wanted, on_disk) in self.each() {
+            let mut action = store.decide(on_disk, &wanted.content);
+            plan.doubted += u64::from(action == Action::Adopt && store.is_doubted(on_disk));
+            let is_first = brought.insert(&wanted.content);
+            if matches!(action, Action::Resume { .. } | Action::Fetch) {
+                if !is_first {
+                    // Another name of this request brings the same content.
+                    action = Action::Copy;
+                } else if let Some(original) = store.original(wanted, &mut receipts)? {
+                    action = Action::Copy;
+                    plan.originals.insert(wanted.content, original);
+                }
+            }
+            debug!(path = %wanted.path, ?action, ?on_disk, "plan");
+            let missing = match action {
+                Action::Skip | Action::Adopt => 0,
+                Action::Copy => wanted.size(),
+                Action::Resume { .. } | Action::Fetch => {
+                    wanted.size().saturating_sub(on_disk.partial.allocated)
+                }
+            };
+            let item = Item { file: wanted.clone(), action, delta: None };
+            plan.bytes_total += wanted.size();
+            plan.bytes_needed += missing;
+            plan.bytes_to_fetch += item.bytes_to_fetch();
+            plan.items.push(item);
+        }
+        if plan.bytes_needed > 0 {
+            plan.bytes_needed += OVERHEAD_BYTES;
+        }
+        Ok(plan)
+    }
+
+    /// Whether every file is there, as far as can be told without hashing.
+    pub fn is_present(&self) -> bool {
+        self.each().all(|(wanted, on_disk)| self.store.decide(on_disk, &wanted.content).is_there())
+    }
+
+    /// Whether every file is there and verified.
+    pub fn is_verified(&self) -> bool {
+        self.unverified().next().is_none()
+    }
+
+    /// The files that are not there, or not verified.
+    fn unverified(&self) -> impl Iterator<Item = &'a WantedFile> {
+        let recheck = self.store.recheck;
+        self.each()
+            .filter(move |(wanted, on_disk)| on_disk.proven(&wanted.content, recheck).is_none())
+            .map(|(wanted, _)| wanted)
+    }
+
+    /// Whether every file is there and verified, and nothing is left to be written down about them: their receipts
+    /// are of this revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
+    pub fn is_recorded(&self, origin: &Origin, needs_listing: bool) -> Result<bool, Error> {
+        let Self { store, .. } = self;
+        let is_current = |(wanted, on_disk): (&WantedFile, &OnDisk)| {
+            let receipt = on_disk.proven(&wanted.content, store.recheck);
+            receipt.is_some_and(|receipt| receipt.origin == *origin)
+        };
+        if !self.each().all(is_current) || !store.is_visible(self.files, origin.commit.as_ref())? {
+            return Ok(false);
+        }
+        if let Some(commit) = origin.commit.filter(|_| needs_listing) {
+            let listing = store.find(&store.layout.listing(&commit))?;
+            let is_there = listing.map(|(folder, name)| folder.stat(&name)).transpose()?.flatten();
+            if is_there.is_none() {
+                return Ok(false);
+            }
+        }
+        let known = store.commit_of(&origin.revision)?;
+        Ok(origin.revision.commit().is_some() || known.is_some() && known == origin.commit)
+    }
+
+    /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
+    pub fn is_to_note_xet(&self) -> bool {
+        let lacks = |(wanted, on_disk): (&WantedFile, &OnDisk)| {
+            wanted.xet_hash().is_some()
+                && on_disk.receipt.as_ref().is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash())
+        };
+        // Where nothing can be written everything else is in order.
+        self.each().any(lacks) && self.store.probe().is_ok()
+    }
+
+    /// Whether it is written down of every file who signed it, where somebody did. Others who vouch for a file are written
+    /// down when there is something to write anyway.
+    pub fn knows_signers(&self) -> bool {
+        self.each().filter(|(wanted, _)| wanted.vouchers.has_signer()).all(|(wanted, on_disk)| {
+            let receipt = on_disk.proven(&wanted.content, self.store.recheck);
+            receipt.is_some_and(|receipt| receipt.vouched_by.has_signer_of(&wanted.vouchers))
+        })
     }
 }
 

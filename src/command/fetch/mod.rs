@@ -312,15 +312,14 @@ async fn nothing_to_do(
     let (store, resolution, from_disk) = (store.clone(), Arc::clone(&known.resolution), known.from_disk);
     let look = move || {
         let (origin, files) = (resolution.origin(), &resolution.files);
+        let sight = store.look(files)?;
         let is_done = if from_disk {
-            store.is_verified(files)?
+            sight.is_verified()
         } else {
-            store.is_recorded(files, &origin, resolution.listing.is_some())?
-                && !store.is_to_note_xet(files)?
+            sight.is_recorded(&origin, resolution.listing.is_some())? && !sight.is_to_note_xet()
         };
-        let is_done =
-            is_done && store.knows_signers(files)? && store.is_noted(files, origin.commit.as_ref())?;
-        is_done.then(|| store.plan(&origin, files)).transpose()
+        let is_done = is_done && sight.knows_signers() && store.is_noted(files, origin.commit.as_ref())?;
+        is_done.then(|| sight.plan(&origin)).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
 }
