@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::tuning::{
-    COLLAPSE, DOUBLED, GAIN, LATENCIES_PER_SEGMENT, LOOK_MIN, REST, REST_MAX, RUIN, SEGMENT_MAX, SEGMENT_MIN,
-    START, TICK,
+    COLLAPSE, DOUBLED, GAIN, LATENCIES_PER_SEGMENT, LOOK_MAX, LOOK_MIN, REST, REST_MAX, RUIN, SEGMENT_MAX,
+    SEGMENT_MIN, START, TICK,
 };
 use crate::request::Connections;
 
@@ -82,12 +82,14 @@ impl Tuner {
             return std::future::pending().await;
         }
         let latency = *self.first_latency.wait().await;
-        // Those called last must have brought something, or the look would be at those before them.
-        let quick = (2 * latency).clamp(LOOK_MIN, TICK);
+        // Those called last must have brought something, or the look would be at those before them; and on a long way
+        // bytes come in waves, of which a shorter look would see one, or none.
+        let quick = (2 * latency).clamp(LOOK_MIN, LOOK_MAX);
+        let tick = quick.max(TICK);
         let mut search = HillClimb::new(self.allowed(), self.max, Instant::now());
         let mut before = (self.received.load(Ordering::Relaxed), Instant::now());
         loop {
-            tokio::time::sleep(if search.is_doubling { quick } else { TICK }).await;
+            tokio::time::sleep(if search.is_doubling { quick } else { tick }).await;
             let now = (self.received.load(Ordering::Relaxed), Instant::now());
             let seconds = now.1.duration_since(before.1).as_secs_f64();
             if seconds > 0.0 {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 /// Connections at the start.
 pub(super) const START: u16 = 4;
-/// Time between two looks at the total rate.
+/// Time between two looks at the total rate, unless the first answer took longer than half of it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 /// The shortest look, while the number doubles: of shorter ones the noise is all there is to see.
 pub(super) const LOOK_MIN: Duration = Duration::from_millis(50);
+/// The longest one: a server that thinks for long before its first answer is no long way.
+pub(super) const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Twice as many connections must bring this many times as much to be doubled again.
 pub(super) const DOUBLED: f64 = 1.6;
 /// Half as many connections again must bring this much more to be worth it.
