@@ -13,6 +13,7 @@ from functools import partial
 import contenders
 import guard
 import limits
+import line
 import servers
 import storage
 from fake_hub import FakeHub
@@ -29,6 +30,15 @@ LINKS = {
     "uneven": "25 MB/s for each connection, 2 MB/s for every eighth",
     "xet": "no cap on the link, the file in Xet storage too (Xet's own CAS server)",
     "many": "500 files of 1 MB, no cap on the link",
+    "sharded": "8 shards, no cap on the link",
+    "long": "50 MB/s, 200 ms there and back",
+    "lossy": "50 MB/s, 200 ms there and back, 1 % of the packets lost each way",
+    "changing": "5 and 200 MB/s in turn, for ten seconds each, 20 ms there and back",
+}
+LINES = {
+    "long": ["--round-trip", "0.2", "--rates", "50e6"],
+    "lossy": ["--round-trip", "0.2", "--rates", "50e6", "--loss", "0.01"],
+    "changing": ["--round-trip", "0.02", "--rates", "5e6,200e6"],
 }
 
 
@@ -83,6 +93,11 @@ def serve(link, work, size):
         case "many":
             names = [argument for n in range(500) for argument in ("--file", f"{n:03}.bin")]
             return servers.uncapped(work, *names, "--size", "1MB")
+        case "sharded":
+            names = [argument for n in range(1, 9) for argument in ("--file", f"model-{n:05}-of-00008.gguf")]
+            return servers.uncapped(work, *names, "--size", size)
+        case "long" | "lossy" | "changing":
+            return servers.behind_a_line(work, LINES[link], *one_file)
         case "tls":
             return servers.cdn(*one_file, "--tls", work)
         case "capped":
@@ -156,7 +171,9 @@ def size_of(hub):
 def table(link, bench, options, hub):
     chosen = [contender for contender in contenders.of(link) if re.search(options.only, contender.name)]
     # Of many files most alternatives would take the cut ones for complete.
-    interrupts = link != "many" and not options.no_resume
+    interrupts = link not in ("many", "sharded") and not options.no_resume
+    if link in LINES:
+        bench.pause = 2 * line.PAUSE
     results = measure(bench, hub, chosen, options.runs, options, interrupts)
     cache = ", page cache dropped before each run (the server keeps its files)" if options.cold else ""
     print(f"\n### {size_of(hub):.0f} MiB, {LINKS[link]}{cache}\n")

@@ -60,4 +60,4 @@ MANY_FILES = [
 
 def of(link):
     """Those who are measured on a link of `compare.py`."""
-    return {"many": MANY_FILES, "xet": XET}.get(link, ONE_FILE)
+    return {"many": MANY_FILES, "sharded": MANY_FILES, "xet": XET}.get(link, ONE_FILE)

@@ -20,7 +20,7 @@ class Sample:
     peak: float
     """MiB resident, of the largest process."""
     wire: float
-    """MiB that passed the loopback interface."""
+    """MiB that passed the loopback interface, or a line."""
     written: float = 0
     """MiB that a disk was given to write, where somebody looked."""
 
@@ -31,6 +31,8 @@ class Bench:
     def __init__(self, work, environment):
         self.work = pathlib.Path(work)
         self.environment = environment
+        self.pause = 0
+        """Seconds before each run."""
 
     def empty(self, drop_caches=False):
         target = self.work / "target"
@@ -42,6 +44,7 @@ class Bench:
             pathlib.Path("/proc/sys/vm/drop_caches").write_text("3")
             for blob in self.work.glob("blobs/*"):
                 subprocess.run(["cat", blob], stdout=subprocess.DEVNULL, check=True)
+        time.sleep(self.pause)
         return target
 
     def put_aside(self, target):
@@ -55,12 +58,12 @@ class Bench:
     def run(self, command, target):
         """To its end, which must be a success."""
         with tempfile.NamedTemporaryFile("r", dir=self.work) as peak:
-            before, begin = loopback_bytes(), time.perf_counter()
+            before, begin = received_bytes(), time.perf_counter()
             # GNU time in between: a child of this process would inherit the peak of an interpreter.
             process = self.start(["time", "-f", "%M", "-o", peak.name, "sh", "-c", command], target)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            wall, wire = time.perf_counter() - begin, loopback_bytes() - before
+            wall, wire = time.perf_counter() - begin, received_bytes() - before
             if process.returncode != 0:
                 raise SystemExit(f"exit status {process.returncode}: {command}")
             kib = int(peak.read().split()[-1])
@@ -68,9 +71,9 @@ class Bench:
 
     def kill_at(self, command, target, wire):
         """SIGKILL for the whole process group when so many MiB have passed; returns the MiB then."""
-        before = loopback_bytes()
+        before = received_bytes()
         process = self.start(["sh", "-c", command], target)
-        while (loopback_bytes() - before) / MIB < wire:
+        while (received_bytes() - before) / MIB < wire:
             if process.poll() is not None:
                 raise SystemExit(f"ended with {process.returncode} before it was killed: {command}")
             time.sleep(0.001)
@@ -78,7 +81,7 @@ class Bench:
         process.wait()
         # What the servers had given to the kernel still drains.
         time.sleep(0.2)
-        return (loopback_bytes() - before) / MIB
+        return (received_bytes() - before) / MIB
 
     def start(self, command, target):
         return subprocess.Popen(command, cwd=target, env=self.environment, start_new_session=True)
@@ -94,9 +97,7 @@ def flush(target):
     return time.perf_counter() - begin
 
 
-def loopback_bytes():
-    for line in pathlib.Path("/proc/net/dev").read_text().splitlines():
-        name, _, counts = line.partition(":")
-        if name.strip() == "lo":
-            return int(counts.split()[0])
-    raise LookupError("no loopback interface")
+def received_bytes():
+    """By the loopback interface, and from the other end of a line."""
+    lines = [line.partition(":") for line in pathlib.Path("/proc/net/dev").read_text().splitlines()]
+    return sum(int(counts.split()[0]) for name, _, counts in lines if name.strip() in ("lo", "line"))

@@ -5,8 +5,10 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import time
 
+import line
 from fake_hub import FakeHub
 
 REPO, FILE = "owner/name", "model.gguf"
@@ -29,6 +31,22 @@ def cdn(*arguments):
 
 
 @contextlib.contextmanager
+def behind_a_line(directory, line_options, *arguments):
+    """The same, at the other end of a line."""
+    blobs = pathlib.Path(directory, "blobs")
+    elsewhere = ["--blobs", blobs, "--cdn-base", f"http://{line.FAR}:{NGINX_PORT}", "--listen", f"{line.NEAR}:0"]
+    command = [sys.executable, line.__file__, *line_options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            process.stdout.readline()
+            with FakeHub("--repo", REPO, *arguments, *elsewhere) as hub, nginx(str(directory), blobs):
+                hub.endpoint = hub.endpoint.replace(line.NEAR, line.FAR)
+                yield hub
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
 def nginx(directory, blobs):
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = f"""
@@ -38,7 +56,7 @@ def nginx(directory, blobs):
             access_log off; sendfile on; tcp_nopush on;
             client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
             uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-            server {{ listen 127.0.0.1:{NGINX_PORT}; root {blobs}; }}
+            server {{ listen {NGINX_PORT}; root {blobs}; }}
         }}"""
     pathlib.Path(directory, "nginx.conf").write_text(configuration)
     process = subprocess.Popen(["nginx", "-p", directory, "-c", "nginx.conf", "-e", "error.log"])
