@@ -41,6 +41,8 @@ ONE_FILE = [
 XET = [
     Contender("modelfetch", MODELFETCH),
     Contender("curl, openssl dgst", curl(OPENSSL)),
+    Contender("curl, sha256sum", curl(SHA256SUM)),
+    Contender("aria2c -x16 --checksum", f'{ARIA2} -x16 -s16 -k1M --checksum=sha-256="$SHA" -o "$FILE" "$URL"'),
     Contender("hf download by Xet (size only)", HF),
     Contender("the same, HF_XET_HIGH_PERFORMANCE=1", f"HF_XET_HIGH_PERFORMANCE=1 {HF}"),
     Contender("hf download by Xet, openssl dgst", f"{HF} && {OPENSSL}"),
