@@ -34,27 +34,47 @@ struct OnDisk {
 
 impl Store {
     /// Looks at the disk, once for each file.
-    pub fn look<'a>(&'a self, files: &'a [WantedFile]) -> Result<Sight<'a>, Error> {
+    pub fn look<'a>(&'a self, origin: &'a Origin, files: &'a [WantedFile]) -> Result<Sight<'a>, Error> {
         let mut lookout = Lookout::new(self)?;
-        let seen = files.iter().map(|wanted| lookout.look(wanted)).collect::<Result<_, _>>()?;
-        Ok(Sight { store: self, files, seen })
+        let look = |wanted| Ok(self.seen(&lookout.look(wanted)?, wanted, origin));
+        Ok(Sight { store: self, origin, files, seen: files.iter().map(look).collect::<Result<_, Error>>()? })
     }
 
     /// Looks at the disk and decides about every file.
     pub fn plan(&self, origin: &Origin, files: &[WantedFile]) -> Result<Plan, Error> {
-        self.look(files)?.plan(origin)
+        self.look(origin, files)?.plan()
+    }
+
+    /// Whether every file is there, as far as can be told without hashing.
+    pub fn is_present(&self, files: &[WantedFile]) -> Result<bool, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files {
+            if !self.decide(&lookout.look(wanted)?, &wanted.content).is_there() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether every file is there and verified.
     pub fn is_verified(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        Ok(self.look(files)?.is_verified())
+        Ok(self.first_unverified(files)?.is_none())
     }
 
     /// Fails if one of these files, verified when the run began, has been changed since.
     pub fn check_kept(&self, files: &[WantedFile]) -> Result<(), Error> {
-        let sight = self.look(files)?;
-        let changed = sight.unverified().next();
+        let changed = self.first_unverified(files)?;
         changed.map_or(Ok(()), |changed| Err(meddled(&self.target_path(changed))))
+    }
+
+    fn first_unverified<'a>(&self, files: &'a [WantedFile]) -> Result<Option<&'a WantedFile>, Error> {
+        let mut lookout = Lookout::new(self)?;
+        for wanted in files {
+            if lookout.look(wanted)?.proven(&wanted.content, self.recheck).is_none() {
+                return Ok(Some(wanted));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the readers of a cache find every file in the snapshot of a commit. Those of a directory find what is
@@ -119,23 +139,63 @@ impl Store {
         let (Some(receipt), Some(present)) = (&on_disk.receipt, &on_disk.present) else { return false };
         receipt.covers(present, Recheck::Mtime) && !receipt.covers(present, self.recheck)
     }
+
+    /// What a look at one file tells; its receipt, of which there may be many thousands, is not kept.
+    fn seen(&self, on_disk: &OnDisk, wanted: &WantedFile, origin: &Origin) -> Seen {
+        let proven = on_disk.proven(&wanted.content, self.recheck);
+        Seen {
+            action: self.decide(on_disk, &wanted.content),
+            allocated: on_disk.partial.allocated,
+            standing: match proven {
+                None => Standing::Unverified,
+                Some(receipt) if receipt.origin == *origin => Standing::Recorded,
+                Some(_) => Standing::Verified,
+            },
+            is_doubted: self.is_doubted(on_disk),
+            lacks_xet: wanted.xet_hash().is_some()
+                && on_disk.receipt.as_ref().is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash()),
+            lacks_signer: wanted.vouchers.has_signer()
+                && !proven.is_some_and(|receipt| receipt.vouched_by.has_signer_of(&wanted.vouchers)),
+        }
+    }
 }
 
 /// What was on disk for each of some files when it was looked at.
 pub struct Sight<'a> {
     store: &'a Store,
+    origin: &'a Origin,
     files: &'a [WantedFile],
-    seen: Vec<OnDisk>,
+    seen: Vec<Seen>,
 }
 
-impl<'a> Sight<'a> {
-    fn each(&self) -> impl Iterator<Item = (&'a WantedFile, &OnDisk)> {
-        self.files.iter().zip(&self.seen)
-    }
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Unverified,
+    /// It is there, and proven by its receipt.
+    Verified,
+    /// The same, and the receipt is of this revision and commit.
+    Recorded,
+}
 
+/// What a look at one file told.
+#[derive(Debug)]
+struct Seen {
+    action: Action,
+    /// Bytes that its partial file takes on the disk.
+    allocated: u64,
+    standing: Standing,
+    /// Its receipt is not believed for an inode number or a time that say little on some volumes.
+    is_doubted: bool,
+    /// Its receipt does not have what Xet storage calls it, although that is known now.
+    lacks_xet: bool,
+    /// It is not written down who signed it.
+    lacks_signer: bool,
+}
+
+impl Sight<'_> {
     /// Decides about every file.
-    pub fn plan(&self, origin: &Origin) -> Result<Plan, Error> {
-        let Self { store, .. } = self;
+    pub fn plan(&self) -> Result<Plan, Error> {
+        let Self { store, origin, .. } = self;
         let mut plan = Plan {
             repo: origin.repo.clone(),
             revision: origin.revision.clone(),
@@ -152,9 +212,9 @@ impl<'a> Sight<'a> {
             doubted: 0,
         };
         let (mut brought, mut receipts) = (HashSet::new(), None);
-        for (wanted, on_disk) in self.each() {
-            let mut action = store.decide(on_disk, &wanted.content);
-            plan.doubted += u64::from(action == Action::Adopt && store.is_doubted(on_disk));
+        for (wanted, seen) in self.files.iter().zip(&self.seen) {
+            let mut action = seen.action.clone();
+            plan.doubted += u64::from(action == Action::Adopt && seen.is_doubted);
             let is_first = brought.insert(&wanted.content);
             if matches!(action, Action::Resume { .. } | Action::Fetch) {
                 if !is_first {
@@ -165,13 +225,11 @@ impl<'a> Sight<'a> {
                     plan.originals.insert(wanted.content, original);
                 }
             }
-            debug!(path = %wanted.path, ?action, ?on_disk, "plan");
+            debug!(path = %wanted.path, ?action, ?seen, "plan");
             let missing = match action {
                 Action::Skip | Action::Adopt => 0,
                 Action::Copy => wanted.size(),
-                Action::Resume { .. } | Action::Fetch => {
-                    wanted.size().saturating_sub(on_disk.partial.allocated)
-                }
+                Action::Resume { .. } | Action::Fetch => wanted.size().saturating_sub(seen.allocated),
             };
             let item = Item { file: wanted.clone(), action, delta: None };
             plan.bytes_total += wanted.size();
@@ -185,33 +243,18 @@ impl<'a> Sight<'a> {
         Ok(plan)
     }
 
-    /// Whether every file is there, as far as can be told without hashing.
-    pub fn is_present(&self) -> bool {
-        self.each().all(|(wanted, on_disk)| self.store.decide(on_disk, &wanted.content).is_there())
-    }
-
     /// Whether every file is there and verified.
     pub fn is_verified(&self) -> bool {
-        self.unverified().next().is_none()
-    }
-
-    /// The files that are not there, or not verified.
-    fn unverified(&self) -> impl Iterator<Item = &'a WantedFile> {
-        let recheck = self.store.recheck;
-        self.each()
-            .filter(move |(wanted, on_disk)| on_disk.proven(&wanted.content, recheck).is_none())
-            .map(|(wanted, _)| wanted)
+        self.seen.iter().all(|seen| seen.standing != Standing::Unverified)
     }
 
     /// Whether every file is there and verified, and nothing is left to be written down about them: their receipts
     /// are of this revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
-    pub fn is_recorded(&self, origin: &Origin, needs_listing: bool) -> Result<bool, Error> {
-        let Self { store, .. } = self;
-        let is_current = |(wanted, on_disk): (&WantedFile, &OnDisk)| {
-            let receipt = on_disk.proven(&wanted.content, store.recheck);
-            receipt.is_some_and(|receipt| receipt.origin == *origin)
-        };
-        if !self.each().all(is_current) || !store.is_visible(self.files, origin.commit.as_ref())? {
+    pub fn is_recorded(&self, needs_listing: bool) -> Result<bool, Error> {
+        let Self { store, origin, files, seen } = self;
+        if !seen.iter().all(|seen| seen.standing == Standing::Recorded)
+            || !store.is_visible(files, origin.commit.as_ref())?
+        {
             return Ok(false);
         }
         if let Some(commit) = origin.commit.filter(|_| needs_listing) {
@@ -227,21 +270,14 @@ impl<'a> Sight<'a> {
 
     /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
     pub fn is_to_note_xet(&self) -> bool {
-        let lacks = |(wanted, on_disk): (&WantedFile, &OnDisk)| {
-            wanted.xet_hash().is_some()
-                && on_disk.receipt.as_ref().is_some_and(|receipt| receipt.xet_hash != wanted.xet_hash())
-        };
         // Where nothing can be written everything else is in order.
-        self.each().any(lacks) && self.store.probe().is_ok()
+        self.seen.iter().any(|seen| seen.lacks_xet) && self.store.probe().is_ok()
     }
 
     /// Whether it is written down of every file who signed it, where somebody did. Others who vouch for a file are written
     /// down when there is something to write anyway.
     pub fn knows_signers(&self) -> bool {
-        self.each().filter(|(wanted, _)| wanted.vouchers.has_signer()).all(|(wanted, on_disk)| {
-            let receipt = on_disk.proven(&wanted.content, self.store.recheck);
-            receipt.is_some_and(|receipt| receipt.vouched_by.has_signer_of(&wanted.vouchers))
-        })
+        !self.seen.iter().any(|seen| seen.lacks_signer)
     }
 }
 

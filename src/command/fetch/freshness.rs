@@ -74,7 +74,7 @@ async fn look_up_unsigned(
                     None => recall::recall(&request, &store)?,
                 };
                 let is_present = match &recalled {
-                    Some(known) => store.look(&known.files)?.is_present(),
+                    Some(known) => store.is_present(&known.files)?,
                     None => false,
                 };
                 Ok((recalled, is_present))

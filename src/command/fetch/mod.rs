@@ -312,14 +312,14 @@ async fn nothing_to_do(
     let (store, resolution, from_disk) = (store.clone(), Arc::clone(&known.resolution), known.from_disk);
     let look = move || {
         let (origin, files) = (resolution.origin(), &resolution.files);
-        let sight = store.look(files)?;
+        let sight = store.look(&origin, files)?;
         let is_done = if from_disk {
             sight.is_verified()
         } else {
-            sight.is_recorded(&origin, resolution.listing.is_some())? && !sight.is_to_note_xet()
+            sight.is_recorded(resolution.listing.is_some())? && !sight.is_to_note_xet()
         };
         let is_done = is_done && sight.knows_signers() && store.is_noted(files, origin.commit.as_ref())?;
-        is_done.then(|| sight.plan(&origin)).transpose()
+        is_done.then(|| sight.plan()).transpose()
     };
     context.stop.or_blocking("looking at the disk", look).await
 }
