@@ -113,8 +113,8 @@ struct HillClimb {
     best: f64,
     /// How many connections brought the best.
     best_at: u16,
-    /// Looks at a collapse, of which the fifth is believed; below 0 for those left by one, whose bytes on the way
-    /// were sent before it ended.
+    /// Looks at a fall, a deep one counted twice: four are a collapse. Below 0 after one: what is on its way to those that
+    /// are left was sent before it.
     low: i8,
     /// How many there were at the last collapse.
     fell_from: u16,
