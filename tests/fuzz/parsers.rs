@@ -154,7 +154,8 @@ pub(crate) fn names(data: &[u8]) {
         if let Some(shard) = Shard::parse(path.as_str()) {
             let set: Vec<_> = shard.set().map(|shard| shard.to_string()).collect();
             assert!(set.iter().any(|name| name == text) && set.len() < 100_000);
-            assert!(set.iter().all(|name| name.parse::<RepoPath>().is_ok()));
+            // They differ in the number alone; parsing 99,999 of them is a second of a sanitized program.
+            assert!(set.iter().step_by(set.len() / 64 + 1).all(|name| name.parse::<RepoPath>().is_ok()));
         }
         let _ = quants([path.as_str()]);
     }
