@@ -73,7 +73,7 @@ class Node:
             folder.mkdir()
         self.lay_out_network()
         self.lay_out_mounts()
-        self.make_cgroup()
+        make_cgroup(CGROUP)
         self.make_pki()
         self.write_kubeconfigs()
         self.start_all()
@@ -107,17 +107,8 @@ class Node:
             below.mkdir()
             command("mount", "--bind", below, path)
         for name, value in TUNABLES.items():
-            stand_in = self.state / name.replace("/", ".")
-            stand_in.write_text(str(value))
-            command("mount", "--bind", stand_in, f"/proc/sys/{name}")
-
-    def make_cgroup(self):
-        for hierarchy in cgroup_hierarchies():
-            (hierarchy / CGROUP).mkdir(exist_ok=True)
-            # A group of version 1 takes no process before it knows its processors.
-            for setting in ("cpuset.cpus", "cpuset.mems"):
-                if (hierarchy / setting).exists():
-                    (hierarchy / CGROUP / setting).write_text((hierarchy / setting).read_text())
+            stand_in(self.state, name).write_text(str(value))
+            command("mount", "--bind", stand_in(self.state, name), f"/proc/sys/{name}")
 
     # Identities
 
@@ -333,6 +324,11 @@ state = "/run/containerd"
                     os.waitpid(ended, 0)
 
 
+def stand_in(state, tunable):
+    """The file that is seen in a tunable's place."""
+    return state / tunable.replace("/", ".")
+
+
 def answers(url):
     try:
         return urllib.request.urlopen(url, timeout=2).status == 200
@@ -345,6 +341,15 @@ def cgroup_hierarchies():
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return [path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified"]
+
+
+def make_cgroup(name):
+    for hierarchy in cgroup_hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+        # A group of version 1 takes no process before it knows its processors.
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if (hierarchy / setting).exists():
+                (hierarchy / name / setting).write_text((hierarchy / setting).read_text())
 
 
 if __name__ == "__main__":
