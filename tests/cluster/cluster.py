@@ -14,6 +14,7 @@ import yaml
 from chart import render_text
 from fake_hub import FakeHub
 from node import ADDRESS, NODE, command, wait_until
+from second_node import SECOND
 
 STATE, COMPONENTS = Path(os.environ["MODELFETCH_CLUSTER"]), Path(os.environ["COMPONENTS"])
 KUBECONFIG = STATE / "configs/admin.kubeconfig"
@@ -218,7 +219,7 @@ class Volume:
                 "capacity": {"storage": str(self.size)}, "accessModes": [self.mode], "storageClassName": "longhorn",
                 "persistentVolumeReclaimPolicy": "Retain", "local": {"path": str(self.path)},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-                    {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]}]}},
+                    {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE, SECOND]}]}]}},
             },
         })
         return self

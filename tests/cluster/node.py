@@ -10,8 +10,10 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 NODE = "node"
@@ -63,14 +65,15 @@ class Node:
         self.router = router
         self.pki, self.logs, self.configs = self.state / "pki", self.state / "logs", self.state / "configs"
         self.tokens = {user: secrets.token_hex(16) for user in USERS}
-        self.running = {}
+        # Processes of components; the lock is held from a process' start until it is among them.
+        self.running, self.lock = set(), threading.Lock()
 
     def run(self):
         for folder in (self.pki, self.logs, self.configs):
             folder.mkdir()
         self.lay_out_network()
         self.lay_out_mounts()
-        self.make_cgroup()
+        make_cgroup(CGROUP)
         self.make_pki()
         self.write_kubeconfigs()
         self.start_all()
@@ -104,17 +107,8 @@ class Node:
             below.mkdir()
             command("mount", "--bind", below, path)
         for name, value in TUNABLES.items():
-            stand_in = self.state / name.replace("/", ".")
-            stand_in.write_text(str(value))
-            command("mount", "--bind", stand_in, f"/proc/sys/{name}")
-
-    def make_cgroup(self):
-        for hierarchy in cgroup_hierarchies():
-            (hierarchy / CGROUP).mkdir(exist_ok=True)
-            # A group of version 1 takes no process before it knows its processors.
-            for setting in ("cpuset.cpus", "cpuset.mems"):
-                if (hierarchy / setting).exists():
-                    (hierarchy / CGROUP / setting).write_text((hierarchy / setting).read_text())
+            stand_in(self.state, name).write_text(str(value))
+            command("mount", "--bind", stand_in(self.state, name), f"/proc/sys/{name}")
 
     # Identities
 
@@ -193,12 +187,25 @@ class Node:
         self.start("kube-proxy", self.components / "kube-proxy", f"--config={self.proxy_config()}")
 
     def start(self, name, *words, **environment):
-        words = list(map(str, words))
-        with open(self.logs / f"{name}.log", "ab") as log:
-            process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                       env=os.environ | environment)
-        self.running[process.pid] = (name, words, environment)
-        (self.state / f"{name}.pid").write_text(str(process.pid))
+        """Starts a component, and from then on starts it again whenever it ends, as an init system does."""
+        def launch():
+            with self.lock, open(self.logs / f"{name}.log", "ab") as log:
+                process = subprocess.Popen(list(map(str, words)), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                           env=os.environ | environment)
+                self.running.add(process.pid)
+            (self.state / f"{name}.pid").write_text(str(process.pid))
+            return process
+
+        def supervise(process):
+            while True:
+                status = process.wait()
+                with self.lock:
+                    self.running.remove(process.pid)
+                print(f"{name} ended with {status}; starting it again", flush=True)
+                time.sleep(1)
+                process = launch()
+
+        threading.Thread(target=supervise, args=[launch()], name=name, daemon=True).start()
 
     def api_is_ready(self):
         return self.kubectl("get", "--raw", "/readyz", check=False).returncode == 0
@@ -304,14 +311,22 @@ state = "/run/containerd"
         return done
 
     def keep(self):
-        """Collects what ends, as the first process must, and starts components again, as an init system does."""
+        """Collects the orphans that end, as the first process must; components are collected by their own threads."""
         while True:
-            pid, status = os.wait()
-            if pid in self.running:
-                name, words, environment = self.running.pop(pid)
-                print(f"{name} ended with {os.waitstatus_to_exitcode(status)}; starting it again", flush=True)
-                time.sleep(1)
-                self.start(name, *words, **environment)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid
+            with self.lock:
+                component = ended in self.running
+            if component:
+                time.sleep(0.05)
+            else:
+                # A component whose thread was quicker just now isn't there any more.
+                with suppress(ChildProcessError):
+                    os.waitpid(ended, 0)
+
+
+def stand_in(state, tunable):
+    """The file that is seen in a tunable's place."""
+    return state / tunable.replace("/", ".")
 
 
 def answers(url):
@@ -326,6 +341,15 @@ def cgroup_hierarchies():
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return [path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified"]
+
+
+def make_cgroup(name):
+    for hierarchy in cgroup_hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+        # A group of version 1 takes no process before it knows its processors.
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            if (hierarchy / setting).exists():
+                (hierarchy / name / setting).write_text((hierarchy / setting).read_text())
 
 
 if __name__ == "__main__":
