@@ -33,16 +33,27 @@ struct OnDisk {
 }
 
 impl Store {
-    /// Looks at the disk, once for each file.
-    pub fn look<'a>(&'a self, origin: &'a Origin, files: &'a [WantedFile]) -> Result<Sight<'a>, Error> {
-        let mut lookout = Lookout::new(self)?;
-        let look = |wanted| Ok(self.seen(&lookout.look(wanted)?, wanted, origin));
-        Ok(Sight { store: self, origin, files, seen: files.iter().map(look).collect::<Result<_, Error>>()? })
-    }
-
     /// Looks at the disk and decides about every file.
     pub fn plan(&self, origin: &Origin, files: &[WantedFile]) -> Result<Plan, Error> {
-        self.look(origin, files)?.plan()
+        let mut lookout = Lookout::new(self)?;
+        let look = |wanted| Ok(self.seen(&lookout.look(wanted)?, wanted, origin));
+        let seen = files.iter().map(look).collect::<Result<_, Error>>()?;
+        Sight { store: self, origin, files, seen }.plan()
+    }
+
+    /// What is on disk for files that are all there and verified; `None`, and no further look, once one is not.
+    pub fn verified<'a>(
+        &'a self,
+        origin: &'a Origin,
+        files: &'a [WantedFile],
+    ) -> Result<Option<Sight<'a>>, Error> {
+        let mut lookout = Lookout::new(self)?;
+        let look = |wanted| {
+            let seen = self.seen(&lookout.look(wanted)?, wanted, origin);
+            Ok((seen.standing != Standing::Unverified).then_some(seen))
+        };
+        let seen = files.iter().map(look).collect::<Result<Option<_>, Error>>()?;
+        Ok(seen.map(|seen| Sight { store: self, origin, files, seen }))
     }
 
     /// Whether every file is there, as far as can be told without hashing.
@@ -243,13 +254,8 @@ impl Sight<'_> {
         Ok(plan)
     }
 
-    /// Whether every file is there and verified.
-    pub fn is_verified(&self) -> bool {
-        self.seen.iter().all(|seen| seen.standing != Standing::Unverified)
-    }
-
-    /// Whether every file is there and verified, and nothing is left to be written down about them: their receipts
-    /// are of this revision and commit, a cache's readers find them, and so does an offline run that needs the listing.
+    /// Whether nothing is left to be written down about the files: they are verified by receipts of this revision and
+    /// commit, a cache's readers find them, and so does an offline run that needs the listing.
     pub fn is_recorded(&self, needs_listing: bool) -> Result<bool, Error> {
         let Self { store, origin, files, seen } = self;
         if !seen.iter().all(|seen| seen.standing == Standing::Recorded)

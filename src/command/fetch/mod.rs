@@ -312,12 +312,9 @@ async fn nothing_to_do(
     let (store, resolution, from_disk) = (store.clone(), Arc::clone(&known.resolution), known.from_disk);
     let look = move || {
         let (origin, files) = (resolution.origin(), &resolution.files);
-        let sight = store.look(&origin, files)?;
-        let is_done = if from_disk {
-            sight.is_verified()
-        } else {
-            sight.is_recorded(resolution.listing.is_some())? && !sight.is_to_note_xet()
-        };
+        let Some(sight) = store.verified(&origin, files)? else { return Ok(None) };
+        let is_done =
+            from_disk || sight.is_recorded(resolution.listing.is_some())? && !sight.is_to_note_xet();
         let is_done = is_done && sight.knows_signers() && store.is_noted(files, origin.commit.as_ref())?;
         is_done.then(|| sight.plan()).transpose()
     };
