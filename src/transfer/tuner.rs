@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::tuning::{
-    COLLAPSE, DOUBLED, GAIN, LATENCIES_PER_SEGMENT, LOOK_MAX, LOOK_MIN, REST, REST_MAX, RUIN, SEGMENT_MAX,
-    SEGMENT_MIN, START, TICK,
+    COLLAPSE, DOUBLED, GAIN, LATENCIES_PER_SEGMENT, LOOK_MAX, LOOK_MIN, LOW_LOOKS, REST, REST_MAX, RUIN,
+    SEGMENT_MAX, SEGMENT_MIN, START, TICK,
 };
 use crate::request::Connections;
 
@@ -113,8 +113,7 @@ struct HillClimb {
     best: f64,
     /// How many connections brought the best.
     best_at: u16,
-    /// Looks at a fall, a deep one counted twice: four are a collapse. Below 0 after one: what is on its way to those that
-    /// are left was sent before it.
+    /// Looks at a fall; below 0 after a collapse.
     low: i8,
     /// How many there were at the last collapse.
     fell_from: u16,
@@ -169,7 +168,7 @@ impl HillClimb {
             }
         } else if rate < self.best * COLLAPSE {
             self.low += if rate < self.best * RUIN { 2 } else { 1 };
-            if self.low >= 4 {
+            if self.low >= LOW_LOOKS {
                 self.is_ruined = rate < self.best * RUIN;
                 self.fell_from = self.current;
                 self.rest_max = self.best_at;
@@ -180,7 +179,7 @@ impl HillClimb {
                     self.current = (self.current / 2).max(1);
                     (self.best, self.best_at) = (rate, self.current);
                 }
-                self.low = -4;
+                self.low = -LOW_LOOKS;
                 self.rest_until = now + self.rest;
                 self.rest = (2 * self.rest).min(REST_MAX);
             }

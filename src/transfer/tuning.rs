@@ -21,6 +21,9 @@ pub(super) const GAIN: f64 = 1.1;
 pub(super) const COLLAPSE: f64 = 0.6;
 /// A fall to this share is seen in half the time, and ends the connections that are too many.
 pub(super) const RUIN: f64 = 0.3;
+/// So many looks at a fall, deep ones counted twice, are a collapse; as many are not judged after one: what is on its way to
+/// the connections that are left was sent before it.
+pub(super) const LOW_LOOKS: i8 = 4;
 /// Time after a collapse before growing again; twice as long after each further one.
 pub(super) const REST: Duration = Duration::from_secs(20);
 pub(super) const REST_MAX: Duration = Duration::from_mins(10);
