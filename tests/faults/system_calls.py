@@ -57,12 +57,11 @@ CALLS = {
     "renameat2": (316, AT, 2),
     "copy_file_range": (326, FD, 2),
     "statx": (332, AT, 0),
-    "preadv2": (327, FD, 0),
     "pwritev2": (328, FD, 0),
 }
 NAMES = {number: name for name, (number, _, _) in CALLS.items()}
 LOOKS = {
-    "read", "pread64", "preadv2", "statfs", "fstatfs", "getdents64", "fstat", "newfstatat", "statx", "readlinkat", "close",
+    "read", "pread64", "statfs", "fstatfs", "getdents64", "fstat", "newfstatat", "statx", "readlinkat", "close",
 }  # fmt: skip
 """Those that leave the disk as it is."""
 CHANGES = set(CALLS) - LOOKS

@@ -48,7 +48,6 @@ ERRORS = {
     "getdents64": (errno.EIO,),
     "read": (errno.EIO,) + AGAIN,
     "pread64": (errno.EIO,) + AGAIN,
-    "preadv2": (errno.EIO, errno.EOPNOTSUPP, errno.ENOSYS) + AGAIN,
     "close": FULL + BROKEN + AGAIN,
 }
 """What each call is made to fail with."""
