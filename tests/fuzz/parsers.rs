@@ -155,7 +155,7 @@ pub(crate) fn names(data: &[u8]) {
             let set: Vec<_> = shard.set().map(|shard| shard.to_string()).collect();
             assert!(set.iter().any(|name| name == text) && set.len() < 100_000);
             // They differ in the number alone; parsing 99,999 of them is a second of a sanitized program.
-            assert!(set.iter().step_by(set.len() / 64 + 1).all(|name| name.parse::<RepoPath>().is_ok()));
+            assert!(set.iter().take(1000).chain(set.last()).all(|name| name.parse::<RepoPath>().is_ok()));
         }
         let _ = quants([path.as_str()]);
     }

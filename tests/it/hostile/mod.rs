@@ -163,7 +163,7 @@ fn expired_reply() -> fake_hub::Reply {
     fake_hub::Reply::new(403).header("Content-Type", "application/xml").body(body)
 }
 
-/// Dates have no fractions of a second: 1 to 2 seconds are left when it is sent.
+/// Dates have no fractions of a second: 3 to 4 seconds are left when it is sent.
 fn dated_429() -> Fault {
     Fault::hook(|_, reply| {
         // A date that has passed before a busy machine reads it asks for no pause.
