@@ -96,7 +96,7 @@ def serve(link, work, size):
         case "sharded":
             names = [argument for n in range(1, 9) for argument in ("--file", f"model-{n:05}-of-00008.gguf")]
             return servers.uncapped(work, *names, "--size", size)
-        case "long" | "lossy" | "changing":
+        case _ if link in LINES:
             return servers.behind_a_line(work, LINES[link], *one_file)
         case "tls":
             return servers.cdn(*one_file, "--tls", work)
@@ -171,7 +171,7 @@ def size_of(hub):
 def table(link, bench, options, hub):
     chosen = [contender for contender in contenders.of(link) if re.search(options.only, contender.name)]
     # Of many files most alternatives would take the cut ones for complete.
-    interrupts = link not in ("many", "sharded") and not options.no_resume
+    interrupts = contenders.of(link) is not contenders.MANY_FILES and not options.no_resume
     if link in LINES:
         bench.pause = 2 * line.PAUSE
     results = measure(bench, hub, chosen, options.runs, options, interrupts)

@@ -26,23 +26,28 @@ MODELFETCH = '"$MODELFETCH" fetch "$REPO" --dir . --progress none >/dev/null'
 ARIA2 = 'aria2c -q -c --file-allocation=falloc --auto-file-renaming=false ${CA:+--ca-certificate="$CA"} '
 HF = 'hf download "$REPO" --local-dir . --quiet >/dev/null'
 
+OURS = Contender("modelfetch", MODELFETCH)
+CURL_SHA256SUM = Contender("curl, sha256sum", curl(SHA256SUM))
+CURL_OPENSSL = Contender("curl, openssl dgst", curl(OPENSSL))
+ARIA2_16 = Contender("aria2c -x16 --checksum", f'{ARIA2} -x16 -s16 -k1M --checksum=sha-256="$SHA" -o "$FILE" "$URL"')
+
 ONE_FILE = [
-    Contender("modelfetch", MODELFETCH),
+    OURS,
     Contender("modelfetch --connections 16", f"{MODELFETCH} --connections 16"),
-    Contender("curl, sha256sum", curl(SHA256SUM)),
-    Contender("curl, openssl dgst", curl(OPENSSL)),
+    CURL_SHA256SUM,
+    CURL_OPENSSL,
     Contender("wget, openssl dgst", wget(OPENSSL)),
-    Contender("aria2c -x16 --checksum", f'{ARIA2} -x16 -s16 -k1M --checksum=sha-256="$SHA" -o "$FILE" "$URL"'),
+    ARIA2_16,
     Contender("hf download (size only)", HF),
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]
 
 # Where the Hub says that the file is in Xet storage.
 XET = [
-    Contender("modelfetch", MODELFETCH),
-    Contender("curl, openssl dgst", curl(OPENSSL)),
-    Contender("curl, sha256sum", curl(SHA256SUM)),
-    Contender("aria2c -x16 --checksum", f'{ARIA2} -x16 -s16 -k1M --checksum=sha-256="$SHA" -o "$FILE" "$URL"'),
+    OURS,
+    CURL_OPENSSL,
+    CURL_SHA256SUM,
+    ARIA2_16,
     Contender("hf download by Xet (size only)", HF),
     Contender("the same, HF_XET_HIGH_PERFORMANCE=1", f"HF_XET_HIGH_PERFORMANCE=1 {HF}"),
     Contender("hf download by Xet, openssl dgst", f"{HF} && {OPENSSL}"),
@@ -50,7 +55,7 @@ XET = [
 ]
 
 MANY_FILES = [
-    Contender("modelfetch", MODELFETCH),
+    OURS,
     Contender("curl -Z --parallel-max 8, openssl dgst",
               f'test -e "$FILE" || curl -fsSLZ --no-progress-meter --parallel-max 8 -K "$LISTS/curl"; {OPENSSL}'),
     Contender("wget, openssl dgst", f'wget -q -nc -i "$LISTS/urls"; {OPENSSL}'),
