@@ -13,7 +13,7 @@ import yaml
 
 from chart import render_text
 from fake_hub import FakeHub
-from node import ADDRESS, NODE, command, wait_until
+from node import ADDRESS, NODE, command, run_succeeds, wait_until
 from second_node import SECOND
 
 STATE, COMPONENTS = Path(os.environ["MODELFETCH_CLUSTER"]), Path(os.environ["COMPONENTS"])
@@ -234,10 +234,6 @@ class Volume:
 
     def holds(self, file=FETCHED):
         return (self.path / file).exists()
-
-
-def run_succeeds(*words):
-    return subprocess.run(list(map(str, words)), capture_output=True, check=False).returncode == 0
 
 
 def hub(*options, files=(GGUF / FETCHED,)):

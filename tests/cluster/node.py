@@ -51,6 +51,10 @@ def command(*words, **options):
     return done.stdout
 
 
+def run_succeeds(*words):
+    return subprocess.run(list(map(str, words)), capture_output=True, check=False).returncode == 0
+
+
 def wait_until(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while not condition():

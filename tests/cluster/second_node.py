@@ -1,13 +1,12 @@
 """A second node on the same machine: a containerd and a kubelet, which see folders of their own at the paths of the first's."""
 
 import json
-import os
 import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-from node import ADDRESS, CGROUP, TUNABLES, command, make_cgroup, stand_in, wait_until
+from node import ADDRESS, CGROUP, TUNABLES, command, make_cgroup, run_succeeds, stand_in, wait_until
 
 SECOND = "node-2"
 # In a process namespace of its own, so that no container outlives it.
@@ -37,10 +36,10 @@ def second_node(state, components, kubectl, images):
     try:
         init = wait_for_child(process)
         within = ["nsenter", "--target", init, "--mount", "--pid"]
-        wait_until(lambda: succeeds(*within, "ctr", "version"), f"containerd of {SECOND}, see logs/{SECOND}.log", 30)
+        wait_until(lambda: run_succeeds(*within, "ctr", "version"), f"containerd of {SECOND}, see logs/{SECOND}.log", 30)
         command(*within, "ctr", "--namespace", "k8s.io", "images", "import", archive)
         archive.unlink()
-        wait_until(lambda: succeeds(*kubectl, "wait", "--for=condition=Ready", f"node/{SECOND}", "--timeout=1s"),
+        wait_until(lambda: run_succeeds(*kubectl, "wait", "--for=condition=Ready", f"node/{SECOND}", "--timeout=1s"),
                    f"{SECOND}, see logs/{SECOND}.log", 60)
         yield SECOND
     finally:
@@ -70,7 +69,3 @@ def wait_for_child(process):
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     wait_until(lambda: children.read_text().split(), "the second node's first process", 10)
     return children.read_text().split()[0]
-
-
-def succeeds(*words):
-    return subprocess.run(list(map(str, words)), capture_output=True, check=False, env=os.environ).returncode == 0
