@@ -14,7 +14,7 @@ import servers
 import storage
 from contenders import HF, MODELFETCH
 from images import IMAGES, mounted, run
-from loopback import loopback_up
+from loopback import loopback_up, slow_loopback
 from measure import MIB, Bench
 from surroundings import describe_machine, environment
 
@@ -147,26 +147,11 @@ def update(contender, command, old, now, work, link):
     os.sync()
     bench.environment["HF_ENDPOINT"] = now.endpoint
     before = written_to(work)
-    with capped(LINKS[link]):
+    with slow_loopback(LINKS[link], burst="512kb"):
         sample = bench.run(command, target)
     sample.written = written_to(work) - before
     shutil.rmtree(home)
     return sample
-
-
-@contextlib.contextmanager
-def capped(rate):
-    """All that passes the interface, together: the kernel's token bucket."""
-    if rate is None:
-        yield
-        return
-    # A bucket of a 50th of a second; packets of the loopback interface are large.
-    shape = ["tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", rate, "burst", "512kb", "latency", "200ms"]
-    subprocess.run(shape, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], check=True)
 
 
 main()
