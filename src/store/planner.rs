@@ -2,7 +2,10 @@
 //! is room. Reads the disk, changes nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use tracing::debug;
 
@@ -20,6 +23,8 @@ use crate::request::{Commit, Recheck};
 
 /// Room for receipts, journals and directories.
 const OVERHEAD_BYTES: u64 = 1 << 20;
+/// A look at a file takes some 20 µs, a thread's start as much as a few.
+const MANY: usize = 128;
 
 /// What is on disk for one file.
 #[derive(Debug, Default)]
@@ -35,9 +40,8 @@ struct OnDisk {
 impl Store {
     /// Looks at the disk and decides about every file.
     pub fn plan(&self, origin: &Origin, files: &[WantedFile]) -> Result<Plan, Error> {
-        let mut lookout = Lookout::new(self)?;
-        let look = |wanted| Ok(self.seen(&lookout.look(wanted)?, wanted, origin));
-        let seen = files.iter().map(look).collect::<Result<_, Error>>()?;
+        let seen = self.look(files, |on_disk, wanted| Some(self.seen(on_disk, wanted, origin)))?;
+        let seen = seen.expect("no look ended it");
         Sight { store: self, origin, files, seen }.plan()
     }
 
@@ -47,24 +51,54 @@ impl Store {
         origin: &'a Origin,
         files: &'a [WantedFile],
     ) -> Result<Option<Sight<'a>>, Error> {
-        let mut lookout = Lookout::new(self)?;
-        let look = |wanted| {
-            let seen = self.seen(&lookout.look(wanted)?, wanted, origin);
-            Ok((seen.standing != Standing::Unverified).then_some(seen))
+        let verified = |on_disk: &OnDisk, wanted: &WantedFile| {
+            let seen = self.seen(on_disk, wanted, origin);
+            (seen.standing != Standing::Unverified).then_some(seen)
         };
-        let seen = files.iter().map(look).collect::<Result<Option<_>, Error>>()?;
+        let seen = self.look(files, verified)?;
         Ok(seen.map(|seen| Sight { store: self, origin, files, seen }))
     }
 
     /// Whether every file is there, as far as can be told without hashing.
     pub fn is_present(&self, files: &[WantedFile]) -> Result<bool, Error> {
-        let mut lookout = Lookout::new(self)?;
-        for wanted in files {
-            if !self.decide(&lookout.look(wanted)?, &wanted.content).is_there() {
-                return Ok(false);
+        let is_there = |on_disk: &OnDisk, wanted: &WantedFile| {
+            self.decide(on_disk, &wanted.content).is_there().then_some(())
+        };
+        Ok(self.look(files, is_there)?.is_some())
+    }
+
+    /// Looks at files, until a look brings nothing: what was found, in their order. Many are looked at by as many threads as
+    /// there are cores, each of which has its part of the answer.
+    fn look<'a, T: Send>(
+        &self,
+        files: &'a [WantedFile],
+        look: impl Fn(&OnDisk, &WantedFile) -> Option<T> + Sync,
+    ) -> Result<Option<Vec<Vec<T>>>, Error> {
+        let threads = if files.len() < MANY { 1 } else { available_parallelism().map_or(1, NonZero::get) };
+        let mut parts = files.chunks(files.len().div_ceil(threads).max(1));
+        let part = &|files: &[WantedFile]| -> Result<Option<Vec<T>>, Error> {
+            let mut lookout = Lookout::new(self)?;
+            let mut found = Vec::with_capacity(files.len());
+            for wanted in files {
+                match look(&lookout.look(wanted)?, wanted) {
+                    Some(of_file) => found.push(of_file),
+                    None => return Ok(None),
+                }
             }
-        }
-        Ok(true)
+            Ok(Some(found))
+        };
+        let own = parts.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let start = |of_thread: &'a [WantedFile]| {
+                let thread = std::thread::Builder::new().name("look".into());
+                let thread = thread.spawn_scoped(scope, move || part(of_thread));
+                thread.map_err(Error::io("start a thread for", self.root()))
+            };
+            let threads = parts.map(start).collect::<Result<Vec<_>, _>>()?;
+            let own = part(own);
+            let others = threads.into_iter().map(|thread| thread.join().expect("a panic ends the process"));
+            iter::once(own).chain(others).collect()
+        })
     }
 
     /// Whether every file is there and verified.
@@ -176,7 +210,8 @@ pub struct Sight<'a> {
     store: &'a Store,
     origin: &'a Origin,
     files: &'a [WantedFile],
-    seen: Vec<Seen>,
+    /// In the order of the files, in parts.
+    seen: Vec<Vec<Seen>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -223,7 +258,7 @@ impl Sight<'_> {
             doubted: 0,
         };
         let (mut brought, mut receipts) = (HashSet::new(), None);
-        for (wanted, seen) in self.files.iter().zip(&self.seen) {
+        for (wanted, seen) in self.files.iter().zip(self.seen.iter().flatten()) {
             let mut action = seen.action.clone();
             plan.doubted += u64::from(action == Action::Adopt && seen.is_doubted);
             let is_first = brought.insert(&wanted.content);
@@ -258,7 +293,7 @@ impl Sight<'_> {
     /// commit, a cache's readers find them, and so does an offline run that needs the listing.
     pub fn is_recorded(&self, needs_listing: bool) -> Result<bool, Error> {
         let Self { store, origin, files, seen } = self;
-        if !seen.iter().all(|seen| seen.standing == Standing::Recorded)
+        if !seen.iter().flatten().all(|seen| seen.standing == Standing::Recorded)
             || !store.is_visible(files, origin.commit.as_ref())?
         {
             return Ok(false);
@@ -277,13 +312,13 @@ impl Sight<'_> {
     /// Whether receipts lack what Xet storage calls their files, although that is known now, and can be renewed.
     pub fn is_to_note_xet(&self) -> bool {
         // Where nothing can be written everything else is in order.
-        self.seen.iter().any(|seen| seen.lacks_xet) && self.store.probe().is_ok()
+        self.seen.iter().flatten().any(|seen| seen.lacks_xet) && self.store.probe().is_ok()
     }
 
     /// Whether it is written down of every file who signed it, where somebody did. Others who vouch for a file are written
     /// down when there is something to write anyway.
     pub fn knows_signers(&self) -> bool {
-        !self.seen.iter().any(|seen| seen.lacks_signer)
+        !self.seen.iter().flatten().any(|seen| seen.lacks_signer)
     }
 }
 

@@ -47,6 +47,26 @@ fn each_small_file_of_a_list_costs_one_request() {
 }
 
 #[test]
+fn of_many_files_those_that_changed_or_are_gone_are_fetched_again_and_named_in_order() {
+    let hub = built(FakeHub::builder().repo(repo(300)));
+    let dir = TestDir::new();
+    let first = dir.fetch(&hub, [REPO]).run().succeeds();
+    std::fs::write(dir.file(&name(17)), "changed").expect("a file");
+    std::fs::remove_file(dir.file(&name(290))).expect("a file");
+    hub.clear();
+    let second = dir.fetch(&hub, [REPO]).run().succeeds();
+    assert_eq!(second.stdout, first.stdout);
+    for number in [17, 290] {
+        dir.assert_done(&name(number), &content(number));
+        assert_eq!(asked(&hub, &format!("part%20{number}.json")), 1, "{number}");
+    }
+    assert_eq!(hub.requests().iter().filter(|record| record.request.target.contains("part")).count(), 2);
+    hub.clear();
+    let third = dir.fetch(&hub, [REPO, "--offline"]).run().succeeds().at_once();
+    assert_eq!(third.stdout, first.stdout);
+}
+
+#[test]
 fn a_named_small_file_is_found_where_the_hub_leads_also_below_a_path() {
     let hub = built(FakeHub::builder().repo(repo(1)));
     let mirror = Proxy::below("/artifacts/hub", &hub.endpoint());
