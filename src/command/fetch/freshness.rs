@@ -26,13 +26,13 @@ pub(super) struct Known {
     pub(super) from_disk: bool,
     /// The Hub did not say what it has now.
     pub(super) stale: bool,
-    /// What earlier runs left, where the Hub has said more, and this may be used all the same.
+    /// What earlier runs left, where the Hub has said more, and this may be used all the same if it is there.
     pub(super) earlier: Option<Arc<Resolution>>,
 }
 
 impl Known {
-    fn recalled(resolution: Resolution, stale: bool) -> Self {
-        Self { resolution: resolution.into(), from_disk: true, stale, earlier: None }
+    fn recalled(resolution: Arc<Resolution>, stale: bool) -> Self {
+        Self { resolution, from_disk: true, stale, earlier: None }
     }
 }
 
@@ -64,48 +64,30 @@ async fn look_up_unsigned(
     hub: &Hub,
     context: &Context,
 ) -> Result<Known, Error> {
-    let (recalled, is_present) = context
-        .stop
-        .or_blocking("looking at the disk", {
-            let (request, store) = (request.clone(), store.clone());
-            move || {
-                let recalled = match request.locked.as_ref().filter(|locked| locked.is_enough) {
-                    Some(locked) => Some(recall::of_lock(&request, locked)?),
-                    None => recall::recall(&request, &store)?,
-                };
-                let is_present = match &recalled {
-                    Some(known) => store.is_present(&known.files)?,
-                    None => false,
-                };
-                Ok((recalled, is_present))
-            }
-        })
-        .await?;
-    debug!(files = recalled.as_ref().map(|known| known.files.len()), is_present, "known from earlier runs");
-    let is_certain = recalled.as_ref().is_some_and(|known| recall::is_certain(request, known));
-    let is_offline = request.network == NetworkUse::Offline;
-    let recalled = match recalled {
-        Some(known) if is_certain && is_present => {
-            return Ok(Known::recalled(known, false));
-        }
-        _ if is_offline && !request.repo.is_here() => return Err(offline(request, store)),
-        Some(known) if request.locked.as_ref().is_some_and(|locked| locked.is_enough) => {
-            return Ok(Known::recalled(known, false));
-        }
-        recalled => recalled,
-    };
-    let may_fall_back = is_present && request.network != NetworkUse::RequireFresh;
+    let is_locked = request.locked.as_ref().is_some_and(|locked| locked.is_enough);
+    let recalled = recalled(request, store, context).await?;
+    let certain = recalled.as_ref().filter(|known| recall::is_certain(request, known));
+    if let Some(certain) = certain
+        && is_present(certain, store, context).await?
+    {
+        return Ok(Known::recalled(Arc::clone(certain), false));
+    }
+    if request.network == NetworkUse::Offline && !request.repo.is_here() {
+        return Err(offline(request, store));
+    }
+    if let Some(known) = recalled.as_ref().filter(|_| is_locked) {
+        return Ok(Known::recalled(Arc::clone(known), false));
+    }
+    let fallback = recalled.as_ref().filter(|_| request.network != NetworkUse::RequireFresh);
+    let question = Box::pin(catalog::resolve(hub, request, recalled.as_deref()));
     let asked = context.stop.or("asking the Hub", async {
-        let question = catalog::resolve(hub, request, recalled.as_ref());
-        if !may_fall_back {
-            return question.await;
+        match fallback {
+            Some(fallback) => with_patience(question, || is_present(fallback, store, context)).await,
+            None => question.await,
         }
-        let silence =
-            || Error::Deadline { deadline: PATIENCE_WHEN_SATISFIED, doing: "asking the Hub".into() };
-        tokio::time::timeout(PATIENCE_WHEN_SATISFIED, question).await.unwrap_or_else(|_| Err(silence()))
     });
-    match (Box::pin(asked).await, recalled) {
-        (Ok(mut resolution), recalled) => {
+    match (Box::pin(asked).await, fallback) {
+        (Ok(mut resolution), fallback) => {
             if let Some(locked) = &request.locked {
                 trust::check_lock(&resolution.files, &locked.files)?;
                 resolution
@@ -114,15 +96,58 @@ async fn look_up_unsigned(
                     .for_each(|file| file.vouchers = file.vouchers.and(&Vouchers::lock()));
             }
             tell(request, &resolution, context);
-            let earlier = recalled.filter(|_| may_fall_back).map(Arc::new);
+            let earlier = fallback.cloned();
             Ok(Known { resolution: resolution.into(), from_disk: false, stale: false, earlier })
         }
-        (Err(error), Some(known)) if may_fall_back && (error.is_outage() || error.is_refusal()) => {
+        (Err(error), Some(fallback))
+            if (error.is_outage() || error.is_refusal()) && is_present(fallback, store, context).await? =>
+        {
             context.reporter.report(&Event::Warning(&unanswered(request, &error)));
-            Ok(Known::recalled(known, true))
+            Ok(Known::recalled(Arc::clone(fallback), true))
         }
         (Err(error), _) => Err(error),
     }
+}
+
+/// What earlier runs, or a lock file, say of the request.
+async fn recalled(
+    request: &Request,
+    store: &Store,
+    context: &Context,
+) -> Result<Option<Arc<Resolution>>, Error> {
+    let (request, store) = (request.clone(), store.clone());
+    let recall = move || match request.locked.as_ref().filter(|locked| locked.is_enough) {
+        Some(locked) => recall::of_lock(&request, locked).map(Some),
+        None => recall::recall(&request, &store),
+    };
+    let recalled = context.stop.or_blocking("looking at the disk", recall).await?;
+    debug!(files = recalled.as_ref().map(|known| known.files.len()), "known from earlier runs");
+    Ok(recalled.map(Arc::new))
+}
+
+/// Whether what is known from earlier runs lies there, as far as can be told without hashing.
+pub(super) async fn is_present(
+    known: &Arc<Resolution>,
+    store: &Store,
+    context: &Context,
+) -> Result<bool, Error> {
+    let (known, store) = (Arc::clone(known), store.clone());
+    context.stop.or_blocking("looking at the disk", move || store.is_present(&known.files)).await
+}
+
+/// The answer to a question, for which nobody waits long if all seems to be there. That is looked at once it matters: with
+/// thousands of files it takes longer than most answers.
+async fn with_patience<T>(
+    mut question: impl Future<Output = Result<T, Error>> + Unpin,
+    is_present: impl AsyncFnOnce() -> Result<bool, Error>,
+) -> Result<T, Error> {
+    if let Ok(answer) = tokio::time::timeout(PATIENCE_WHEN_SATISFIED, &mut question).await {
+        return answer;
+    }
+    if is_present().await? {
+        return Err(Error::Deadline { deadline: PATIENCE_WHEN_SATISFIED, doing: "asking the Hub".into() });
+    }
+    question.await
 }
 
 /// Why the Hub did not say what it has now, and what is done about it.

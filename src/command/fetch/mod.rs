@@ -242,16 +242,25 @@ async fn plan_by(request: &Request, hub: &Arc<Hub>, context: &Context) -> Result
         planned.verdict = Err(with_unfinished(error, destination, files, context).await);
     }
     // Where nothing can be written, what is there and right will do.
-    let will_do = |why: &Error| {
-        let is_there = planned.plan.items.iter().all(|item| item.action.is_there());
-        why.is_unwritable() && (is_there || known.earlier.is_some())
-    };
-    if let Some(why) = planned.verdict.as_ref().err().filter(|why| will_do(why)) {
+    if let Some(why) = planned.verdict.as_ref().err().filter(|why| why.is_unwritable())
+        && will_do(&planned.plan, &known, &store, context).await?
+    {
         let text = format!("nothing can be written ({}): what is there is used if it is right", chain(why));
         context.reporter.report(&Event::Warning(&text));
         planned.verdict = Ok(());
     }
     Ok(planned)
+}
+
+/// Whether all that is wanted is there, or all that was before.
+async fn will_do(plan: &Plan, known: &Known, store: &Store, context: &Context) -> Result<bool, Error> {
+    if plan.items.iter().all(|item| item.action.is_there()) {
+        return Ok(true);
+    }
+    match &known.earlier {
+        Some(earlier) => freshness::is_present(earlier, store, context).await,
+        None => Ok(false),
+    }
 }
 
 /// How long the Hub's limit of requests makes it last, where there are many.
