@@ -367,6 +367,27 @@ fn a_fresh_link_that_is_refused_too_ends_the_run_with_the_servers_words() {
 }
 
 #[test]
+fn a_link_that_expires_when_a_file_has_begun_again_is_renewed_once_as_well() {
+    let model = model(1, 8);
+    for refusals in [1, 2] {
+        let hub = hub(&model);
+        hub.fault(Rule::cdn().covering(3_000_000).then(Fault::FlipByte(3_000_000)));
+        for nth in 2..2 + refusals {
+            hub.fault(Rule::cdn().covering(0).nth(nth).then(Fault::status(403)));
+        }
+        let dir = TestDir::new();
+        let run = dir.fetch(&hub, [REPO, FILE, "--connections", "1"]).run();
+        if refusals == 1 {
+            run.succeeds().says("starting again from zero").says("the download link had expired");
+            dir.assert_done(FILE, &model);
+        } else {
+            run.exits(30).says("with a fresh URL");
+            dir.assert_absent(FILE);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_changes_under_way_begins_again_and_is_never_mixed() {
     let rule = || Rule::cdn().nth(4);
     survives("another size", rule().then(Fault::TotalSize(8_000_000)), &[]).says("starting again from zero");

@@ -84,6 +84,8 @@ struct Seen {
     odd: Option<(u32, Instant)>,
     /// One more than the newest generation of the URL that was answered with bytes.
     proven: u32,
+    /// The newest generation of the URL that came because the one before was refused.
+    renewed: u32,
     /// The etags that good answers had.
     etags: Vec<String>,
 }
@@ -92,6 +94,11 @@ struct Seen {
 const COPIES_MAX: usize = 8;
 
 impl Seen {
+    /// Whether a URL that is refused came because the one before was, and never worked.
+    fn is_hopeless(&self, generation: u32) -> bool {
+        (self.proven.max(1)..=self.renewed).contains(&generation)
+    }
+
     /// Whose bytes an answer brings. Backends behind one name have etags of their own, and a cache a new one for what
     /// it has fetched again: no reason to drop a byte, for the digest decides; but if that is wrong, it is one of the
     /// copies, perhaps, and not all of them.
@@ -330,20 +337,23 @@ impl<L: Locate> Source for HttpSource<L> {
         Box::pin(self.ask(range))
     }
 
-    /// The first URL may have expired; a later one that never worked would only be refused again.
+    /// A URL may have expired; one that came because the last was refused, and never worked, would only be refused again.
     fn renew(&self, expired: Expired) -> BoxFuture<'_, Result<Provenance, Error>> {
         Box::pin(async move {
-            if expired.generation > 0 && self.seen().proven <= expired.generation {
+            if self.seen().is_hopeless(expired.generation) {
                 let what =
                     format!("fetching `{}` from {}, with a fresh URL,", self.file.path, expired.origin);
                 return Err(Error::Refused { what, answer: Box::new(expired.answer) });
             }
             let led = self.current().clone().filter(|location| location.generation == expired.generation);
-            if let Some(origin) = led.and_then(|location| self.turn_back(&location, location.generation + 1))
-            {
-                return Ok(origin);
-            }
-            Ok(self.newer_than(expired.generation, false).await?.origin())
+            let origin = led.and_then(|location| self.turn_back(&location, location.generation + 1));
+            let origin = match origin {
+                Some(origin) => origin,
+                None => self.newer_than(expired.generation, false).await?.origin(),
+            };
+            let mut seen = self.seen();
+            seen.renewed = seen.renewed.max(expired.generation + 1);
+            Ok(origin)
         })
     }
 

@@ -331,6 +331,19 @@ async fn a_fresh_url_that_is_refused_too_is_final() {
     }
 }
 
+#[tokio::test]
+async fn a_url_that_was_asked_for_without_a_refusal_may_have_expired_like_the_first() {
+    let source = source(|generation, _| if generation < 2 { Says::Part("e") } else { Says::Refused });
+    source.open(&(0..10)).await.expect("a part");
+    for asked_again in [source.confirm(), source.fail_over()] {
+        asked_again.await.expect("another URL");
+    }
+    for is_first in [true, false] {
+        let Err(Trouble::Expired(expired)) = source.open(&(0..10)).await else { panic!("it was refused") };
+        assert_eq!(source.renew(expired).await.is_ok(), is_first);
+    }
+}
+
 #[test]
 fn a_digest_of_another_kind_is_no_contradiction() {
     let digest = |text: &str, length| Digest::from_etag(&text.repeat(length)).expect("a digest");
