@@ -18,6 +18,8 @@ const DELAY_MIN: Duration = Duration::from_millis(500);
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// The Hub counts requests in windows of 5 minutes; three of them are patience enough.
 const ORDERED_WAIT_MAX: Duration = Duration::from_mins(15);
+/// A pause that leaves less than this of a run is not begun: that who was asked is busy says more than the deadline.
+const ANSWER_MIN: Duration = Duration::from_millis(500);
 
 /// Why a try brought nothing.
 #[derive(Debug)]
@@ -180,7 +182,7 @@ struct BudgetState {
 }
 
 impl Budget {
-    /// A full budget. No ordered pause beyond `deadline`, the end of the run, is begun.
+    /// A full budget. No ordered pause is begun that leaves no time for an answer before `deadline`, the end of the run.
     pub fn new(give_up_after: Duration, deadline: Option<std::time::Instant>) -> Self {
         let now = Instant::now();
         let deadline = deadline.map(Instant::from_std);
@@ -236,7 +238,7 @@ impl BudgetState {
     fn order(&mut self, wait: Duration, deadline: Option<Instant>) -> bool {
         let now = Instant::now();
         let Some(until) = now.checked_add(wait) else { return false };
-        if deadline.is_some_and(|deadline| until > deadline) {
+        if deadline.is_some_and(|deadline| deadline.saturating_duration_since(until) < ANSWER_MIN) {
             return false;
         }
         self.ordered += until.saturating_duration_since(self.paused_until.max(now));
@@ -361,8 +363,9 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_mins(4));
         let error = play(&budget, &heard, vec![limited(24 * 60 * 60)]).await;
         assert!(matches!(error, Err(Error::RateLimited { .. })), "{error:?}");
-        let deadline = std::time::Instant::now() + MINUTE;
-        let error = play(&Budget::new(MINUTE, Some(deadline)), &heard, vec![limited(24 * 60 * 60)]).await;
+        // After the pause there would be no time left for an answer.
+        let deadline = std::time::Instant::now() + MINUTE + ANSWER_MIN;
+        let error = play(&Budget::new(MINUTE, Some(deadline)), &heard, vec![limited(60)]).await;
         assert!(matches!(error, Err(Error::RateLimited { .. })), "{error:?}");
     }
 
