@@ -2,7 +2,8 @@
 //!
 //! The writer takes bytes from all connections, the hash follows it, and for a file that is worth it a
 //! flusher runs behind, so that never much is dirty. They wait for each other: a partial file is written
-//! to only where all of them run, and whoever drops a [`Filling`] has told them to end.
+//! to only where all of them run, and whoever drops a [`Filling`] has told them to end. A small file has one thread,
+//! which hashes when all is written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::Crew;
 use super::hashing::{self, Unverified, Verified};
 use super::partial::Partial;
-use super::tuning::{JOIN_PATIENCE, QUEUE};
+use super::tuning::{IN_TURN_MAX, JOIN_PATIENCE, QUEUE};
 use super::writer::{self, Payload};
 use crate::content::look::Strange;
 use crate::error::Error;
@@ -78,12 +79,16 @@ impl Filling {
             last_flush: None,
         };
         // Should one thread not start, dropping the filling ends those before it.
-        let abandoned = Arc::clone(&filling.abandoned);
-        let work = move |partial: Arc<Partial>| writer::write(&partial, received, &abandoned);
-        filling.writer = Some(Worker::start(crew, partial, work)?);
-        let hashed = Arc::clone(&filling.hashed);
-        let work = move |partial: Arc<Partial>| hashing::follow(partial, &hashed);
-        filling.hash = Some(Worker::start(crew, partial, work)?);
+        let (abandoned, hashed) = (Arc::clone(&filling.abandoned), Arc::clone(&filling.hashed));
+        let write = move |partial: Arc<Partial>| writer::write(&partial, received, &abandoned);
+        let hash = move |partial: Arc<Partial>| hashing::follow(partial, &hashed);
+        if partial.wanted().size() > IN_TURN_MAX {
+            filling.writer = Some(Worker::start(crew, partial, write)?);
+            filling.hash = Some(Worker::start(crew, partial, hash)?);
+        } else {
+            let (writer, hash) = Worker::start_in_turn(crew, partial, write, hash)?;
+            (filling.writer, filling.hash) = (Some(writer), Some(hash));
+        }
         if partial.is_flushed_meanwhile() {
             let work = |partial: Arc<Partial>| partial.flush_behind();
             filling.flusher = Some(Worker::start(crew, partial, work)?);
@@ -243,15 +248,44 @@ impl<T: Send + 'static> Worker<T> {
         partial: &Arc<Partial>,
         work: impl FnOnce(Arc<Partial>) -> T + Send + 'static,
     ) -> Result<Self, Error> {
+        let (worker, work) = Self::of(partial, work);
+        employ(crew, partial, work)?;
+        Ok(worker)
+    }
+
+    /// One thread for both: the second begins when the first has said what it has to say.
+    fn start_in_turn<U: Send + 'static>(
+        crew: &Crew,
+        partial: &Arc<Partial>,
+        first: impl FnOnce(Arc<Partial>) -> T + Send + 'static,
+        second: impl FnOnce(Arc<Partial>) -> U + Send + 'static,
+    ) -> Result<(Self, Worker<U>), Error> {
+        let ((first, do_first), (second, do_second)) =
+            (Self::of(partial, first), Worker::of(partial, second));
+        employ(crew, partial, move || {
+            do_first();
+            do_second();
+        })?;
+        Ok((first, second))
+    }
+
+    /// With what its thread has to do.
+    fn of(
+        partial: &Arc<Partial>,
+        work: impl FnOnce(Arc<Partial>) -> T + Send + 'static,
+    ) -> (Self, impl FnOnce() + Send + 'static) {
         let (sender, result) = oneshot::channel();
         let of = Arc::clone(partial);
-        let started = crew.employ(move || {
+        let work = move || {
             // Nobody may be left to hear of it.
             let _ = sender.send(work(of));
-        });
-        started.map_err(Error::io("start a thread for", partial.path()))?;
-        Ok(Self { result })
+        };
+        (Self { result }, work)
     }
+}
+
+fn employ(crew: &Crew, partial: &Partial, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    crew.employ(work).map_err(Error::io("start a thread for", partial.path()))
 }
 
 /// Waits for what a thread has to say, which it says once. Until then it keeps its place, so that

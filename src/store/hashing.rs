@@ -200,7 +200,7 @@ pub(super) fn follow(partial: Arc<Partial>, hashed: &AtomicU64) -> Result<Verifi
     let wanted = partial.wanted();
     let mut hasher = Hasher::new(&wanted.content);
     let mut position = 0;
-    let mut buffer = vec![0; READ_SIZE];
+    let mut buffer = vec![0; READ_SIZE.min(usize::try_from(wanted.size()).unwrap_or(READ_SIZE))];
     let mut look = look_at(wanted);
     let mut strange = None;
     // Of what is all there the digest says more.

@@ -169,12 +169,16 @@ impl Partials {
         self.discard_named(&content.key().to_string())
     }
 
-    /// The same, by its name. The records go first: a partial file without one is not believed.
+    /// The same, by its name. The records go first: a partial file without one is not believed. Mostly nothing is there,
+    /// and to look, unlike to remove, keeps nobody else waiting who works in the folder.
     pub fn discard_named(&self, name: &str) -> Result<(), Error> {
-        for record in Record::ALL {
-            self.dir.remove(&record.name_for(name))?;
+        let records = Record::ALL.iter().map(|record| record.name_for(name));
+        for name in records.chain([name.to_owned()]) {
+            if self.dir.stat(&name)?.is_some() {
+                self.dir.remove(&name)?;
+            }
         }
-        self.dir.remove(name)
+        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) const AHEAD_MAX: usize = 2 << 20;
 
 // The threads of a filling.
 
+/// Up to this size a file is hashed by the thread that has written it: another would take longer to wake up.
+pub(crate) const IN_TURN_MAX: u64 = 1 << 20;
 /// Payloads that wait for the writer.
 pub(crate) const QUEUE: usize = 64;
 /// How long a filling that is dropped waits for its threads. They end by themselves when a disk that
