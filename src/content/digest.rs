@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+
 use crate::words::Invalid;
 
 /// What a file's bytes must hash to.
@@ -70,13 +72,8 @@ macro_rules! hex_digest {
                     )));
                 }
                 let mut bytes = [0; $bytes];
-                for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-                    let digit = |c: u8| (c as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
-                    *byte = match (digit(pair[0]), digit(pair[1])) {
-                        (Some(high), Some(low)) => high << 4 | low,
-                        _ => return Err(invalid("only hex digits are allowed".into())),
-                    };
-                }
+                let decoded = HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes);
+                decoded.map_err(|_| invalid("only hex digits are allowed".into()))?;
                 Ok(Self(bytes))
             }
         }
@@ -95,7 +92,9 @@ macro_rules! hex_digest {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut digits = [0; 2 * $bytes];
+                HEXLOWER.encode_mut(&self.0, &mut digits);
+                f.write_str(str::from_utf8(&digits).expect("hex digits are ASCII"))
             }
         }
 

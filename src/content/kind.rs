@@ -72,7 +72,8 @@ pub fn check(file_name: &str, start: &[u8]) -> Result<(), String> {
     if POINTERS.iter().any(|pointer| start.starts_with(pointer)) {
         return Err("it is a Git LFS pointer, not the content that the pointer stands for".into());
     }
-    let text = String::from_utf8_lossy(&start[..start.len().min(START)]).to_ascii_lowercase();
+    let text = start[..start.len().min(START)].utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let text = text.to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if PAGES.iter().any(|page| text.starts_with(page)) {
         return Err("it is a page of HTML or XML".into());
