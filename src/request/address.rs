@@ -17,6 +17,8 @@ const SCHEME: &str = "url:";
 const FILE: &str = "file:";
 /// What stands in the place of the server then.
 const HERE: &str = "file://";
+/// What is wrong with a reference to this machine.
+const WHOLE_PATH: &str = "expected file:///FOLDER/FILE, with the whole path";
 /// Everything in a path but what RFC 3986 calls unreserved.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
@@ -38,8 +40,12 @@ pub(super) fn parse(text: &str) -> Option<Result<Address, Invalid>> {
 
 fn read(text: &str) -> Result<Address, Invalid> {
     let (text, fragment) = text.split_once('#').map_or((text, None), |(text, rest)| (text, Some(rest)));
-    let url = plain(text)?;
     let invalid = |why: &str| Invalid::new("address", text, why);
+    // The parser of URLs would take the folder that somebody is in for the root.
+    if text.strip_prefix(FILE).is_some_and(|path| !path.starts_with('/')) {
+        return Err(invalid(WHOLE_PATH));
+    }
+    let url = plain(text)?;
     let (folder, name) = url.path().rsplit_once('/').ok_or_else(|| invalid("expected a path"))?;
     let name = percent_decode_str(name).decode_utf8().map_err(|_| invalid("its name is not UTF-8"))?;
     if name.contains('/') {
@@ -75,7 +81,7 @@ fn plain(text: &str) -> Result<Url, Invalid> {
     match url.scheme() {
         "http" | "https" if url.host().is_some() => {}
         "file" if url.host().is_none() => {}
-        "file" => return Err(invalid("expected file:///FOLDER/FILE, with the whole path")),
+        "file" => return Err(invalid(WHOLE_PATH)),
         _ => return Err(invalid("expected url:https://HOST/FILE")),
     }
     if Login::of(&url).is_some() {
@@ -167,6 +173,9 @@ mod tests {
             "file://elsewhere/m",
             "file:///",
             "file://./m",
+            "file:m",
+            "file:~/m",
+            "file:../m",
             "https://user:SECRET@h/m",
             "https://h/m?sig=SECRET",
             "ftp://h/m",

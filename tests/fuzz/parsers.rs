@@ -242,10 +242,11 @@ pub(crate) fn tree_page(data: &[u8]) {
 /// Repositories as pasted URLs, and endpoints.
 pub(crate) fn urls(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let forms = ["", "hf://", "https://", "oci://"].map(|scheme| format!("{scheme}{text}"));
+    let forms = ["", "hf://", "https://", "oci://", "url:https://", "file:///"]
+        .map(|scheme| format!("{scheme}{text}"));
     for text in forms {
         if let Ok(reference) = RepoRef::parse(&text, RepoKind::Model) {
-            let shown = if reference.repo.is_oci() {
+            let shown = if reference.repo.is_oci() || reference.repo.is_address() {
                 reference.repo.to_string()
             } else {
                 format!("hf://{}", reference.repo)
