@@ -31,7 +31,7 @@ spec:
 
 {{/* A template's spec is immutable, so another spec is another template. */}}
 {{- define "llamacpp-app.claimTemplateName" -}}
-{{- .Values.gpu.dra.claimTemplateName | default (printf "%s-gpu-%s" (include "llamacpp-app.fullname" .) (include "llamacpp-app.claimTemplateSpec" . | sha256sum | trunc 8)) -}}
+{{- .Values.gpu.dra.claimTemplateName | default (printf "%s-gpu-%s" (include "llamacpp-app.serverName" .) (include "llamacpp-app.claimTemplateSpec" . | sha256sum | trunc 8)) -}}
 {{- end -}}
 
 {{/* The pod's claim as YAML. */}}

@@ -41,13 +41,19 @@ with a letter; a release's may be otherwise.
 {{- .Values.service.port | default .Values.server.port | int -}}
 {{- end -}}
 
-{{/* Labels by which objects are selected; nothing of the user's may change them. Takes {ctx, component}. */}}
+{{/*
+Labels by which objects are selected; nothing of the user's may change them. A server with a model of its own has one
+more, so that those of the release alone select all servers. Takes {ctx, component}.
+*/}}
 {{- define "llamacpp-app.selectorLabels" -}}
-{{- dict
+{{- $labels := dict
     "app.kubernetes.io/name" (include "llamacpp-app.name" .ctx)
     "app.kubernetes.io/instance" .ctx.Release.Name
-    "app.kubernetes.io/component" .component
-  | toYaml -}}
+    "app.kubernetes.io/component" .component -}}
+{{- if and .ctx.Model (eq .component "server") -}}
+{{- $_ := set $labels "modelfetch/model" (include "llamacpp-app.modelLabel" .ctx.Model) -}}
+{{- end -}}
+{{- toYaml $labels -}}
 {{- end -}}
 
 {{/* Takes {ctx, component, labels?}, where `labels` are the object's own. */}}

@@ -11,6 +11,22 @@
 {{- toJson $result -}}
 {{- end -}}
 
+{{/* Values laid over others as helm does it, map by map, as JSON; a null takes a key out. Takes a list of two maps. */}}
+{{- define "llamacpp-app.laidOver" -}}
+{{- $result := deepCopy (index . 0) -}}
+{{- range $key, $value := index . 1 -}}
+{{- $under := get $result $key -}}
+{{- if kindIs "invalid" $value -}}
+{{- $result = omit $result $key -}}
+{{- else if and (kindIs "map" $under) (kindIs "map" $value) -}}
+{{- $_ := set $result $key (include "llamacpp-app.laidOver" (list $under $value) | fromJson) -}}
+{{- else -}}
+{{- $_ := set $result $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $result -}}
+{{- end -}}
+
 {{/*
 A map without its empty texts, as JSON. They take a default out where `null` can't: Argo CD's
 `valuesObject` and Flux lose a `null` before helm sees it.

@@ -24,7 +24,9 @@
 {{- end -}}
 
 {{- define "llamacpp-app.modelFile" -}}
-{{- if .Values.model.localFile -}}
+{{- if .Model -}}
+{{- .Model.served -}}
+{{- else if .Values.model.localFile -}}
 {{- printf "%s/%s" .Values.model.path .Values.model.localFile -}}
 {{- else -}}
 {{- printf "%s/%s" (include "llamacpp-app.modelDir" .) (include "llamacpp-app.hubFile" .) -}}

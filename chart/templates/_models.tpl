@@ -11,7 +11,9 @@ Both travel in annotations of the pods, so that no ConfigMap has to be there bef
 {{- $file := .file | default (first $files | default "") -}}
 {{- $dir := .dir | default .name -}}
 {{- $served := list $.Values.model.path $dir $file | join "/" -}}
-{{- $models = append $models (merge (dict "files" $files "file" $file "dir" $dir "served" $served) .) -}}
+{{- $projector := "" -}}
+{{- range $files }}{{ if regexMatch "(^|/)mmproj[^*?[]*\\.gguf$" . }}{{ $projector = list $.Values.model.path $dir . | join "/" }}{{ end }}{{ end -}}
+{{- $models = append $models (merge (dict "files" $files "file" $file "dir" $dir "served" $served "projector" $projector) .) -}}
 {{- end -}}
 {{- toJson $models -}}
 {{- end -}}
@@ -82,14 +84,12 @@ version = 1
 
 [*]
 {{ include "llamacpp-app.presetLines" (dict "words" (concat (include "llamacpp-app.contextArgs" . | fromJsonArray) (include "llamacpp-app.extraArgs" . | fromJson).args) "known" $known) }}
-{{- range $model := include "llamacpp-app.models" . | fromJsonArray }}
+{{- range include "llamacpp-app.models" . | fromJsonArray }}
 
 [{{ .name }}]
 model = {{ .served }}
-{{- $projector := "" }}
-{{- range .files }}{{ if regexMatch "(^|/)mmproj[^*?[]*\\.gguf$" . }}{{ $projector = . }}{{ end }}{{ end }}
-{{- with $projector }}
-mmproj = {{ list $.Values.model.path $model.dir . | join "/" }}
+{{- with .projector }}
+mmproj = {{ . }}
 {{- end }}
 {{- if .loadOnStartup }}
 load-on-startup = true
@@ -102,7 +102,7 @@ load-on-startup = true
 
 {{/* "true" when the server is llama.cpp's router, started by the chart. */}}
 {{- define "llamacpp-app.isRouter" -}}
-{{- if and .Values.models (include "llamacpp-app.writesArgs" .) -}}true{{- end -}}
+{{- if and .Values.models .Values.server.router.enabled (include "llamacpp-app.writesArgs" .) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "llamacpp-app.presetDir" -}}/etc/llama.cpp-models{{- end -}}

@@ -5,14 +5,21 @@ to load a model because somebody measures it. Takes {ctx, interval}.
 {{- define "llamacpp-app.scrapeEndpoints" -}}
 {{- $endpoint := include "llamacpp-app.scrapeEndpoint" . | fromYaml -}}
 {{- $endpoints := list $endpoint -}}
-{{- if .ctx.Values.models -}}
+{{- if .ctx.Model -}}
+{{- $endpoints = list (merge (dict "relabelings" (include "llamacpp-app.modelRelabelings" .ctx.Model | fromJsonArray)) $endpoint) -}}
+{{- else if .ctx.Values.models -}}
 {{- $endpoints = list -}}
 {{- range .ctx.Values.models -}}
-{{- $relabel := list (dict "targetLabel" "model" "replacement" .name) -}}
+{{- $relabel := include "llamacpp-app.modelRelabelings" . | fromJsonArray -}}
 {{- $endpoints = append $endpoints (merge (dict "params" (dict "model" (list .name) "autoload" (list "false")) "relabelings" $relabel) $endpoint) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $endpoints -}}
+{{- end -}}
+
+{{/* What gives the series of a model its name, as a JSON list. */}}
+{{- define "llamacpp-app.modelRelabelings" -}}
+{{- list (dict "targetLabel" "model" "replacement" .name) | toJson -}}
 {{- end -}}
 
 {{/* What all endpoints have in common. Takes {ctx, interval}. */}}

@@ -23,9 +23,23 @@
 {{- get $paths . | toJson -}}
 {{- end -}}
 
-{{/* Paths of the HTTPRoute as JSON. */}}
+{{/* Paths of the HTTPRoute as JSON, without those that an earlier server's route has for the same hosts. */}}
 {{- define "llamacpp-app.routePaths" -}}
-{{- $paths := .Values.httpRoute.paths -}}
+{{- $taken := list -}}
+{{- range include "llamacpp-app.ofEarlierServers" (dict "ctx" . "template" "llamacpp-app.wantedRoute") | fromJsonArray -}}
+{{- $earlier := fromJson . -}}
+{{- if eq (join "," $earlier.hostnames) (join "," $.Values.httpRoute.hostnames) }}{{ $taken = concat $taken $earlier.paths }}{{ end -}}
+{{- end -}}
+{{- $left := list -}}
+{{- range (include "llamacpp-app.wantedRoute" . | fromJson).paths }}{{ if not (has . $taken) }}{{ $left = append $left . }}{{ end }}{{ end -}}
+{{- toJson $left -}}
+{{- end -}}
+
+{{/* What the HTTPRoute would have if it were alone, as JSON {hostnames, paths}. */}}
+{{- define "llamacpp-app.wantedRoute" -}}
+{{- $paths := list -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $paths = .Values.httpRoute.paths -}}
 {{- if not $paths -}}
 {{- range $api := include "llamacpp-app.apis" . | fromJsonArray -}}
 {{- if include "llamacpp-app.serves" (dict "ctx" $ "api" $api) -}}
@@ -33,26 +47,51 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- concat $paths .Values.httpRoute.extraPaths | uniq | toJson -}}
+{{- $paths = concat $paths .Values.httpRoute.extraPaths | uniq -}}
+{{- end -}}
+{{- dict "hostnames" .Values.httpRoute.hostnames "paths" $paths | toJson -}}
+{{- end -}}
+
+{{/* The paths that an API's Ingress would have if it were alone, as JSON. Takes {ctx, api}. */}}
+{{- define "llamacpp-app.wantedPaths" -}}
+{{- $ingress := get .ctx.Values.ingresses .api -}}
+{{- $paths := $ingress.paths | default (include "llamacpp-app.apiPaths" .api | fromJsonArray) -}}
+{{- concat $paths $ingress.extraPaths | uniq | toJson -}}
+{{- end -}}
+
+{{/* The paths of all of a server's Ingresses, by host, as JSON. */}}
+{{- define "llamacpp-app.hostPaths" -}}
+{{- $result := dict -}}
+{{- range $api := include "llamacpp-app.apis" . | fromJsonArray -}}
+{{- $ingress := get $.Values.ingresses $api -}}
+{{- if $ingress.enabled -}}
+{{- range $host := uniq $ingress.hosts -}}
+{{- $paths := include "llamacpp-app.wantedPaths" (dict "ctx" $ "api" $api) | fromJsonArray -}}
+{{- $_ := set $result $host (concat (get $result $host | default list) $paths) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $result -}}
 {{- end -}}
 
 {{/*
-Paths of each host of an Ingress as JSON. Two Ingresses of one host clash where they share a path, so what an
-earlier API's Ingress has on that host (`/v1/models`, `/health`) is left out. Takes {ctx, api}.
+Paths of each host of an Ingress as JSON. Two Ingresses of one host clash where they share a path, so what the Ingress
+of an earlier API or server has on that host (`/v1/models`, `/health`) is left out. Takes {ctx, api}.
 */}}
 {{- define "llamacpp-app.ingressPaths" -}}
 {{- $taken := dict -}}
+{{- range include "llamacpp-app.ofEarlierServers" (dict "ctx" .ctx "template" "llamacpp-app.hostPaths") | fromJsonArray -}}
+{{- range $host, $paths := fromJson . }}{{ $_ := set $taken $host (concat (get $taken $host | default list) $paths) }}{{ end -}}
+{{- end -}}
 {{- $result := dict -}}
 {{- $past := false -}}
 {{- range $api := include "llamacpp-app.apis" . | fromJsonArray -}}
 {{- $ingress := get $.ctx.Values.ingresses $api -}}
 {{- if and $ingress.enabled (not $past) -}}
 {{- range $host := uniq $ingress.hosts -}}
-{{- $paths := $ingress.paths | default (include "llamacpp-app.apiPaths" $api | fromJsonArray) -}}
-{{- $paths = concat $paths $ingress.extraPaths | uniq -}}
 {{- $before := get $taken $host | default list -}}
 {{- $left := list -}}
-{{- range $paths }}{{ if not (has . $before) }}{{ $left = append $left . }}{{ end }}{{ end -}}
+{{- range include "llamacpp-app.wantedPaths" (dict "ctx" $.ctx "api" $api) | fromJsonArray }}{{ if not (has . $before) }}{{ $left = append $left . }}{{ end }}{{ end -}}
 {{- if eq $api $.api }}{{ $_ := set $result $host $left }}{{ end -}}
 {{- $_ := set $taken $host (concat $before $left) -}}
 {{- end -}}
@@ -64,13 +103,13 @@ earlier API's Ingress has on that host (`/v1/models`, `/health`) is left out. Ta
 
 {{/* An Ingress. Takes {ctx, api}. */}}
 {{- define "llamacpp-app.ingress" -}}
-{{- $fullname := include "llamacpp-app.fullname" .ctx -}}
+{{- $name := include "llamacpp-app.serverName" .ctx -}}
 {{- $ingress := get .ctx.Values.ingresses .api -}}
 {{- $paths := include "llamacpp-app.ingressPaths" . | fromJson -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
-  {{- include "llamacpp-app.metadata" (dict "ctx" .ctx "component" "server" "name" (printf "%s-%s" $fullname .api) "annotations" $ingress.annotations) | nindent 2 }}
+  {{- include "llamacpp-app.metadata" (dict "ctx" .ctx "component" "server" "name" (printf "%s-%s" $name .api) "annotations" $ingress.annotations) | nindent 2 }}
 spec:
   {{- with $ingress.className }}
   ingressClassName: {{ . | quote }}
@@ -89,7 +128,7 @@ spec:
             pathType: Prefix
             backend:
               service:
-                name: {{ $fullname }}
+                name: {{ $name }}
                 port:
                   name: http
           {{- end }}

@@ -97,6 +97,33 @@ Takes {ctx, words, allowed, place}; `allowed` are options that the chart writes 
 {{- include "llamacpp-app.checkedArgs" (dict "ctx" .ctx "words" (.model.args | default list) "allowed" $allowed "place" "a model's args") -}}
 {{- end -}}
 
+{{/*
+Arguments without the options that others give too, by whichever of its names, as a JSON list: a server takes the last
+of two, and says with each start that it does. Takes {ctx, words, over}.
+*/}}
+{{- define "llamacpp-app.argsWithout" -}}
+{{- $known := .ctx.Files.Get "files/llama-server-options.json" | fromJson -}}
+{{- $over := list -}}
+{{- range .over }}{{ $over = append $over (ternary (replace "_" "-" .) . (hasPrefix "--" .)) }}{{ end -}}
+{{- range $names := $known.variables -}}
+{{- range $names }}{{ if has . $over }}{{ $over = concat $over $names }}{{ end }}{{ end -}}
+{{- end -}}
+{{- $left := list -}}
+{{- $values := 0 -}}
+{{- $drops := false -}}
+{{- range .words -}}
+{{- if gt $values 0 -}}
+{{- $values = sub $values 1 -}}
+{{- else -}}
+{{- $name := ternary (replace "_" "-" .) . (hasPrefix "--" .) -}}
+{{- $drops = has $name $over -}}
+{{- $values = get $known.options $name | default 0 | int -}}
+{{- end -}}
+{{- if not $drops }}{{ $left = append $left . }}{{ end -}}
+{{- end -}}
+{{- toJson $left -}}
+{{- end -}}
+
 {{/* Problems of `server.extraEnv`, as JSON: the options' check for the variables that stand for them. */}}
 {{- define "llamacpp-app.environmentProblems" -}}
 {{- $known := .Files.Get "files/llama-server-options.json" | fromJson -}}
@@ -197,11 +224,20 @@ healthy with no model. Host and port are explicit, because llama.cpp is about to
 {{- toYaml .Values.server.args -}}
 {{- else if .Values.server.command -}}
 []
-{{- else if .Values.models -}}
+{{- else if include "llamacpp-app.isRouter" . -}}
 {{- include "llamacpp-app.routerArgs" . -}}
 {{- else -}}
 {{- $args := list "-m" (include "llamacpp-app.modelFile" .) "--alias" .Values.model.alias -}}
-{{- $args = concat $args (include "llamacpp-app.listenArgs" . | fromJsonArray) (include "llamacpp-app.contextArgs" . | fromJsonArray) (include "llamacpp-app.commonArgs" . | fromJsonArray) -}}
-{{- concat $args (include "llamacpp-app.extraArgs" . | fromJson).args | toYaml -}}
+{{- $context := include "llamacpp-app.contextArgs" . | fromJsonArray -}}
+{{- $extra := (include "llamacpp-app.extraArgs" . | fromJson).args -}}
+{{- $own := list -}}
+{{- with .Model -}}
+{{- $own = (include "llamacpp-app.modelArgs" (dict "ctx" $ "model" .) | fromJson).args -}}
+{{- $context = include "llamacpp-app.argsWithout" (dict "ctx" $ "words" $context "over" $own) | fromJsonArray -}}
+{{- $extra = include "llamacpp-app.argsWithout" (dict "ctx" $ "words" $extra "over" $own) | fromJsonArray -}}
+{{- with .projector }}{{ $own = concat (list "--mmproj" .) $own }}{{ end -}}
+{{- end -}}
+{{- $args = concat $args (include "llamacpp-app.listenArgs" . | fromJsonArray) $context (include "llamacpp-app.commonArgs" . | fromJsonArray) -}}
+{{- concat $args $extra $own | toYaml -}}
 {{- end -}}
 {{- end -}}

@@ -125,7 +125,7 @@ volumeMounts:
 {{- define "llamacpp-app.serverPodAnnotations" -}}
 {{- $scraping := dict -}}
 {{- /* A router wants the model named, which plain scraping can't. */ -}}
-{{- if and .Values.server.metrics .Values.metrics.annotations (not .Values.server.apiKeySecret.name) (not .Values.models) -}}
+{{- if and .Values.server.metrics .Values.metrics.annotations (not .Values.server.apiKeySecret.name) (or .Model (not .Values.models)) -}}
 {{- $scraping = dict
     "prometheus.io/scrape" "true"
     "prometheus.io/port" (.Values.server.port | int | toString)

@@ -4,12 +4,35 @@ Values that can't work together, one line each. What a single value may be is in
 
 {{- define "llamacpp-app.validate" -}}
 {{- $problems := list -}}
-{{- range list "release" "repo" "model" "models" "claim" "volume" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" "objects" -}}
-{{- $problems = concat $problems (include (printf "llamacpp-app.problems.%s" .) $ | fromJsonArray) -}}
+{{- $ofServers := list "server" "pods" "gpu" "address" "routes" "scaling" -}}
+{{- range list "release" "repo" "model" "models" "servers" "claim" "volume" "fetch" "server" "pods" "gpu" "address" "routes" "networkPolicy" "scaling" "objects" -}}
+{{- $template := printf "llamacpp-app.problems.%s" . -}}
+{{- if has . $ofServers -}}
+{{- $problems = concat $problems (include "llamacpp-app.problemsOfServers" (dict "ctx" $ "template" $template) | fromJsonArray) -}}
+{{- else -}}
+{{- $problems = concat $problems (include $template $ | fromJsonArray) -}}
+{{- end -}}
 {{- end -}}
 {{- if $problems -}}
 {{- fail (printf "\n\n%s: these values can't work:\n  - %s\n" .Chart.Name (join "\n  - " $problems)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What is wrong with the servers, as JSON: once what is wrong with all, and by the model what is wrong with some. Takes {ctx, template}. */}}
+{{- define "llamacpp-app.problemsOfServers" -}}
+{{- $found := list -}}
+{{- range include "llamacpp-app.ofEachServer" . | fromJsonArray }}{{ $found = append $found (fromJsonArray .) }}{{ end -}}
+{{- $problems := list -}}
+{{- range $i, $own := $found -}}
+{{- range $problem := $own -}}
+{{- $common := true -}}
+{{- range $found }}{{ if not (has $problem .) }}{{ $common = false }}{{ end }}{{ end -}}
+{{- $place := "" -}}
+{{- if not $common }}{{ $place = printf "models[%d] (%s): " $i (index $.ctx.Values.models $i).name }}{{ end -}}
+{{- $problems = append $problems (printf "%s%s" $place $problem) -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $problems | toJson -}}
 {{- end -}}
 
 {{- define "llamacpp-app.problems.release" -}}
@@ -17,7 +40,7 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if and (hasKey .Values "enabled") (not .Values.enabled) -}}
 {{- $problems = append $problems "enabled=false is a parent chart's condition (llamacpp-app.enabled); by itself it turns nothing off" -}}
 {{- end -}}
-{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "modelfetch/claim" -}}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "modelfetch/claim" "modelfetch/model" -}}
 {{- $maps := dict
     "commonLabels" $.Values.commonLabels
     "podLabels" $.Values.podLabels
@@ -154,6 +177,9 @@ Values that can't work together, one line each. What a single value may be is in
 {{- range (include "llamacpp-app.modelArgs" (dict "ctx" $ "model" $model) | fromJson).problems -}}
 {{- $problems = append $problems (printf "%s: %s" $place .) -}}
 {{- end -}}
+{{- if and .values $.Values.server.router.enabled -}}
+{{- $problems = append $problems (printf "%s: values are for a Deployment of its own: set server.router.enabled=false" $place) -}}
+{{- end -}}
 {{- if and (has "--embeddings" (.args | default list)) (has "--reranking" (.args | default list)) -}}
 {{- $problems = append $problems (printf "%s: --embeddings and --reranking need different models" $place) -}}
 {{- end -}}
@@ -181,6 +207,59 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if regexMatch "[;#\\n]" . -}}
 {{- $problems = append $problems (printf "models: `%s` has `;`, `#` or a line's end, where a router's preset ends a value" .) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/* Servers of a release that would be in each other's way, or that a value can't be for. */}}
+{{- define "llamacpp-app.problems.servers" -}}
+{{- $problems := list -}}
+{{- if include "llamacpp-app.eachIsServed" . -}}
+{{- $models := include "llamacpp-app.models" . | fromJsonArray -}}
+{{- $servers := include "llamacpp-app.servers" . | fromJsonArray -}}
+{{- $labels := list -}}
+{{- $apis := list -}}
+{{- range $models -}}
+{{- $labels = append $labels (include "llamacpp-app.modelLabel" .) -}}
+{{- $apis = concat $apis (include "llamacpp-app.modelApis" . | fromJsonArray) -}}
+{{- if hasKey ((.values | default dict).server | default dict) "router" -}}
+{{- $problems = append $problems (printf "models (%s): values.server.router is no value of one model" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $labels | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two would be the Service %s-%s: give them names that differ in more than signs and capitals" (include "llamacpp-app.fullname" $) .) -}}
+{{- end -}}
+{{- range $api, $ingress := .Values.ingresses -}}
+{{- if and $ingress.enabled (not (has $api $apis)) -}}
+{{- $problems = append $problems (printf "ingresses.%s.enabled=true, and no model is for %s by its args" $api $api) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "llamacpp-app.patchesService" . -}}
+{{- $problems = append $problems "server.router.enabled=false makes a Service for each model, and a sealed address or service.loadBalancer.ipSecret is for one: write service.loadBalancerIP into a model's values, or use ingresses" -}}
+{{- end -}}
+{{- $addresses := list -}}
+{{- $nodePorts := list -}}
+{{- $hostPorts := list -}}
+{{- range $servers -}}
+{{- $service := .Values.service -}}
+{{- $shares := regexMatch "allow-shared-ip|sharing-key" (keys $service.annotations | join " ") -}}
+{{- range without (splitList "," (nospace $service.loadBalancerIP)) "" -}}
+{{- $addresses = append $addresses (ternary (printf "%s, port %d" . ($service.port | default $.Values.server.port | int)) . $shares) -}}
+{{- end -}}
+{{- if $service.nodePort }}{{ $nodePorts = append $nodePorts (toString (int $service.nodePort)) }}{{ end -}}
+{{- if .Values.server.hostPort }}{{ $hostPorts = append $hostPorts (toString (int .Values.server.hostPort)) }}{{ end -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $addresses | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two Services want the address %s: write service.loadBalancerIP into each model's values, or service.port and your provider's annotation for sharing" .) -}}
+{{- end -}}
+{{- range include "llamacpp-app.twice" $nodePorts | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two Services want the node port %s: write service.nodePort into each model's values" .) -}}
+{{- end -}}
+{{- if include "llamacpp-app.oneNodeVolume" . -}}
+{{- range include "llamacpp-app.twice" $hostPorts | fromJsonArray -}}
+{{- $problems = append $problems (printf "models: two servers on one node want its port %s: write server.hostPort into each model's values" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -242,6 +321,12 @@ Values that can't work together, one line each. What a single value may be is in
 {{- $problems = append $problems (printf "server.fit=true lets the server decide what `%s` in server.extraArgs says: keep one" $word) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Model (not (include "llamacpp-app.writesArgs" .)) -}}
+{{- $problems = append $problems "server.router.enabled=false starts each server with its model: server.command and server.args would start them all alike, remove them" -}}
+{{- end -}}
+{{- if and .Model (or .Values.server.embeddings .Values.server.reranking) -}}
+{{- $problems = append $problems "server.embeddings and server.reranking are for one model: with models, write --embeddings or --reranking into its args" -}}
 {{- end -}}
 {{- if and (kindIs "string" .Values.server.args) (ne .Values.server.args "auto") -}}
 {{- $problems = append $problems "server.args is `auto` or a list" -}}
@@ -403,6 +488,9 @@ Values that can't work together, one line each. What a single value may be is in
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.httpRoute.enabled (not (include "llamacpp-app.routePaths" . | fromJsonArray)) -}}
+{{- $problems = append $problems "httpRoute: another model's route has all its paths on these hosts already: write httpRoute.hostnames, or httpRoute.paths, into each model's values" -}}
+{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- $problems = append $problems "httpRoute.enabled=true needs a gateway in httpRoute.parentRefs" -}}
 {{- end -}}
@@ -461,6 +549,13 @@ Values that can't work together, one line each. What a single value may be is in
 {{- if not $.Values.server.metrics -}}
 {{- $problems = append $problems "autoscaling.enabled=true needs server.metrics=true: it scales on the queue's length" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Model (gt (len .Root.Values.models) 1) (le (int $replicas) 1) -}}
+{{- if has "ReadWriteOncePod" .Values.persistence.accessModes -}}
+{{- $problems = append $problems "persistence.accessModes=ReadWriteOncePod admits one pod, and each model has its own" -}}
+{{- else if and (include "llamacpp-app.oneNodeVolume" .) (not .Values.persistence.coLocate) -}}
+{{- $problems = append $problems "the servers of several models can't share a ReadWriteOnce claim across nodes: use ReadWriteMany, or persistence.coLocate=true for one node" -}}
 {{- end -}}
 {{- end -}}
 {{- if gt (int $replicas) 1 -}}

@@ -33,6 +33,9 @@
 {{- if and (gt (int (.Values.replicaCount | default 1)) 1) (include "llamacpp-app.oneNodeVolume" .) -}}
 {{- $warnings = append $warnings "All replicas run on one node, because the claim is ReadWriteOnce: the node needs a GPU for each." -}}
 {{- end -}}
+{{- if and .Model (gt (len .Root.Values.models) 1) (include "llamacpp-app.oneNodeVolume" .) -}}
+{{- $warnings = append $warnings "The servers of all models run on one node, because the claim is ReadWriteOnce: it needs GPUs and memory for all of them." -}}
+{{- end -}}
 {{- if and (eq .Values.strategy.type "RollingUpdate") (include "llamacpp-app.usesGpu" .) -}}
 {{- $warnings = append $warnings "strategy.type=RollingUpdate starts the new pod before the old one ends: it needs a second free GPU." -}}
 {{- end -}}

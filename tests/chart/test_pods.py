@@ -47,7 +47,7 @@ def test_only_the_helpers_hold_a_token(scenario):
 def test_only_the_server_asks_for_gpus_and_their_runtime(scenario):
     r = render(scenario)
     for name, pod in r.pods():
-        if name != r.deployment["metadata"]["name"]:
+        if name not in r.names("Deployment"):
             assert "runtimeClassName" not in pod
             assert "nvidia.com" not in str([c.get("resources") for c in containers(pod)])
 

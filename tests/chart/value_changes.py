@@ -281,6 +281,9 @@ CHANGES = {
                                 {"/healthz"}),
     "server.fit": Change(True, lambda r: (after("--fit")(r), has_arg("-c")(r), has_arg("-ngl")(r)), ("on", False, False)),
     "server.sleepIdleSeconds": Change(600, after("--sleep-idle-seconds"), "600"),
+    "server.router.enabled": Change(
+        False, lambda r: (r.names("Deployment"), has_arg("--models-preset")(r)), (["llamacpp-app-a"], False),
+        {"models": [{"name": "a", "repo": "o/r", "files": ["x.gguf"]}], "service": {"type": "ClusterIP"}}),
     "server.router.maxModels": Change(3, after("--models-max"), "3", {"models": [{"name": "a", "repo": "o/r", "files": ["x.gguf"]}]}),
     "server.envFrom": Change([{"secretRef": {"name": "s"}}], lambda r: r.server.get("envFrom"), [{"secretRef": {"name": "s"}}]),
     "server.lifecycle": Change(
