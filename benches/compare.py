@@ -30,14 +30,17 @@ LINKS = {
     "uneven": "25 MB/s for each connection, 2 MB/s for every eighth",
     "xet": "no cap on the link, the file in Xet storage too (Xet's own CAS server)",
     "many": "500 files of 1 MB, no cap on the link",
+    "thousands": "10,000 files of 100 kB, no cap on the link",
     "sharded": "8 shards, no cap on the link",
     "long": "50 MB/s, 200 ms there and back",
     "lossy": "50 MB/s, 200 ms there and back, 1 % of the packets lost each way",
+    "lossy-at-times": "50 MB/s, 200 ms there and back, 0.1 % of the packets lost each way",
     "changing": "5 and 200 MB/s in turn, for ten seconds each, 20 ms there and back",
 }
 LINES = {
     "long": ["--round-trip", "0.2", "--rates", "50e6"],
     "lossy": ["--round-trip", "0.2", "--rates", "50e6", "--loss", "0.01"],
+    "lossy-at-times": ["--round-trip", "0.2", "--rates", "50e6", "--loss", "0.001"],
     "changing": ["--round-trip", "0.02", "--rates", "5e6,200e6"],
 }
 
@@ -91,11 +94,12 @@ def serve(link, work, size):
         case "xet":
             return xet(work, *one_file)
         case "many":
-            names = [argument for n in range(500) for argument in ("--file", f"{n:03}.bin")]
-            return servers.uncapped(work, *names, "--size", "1MB")
+            return servers.uncapped(work, *names(500), "--size", "1MB")
+        case "thousands":
+            return servers.uncapped(work, *names(10_000), "--size", "100kB")
         case "sharded":
-            names = [argument for n in range(1, 9) for argument in ("--file", f"model-{n:05}-of-00008.gguf")]
-            return servers.uncapped(work, *names, "--size", size)
+            shards = [argument for n in range(1, 9) for argument in ("--file", f"model-{n:05}-of-00008.gguf")]
+            return servers.uncapped(work, *shards, "--size", size)
         case _ if link in LINES:
             return servers.behind_a_line(work, LINES[link], *one_file)
         case "tls":
@@ -109,6 +113,10 @@ def serve(link, work, size):
         case "uneven":
             return servers.cdn(*capped, "--slow-connection-every", "8")
     raise SystemExit(f"no such part: {link}")
+
+
+def names(count):
+    return [argument for n in range(count) for argument in ("--file", f"{n:05}.bin")]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 They run in an empty directory, with what `surroundings.py` sets in the environment."""
 
+import os
 from dataclasses import dataclass
 
 
@@ -26,6 +27,9 @@ MODELFETCH = '"$MODELFETCH" fetch "$REPO" --dir . --progress none >/dev/null'
 ARIA2 = 'aria2c -q -c --file-allocation=falloc --auto-file-renaming=false ${CA:+--ca-certificate="$CA"} '
 HF = 'hf download "$REPO" --local-dir . --quiet >/dev/null'
 
+# It downloads, does not find a model in the bytes, and ends.
+LLAMA = 'HF_HOME=. "$LLAMA_SERVER" -hf "$REPO" -hff "$FILE" >/dev/null 2>&1; ln -fL hub/models--*/snapshots/*/"$FILE" "$FILE"'
+
 OURS = Contender("modelfetch", MODELFETCH)
 CURL_SHA256SUM = Contender("curl, sha256sum", curl(SHA256SUM))
 CURL_OPENSSL = Contender("curl, openssl dgst", curl(OPENSSL))
@@ -41,6 +45,10 @@ ONE_FILE = [
     Contender("hf download (size only)", HF),
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]
+UNCAPPED = [*ONE_FILE, Contender("modelfetch --connections 64", f"{MODELFETCH} --connections 64")]
+if os.environ.get("LLAMA_SERVER"):
+    UNCAPPED.append(Contender("llama-server -hf (size only)", LLAMA))
+    UNCAPPED.append(Contender("llama-server -hf, openssl dgst", f"{LLAMA} && {OPENSSL}"))
 
 # Where the Hub says that the file is in Xet storage.
 XET = [
@@ -61,10 +69,12 @@ MANY_FILES = [
     Contender("wget, openssl dgst", f'wget -q -nc -i "$LISTS/urls"; {OPENSSL}'),
     Contender("aria2c -j16, checksums", f'{ARIA2} -j16 -x1 -i "$LISTS/aria2"'),
     Contender("hf download (size only)", HF),
+    Contender("the same, --max-workers 16", f"{HF} --max-workers 16"),
     Contender("hf download, sha256sum", f"{HF} && {SHA256SUM}"),
 ]
 
 
 def of(link):
     """Those who are measured on a link of `compare.py`."""
-    return {"many": MANY_FILES, "sharded": MANY_FILES, "xet": XET}.get(link, ONE_FILE)
+    files = {"many": MANY_FILES, "thousands": MANY_FILES, "sharded": MANY_FILES}
+    return {"uncapped": UNCAPPED, "xet": XET, **files}.get(link, ONE_FILE)

@@ -14,6 +14,7 @@ def environment(home, **more):
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "MODELFETCH": os.environ["MODELFETCH"],
+        "LLAMA_SERVER": os.environ.get("LLAMA_SERVER", ""),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "REPO": REPO,
