@@ -261,10 +261,16 @@ def test_what_a_killed_try_left_goes_with_the_next_run(serve, place, note):
     note(f"{count} kills")
 
 
+def kernel():
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
+
+
 @pytest.fixture(params=VOLUMES)
 def real(request):
     if not shutil.which(VOLUMES[request.param].program):
         pytest.skip(f"there is no {VOLUMES[request.param].program} here")
+    if VOLUMES[request.param].block > os.sysconf("SC_PAGE_SIZE") and kernel() < (6, 15):
+        pytest.skip("a kernel before 6.15 has no disk whose blocks are larger than a page")
     return VOLUMES[request.param]
 
 
