@@ -37,8 +37,8 @@ def mount(*arguments):
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
-def make_root(root, models, files):
-    """A root with the machine's libraries, the server, `models` at /models, and small `files`."""
+def make_root(root, server, models, files):
+    """A root with the machine's libraries, the `server`, `models` at /models, and small `files`."""
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root)
     for folder in ("usr", "lib", "lib64"):
         if Path("/", folder).exists():
@@ -48,7 +48,7 @@ def make_root(root, models, files):
         (root / folder).mkdir()
     mount("-t", "proc", "proc", root / "proc")
     mount("-t", "tmpfs", "tmpfs", root / "tmp")
-    shutil.copy(SERVER, root / "app/llama-server")
+    shutil.copy(server, root / "app/llama-server")
     mount("--bind", "-o", "ro", models, root / "models")
     mount("-o", "remount,bind,ro", root / "models")
     for path, text in files.items():
@@ -107,7 +107,7 @@ class Server:
 
 
 @contextmanager
-def started(render, folder, model_names, files=None):
+def started(render, folder, model_names, files=None, server=SERVER):
     """The rendered server container as a process. `model_names` maps a name below /models to a GGUF of the fixtures."""
     models, root = folder / "models", folder / "root"
     root.mkdir()
@@ -115,7 +115,7 @@ def started(render, folder, model_names, files=None):
         target = models / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(GGUF / gguf, target)
-    make_root(root, models, files or {})
+    make_root(root, server, models, files or {})
     container, user = render.server, render.server_pod["securityContext"]["runAsUser"]
     log = folder / "log"
     with log.open("wb") as output:
